@@ -1,0 +1,114 @@
+"""What a graph may hold to be loaded: small, checked lists, applied before onnxruntime sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ae_runtime.errors import BundleRefused
+from ae_runtime.graph import DTYPES, Graph, Value, read_graph
+from ae_runtime.manifest import Manifest, Port
+from ae_runtime.protobuf import WireError
+
+MAX_IR_VERSION = 10
+OPSETS = range(18, 22)
+MAX_NODES = 10_000
+MAX_RANK = 8
+MAX_DIM = 1 << 28
+MAX_INITIALIZER_BYTES = 2 << 30
+# What the networks of ae_train need and no more; ae_export checks against this same list. All of
+# them work row by row, and none takes a shape that could ask for gigabytes: Reshape keeps the
+# number of elements. An operator that does (Expand, Tile, ...) needs a check of its shape below.
+OPERATORS = frozenset(
+    {
+        *("Add", "Sub", "Mul", "Div", "Gemm", "MatMul"),
+        *("Relu", "Sigmoid", "Tanh", "Erf"),
+        *("Cast", "Clip", "IsNaN", "Round", "Where"),
+        *("Constant", "Flatten", "Identity", "Reshape"),
+    }
+)
+
+
+def admit(name: str, raw: bytes, manifest: Manifest) -> None:
+    """Return if the graph `name` of a bundle may be loaded.
+
+    Raises BundleRefused that says what it holds and what it may hold.
+    """
+    try:
+        graph = read_graph(raw)
+    except (WireError, UnicodeDecodeError) as error:
+        raise BundleRefused(f"{name} is not an ONNX model: {error}") from None
+    latent = Port("z", "float32", [None, manifest.latent.dim])
+    ports = {
+        "encoder.onnx": (manifest.inputs, [latent]),
+        "decoder.onnx": ([latent], manifest.outputs),
+    }[name]
+    for check in CHECKS:
+        for complaint in check(graph):
+            raise BundleRefused(f"{name}: {complaint}")
+    for what, found, wanted in zip(
+        ("inputs", "outputs"), (graph.inputs, graph.outputs), ports, strict=True
+    ):
+        if [_port(value) for value in found] != wanted:
+            raise BundleRefused(f"{name}: its {what} are not those that the manifest names")
+
+
+def _versions(graph: Graph) -> list[str]:
+    complaints = []
+    if not 0 < graph.ir_version <= MAX_IR_VERSION:
+        complaints.append(f"IR version {graph.ir_version}; at most {MAX_IR_VERSION} is taken")
+    for domain, version in graph.opsets.items():
+        if domain not in ("", "ai.onnx"):
+            complaints.append(f"operator domain {domain!r}; only the standard one is taken")
+        elif version not in OPSETS:
+            complaints.append(f"opset {version}; {OPSETS[0]} to {OPSETS[-1]} are taken")
+    return complaints
+
+
+def _structure(graph: Graph) -> list[str]:
+    found = {
+        "model-local functions": graph.functions,
+        "training information": graph.training,
+        "sparse initializers": graph.sparse,
+        "graphs inside operators": sum(node.subgraph for node in graph.nodes),
+    }
+    complaints = [f"it holds {what}, which no bundle has" for what, count in found.items() if count]
+    if len(graph.nodes) > MAX_NODES:
+        complaints.append(f"it has {len(graph.nodes)} operators; at most {MAX_NODES} are taken")
+    return complaints
+
+
+def _operators(graph: Graph) -> list[str]:
+    return [
+        f"operator {node.domain or 'ai.onnx'}::{node.op} is not one that a bundle may use"
+        for node in graph.nodes
+        if node.op not in OPERATORS or node.domain not in ("", "ai.onnx")
+    ]
+
+
+def _tensors(graph: Graph) -> list[str]:
+    complaints, total = [], 0
+    for tensor in graph.tensors:
+        if tensor.external:
+            complaints.append(f"tensor {tensor.name!r} points outside the file")
+        elif tensor.dtype not in DTYPES:
+            complaints.append(f"tensor {tensor.name!r} has data type {tensor.dtype}")
+        elif len(tensor.dims) > MAX_RANK or any(not 0 <= d <= MAX_DIM for d in tensor.dims):
+            complaints.append(f"tensor {tensor.name!r} has dims {tensor.dims[:MAX_RANK]}")
+        elif tensor.typed_data or tensor.size * DTYPES[tensor.dtype][1] != len(tensor.raw):
+            complaints.append(f"tensor {tensor.name!r} does not hold the bytes its dims promise")
+        total += len(tensor.raw)
+    if total > MAX_INITIALIZER_BYTES:
+        complaints.append(f"its tensors hold {total} bytes; at most {MAX_INITIALIZER_BYTES}")
+    return complaints
+
+
+# A new check of the loader is one function from Graph to complaints, and its line here.
+CHECKS: tuple[Callable[[Graph], list[str]], ...] = (_versions, _structure, _operators, _tensors)
+
+
+def _port(value: Value) -> Port | None:
+    """The manifest's form of a graph's input or output; None if no manifest could name it."""
+    name, _ = DTYPES.get(value.dtype, ("", 0))
+    if name not in ("uint8", "float32", "float64") or not value.dims:
+        return None
+    return Port(value.name, name, list(value.dims))  # type: ignore[arg-type]

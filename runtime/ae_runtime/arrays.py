@@ -1,0 +1,89 @@
+"""Check an array that a caller brings, and say how to turn it into what a graph takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ae_runtime.errors import DataError, DtypeMismatch, ShapeMismatch
+from ae_runtime.manifest import Port
+
+Array = NDArray[Any]
+# Largest integer up to which every one is a number of the type.
+EXACT_INTEGERS = {"float32": 1 << 24, "float64": 1 << 53}
+
+
+def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
+    """The array x, known to fit the graph input `port`; not copied.
+
+    Any real dtype passes that numpy converts without surprise: floats to floats (float64 to
+    float32 rounds), integers and booleans to anything that holds every value of x exactly.
+    Raises ShapeMismatch, or DtypeMismatch for strings, objects, complex numbers and dates,
+    floats where the model takes integers, and integers that would not survive.
+    """
+    x = _as_array(x, what)
+    _check_shape(x, port, what)
+    wanted = np.dtype(port.dtype)
+    if x.dtype.kind not in "biuf":
+        raise DtypeMismatch(f"{what} holds {_kind_name(x.dtype)}, the bundle takes {wanted}")
+    if x.dtype.kind == "f" and wanted.kind != "f":
+        raise DtypeMismatch(
+            f"{what} is {x.dtype}, the bundle takes {wanted}; "
+            f"if the values are whole and in range, pass {what}.astype({port.dtype!r})"
+        )
+    if x.dtype.kind in "iu" and not np.can_cast(x.dtype, wanted, "safe") and x.size:
+        _check_exact(x, wanted, what)
+    return x
+
+
+def converter(x: Array, port: Port) -> Callable[[Array], Array]:
+    """What turns a tile of x into a contiguous array of the port's dtype in native byte order."""
+    wanted = np.dtype(port.dtype)
+    if x.dtype == wanted and x.flags.c_contiguous:
+        return _same
+    return lambda tile: np.ascontiguousarray(tile, dtype=wanted)
+
+
+def _same(tile: Array) -> Array:
+    return tile
+
+
+def _as_array(x: ArrayLike, what: str) -> Array:
+    if isinstance(x, np.ndarray):
+        return x
+    if isinstance(x, dict):
+        raise DtypeMismatch(f"{what} is a dict; this bundle takes one array of numbers")
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"{what} is not one array: {error}") from None
+
+
+def _check_shape(x: Array, port: Port, what: str) -> None:
+    row = port.row_shape
+    if x.ndim == len(row) + 1 and x.shape[1:] == row:
+        return
+    wanted = "(" + ", ".join(["B", *map(str, row)]) + ")"
+    hint = f"; for one sample write {what}[None]" if x.shape == row else ""
+    raise ShapeMismatch(f"{what} has shape {x.shape}, the bundle wants {wanted}{hint}")
+
+
+def _check_exact(x: Array, wanted: np.dtype[Any], what: str) -> None:
+    if wanted.kind == "f":
+        low, high = -EXACT_INTEGERS[wanted.name], EXACT_INTEGERS[wanted.name]
+    else:
+        low, high = int(np.iinfo(wanted).min), int(np.iinfo(wanted).max)
+    found_low, found_high = int(x.min()), int(x.max())
+    if found_low < low or found_high > high:
+        raise DtypeMismatch(
+            f"{what} is {x.dtype} and runs from {found_low} to {found_high}; "
+            f"{wanted} holds {low} to {high} exactly"
+        )
+
+
+def _kind_name(dtype: np.dtype[Any]) -> str:
+    names = {"U": "strings", "S": "bytes", "O": "objects", "c": "complex numbers"}
+    return names.get(dtype.kind, str(dtype))

@@ -1,0 +1,166 @@
+"""Encode, decode or reconstruct a file into a file: in blocks, resumed after a kill, atomic."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime import outputs
+from ae_runtime.arrays import checked
+from ae_runtime.autoencoder import Autoencoder
+from ae_runtime.errors import DataError, LatentMismatch, WorkFailed
+from ae_runtime.manifest import Port
+from ae_runtime.sinks import Layout, Sink, sink_for
+from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
+
+Verb = Literal["encode", "decode", "reconstruct"]
+Progress = Callable[[int, int], None]
+BLOCK_ROWS = 8192  # fixed: a resumed file is cut at the same rows as an uninterrupted one
+NOTE_EVERY_S = 1.0  # how often the place to go on at is written down
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a file: its rows, how many an earlier try had left, seconds, and remarks."""
+
+    rows: int
+    resumed_rows: int
+    seconds: float
+    notes: list[str]
+
+
+def process_file(
+    ae: Autoencoder,
+    verb: Verb,
+    source: str | Path,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Done:
+    """Write `verb` of every row of `source` to `out`, which appears only when it is complete.
+
+    The unfinished output lies beside it as OUT.part, and the next call with the same input and
+    model goes on there. Raises DataError for rows that cannot be used, LatentMismatch,
+    OutputExists, OutputFailed; all but a kill and an interrupt leave nothing behind.
+    """
+    started, out = time.perf_counter(), Path(out)
+    make_sink = sink_for(out)
+    outputs.check_free(out, outputs.read_stamp(out) is not None, overwrite, "an output of ae-run")
+    data = read_source(source)
+    if out.exists() and out.samefile(data.path):
+        raise DataError(f"{out} is the input; choose another output")
+    rows, notes = _rows_for(ae, verb, data)
+    layout = _layout(ae, verb, len(rows))
+    job = {"verb": verb, "model_id": ae.model_id, "input": fingerprint(data.path)}
+    part, journal = outputs.part_of(out), outputs.sidecar_of(outputs.part_of(out))
+
+    def note(rows: int, position: int) -> None:
+        state = {"job": job, "rows": rows, "position": position}
+        outputs.write_atomic(journal, json.dumps(state).encode())
+
+    with outputs.said_in_one_line(out):
+        done, position = _left_over(part, journal, job)
+        try:
+            sink = make_sink(part, layout, position)
+            try:
+                _process(ae, verb, rows, done, sink, note, progress)
+            finally:
+                sink.close()
+            _publish(part, out, layout)
+        except (OSError, DataError, WorkFailed):
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            if not part.exists():
+                journal.unlink(missing_ok=True)
+    return Done(len(rows), done, time.perf_counter() - started, notes)
+
+
+def _rows_for(ae: Autoencoder, verb: Verb, data: Source) -> tuple[NDArray[Any], list[str]]:
+    """The array to feed, known to fit the model, and remarks on how it was read."""
+    notes = [data.note] if data.note else []
+    if verb == "decode":
+        stamp = outputs.read_stamp(data.path)
+        if stamp is None:
+            notes.append(f"{data.path.name} is unstamped: taken as latents of this model")
+        elif stamp["model_id"] != ae.model_id:
+            raise LatentMismatch(
+                f"{data.path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
+                f"{ae.model_id[:12]}; decode with the bundle that encoded them"
+            )
+        port = Port("z", "float32", [None, ae.latent_dim])
+        return checked(data.array, port, data.path.name), notes
+    array, left_out = select_columns(data, ae.manifest.column_names)
+    if left_out:
+        notes.append(f"columns not in the model are left out: {', '.join(left_out[:5])}")
+    return checked(array, ae.manifest.inputs[0], data.path.name), notes
+
+
+def _layout(ae: Autoencoder, verb: Verb, rows: int) -> Layout:
+    if verb == "encode":
+        names = [f"z{at}" for at in range(ae.latent_dim)]
+        whole = np.zeros(ae.latent_dim, bool)
+        stamp = {"ae_toolkit": "z", "model_id": ae.model_id}
+        return Layout(rows, (ae.latent_dim,), np.dtype(np.float32), "z", names, whole, stamp)
+    columns = ae.manifest.columns or []
+    names = [column.name or f"x{at}" for at, column in enumerate(columns)]
+    whole = np.array([column.integer for column in columns], bool)
+    stamp = {"ae_toolkit": "x_hat", "model_id": ae.model_id}
+    dtype = np.dtype(ae.manifest.outputs[0].dtype)
+    return Layout(rows, ae.input_shape, dtype, "x_hat", names, whole, stamp)
+
+
+def _left_over(part: Path, journal: Path, job: dict[str, str]) -> tuple[int, int]:
+    """(rows, bytes) that an earlier, killed try of the same job left in part; (0, 0) without."""
+    try:
+        state = json.loads(journal.read_bytes())
+        same = state["job"] == job and part.stat().st_size >= state["position"]
+        return (state["rows"], state["position"]) if same else (0, 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+
+
+def _process(
+    ae: Autoencoder,
+    verb: Verb,
+    rows: NDArray[Any],
+    start: int,
+    sink: Sink,
+    note: Callable[[int, int], None],
+    progress: Progress | None,
+) -> None:
+    work = getattr(ae, verb)
+    last_note = time.monotonic()
+    for first in range(start, len(rows), BLOCK_ROWS):
+        block = rows[first : first + BLOCK_ROWS]
+        infinite = first_infinity(block)
+        if infinite:
+            raise DataError(
+                f"row {first + infinite[0] + 1}, column {infinite[1] + 1} is infinite; "
+                "correct it, or write NaN for a missing value"
+            )
+        sink.write(work(block))
+        done = first + len(block)
+        if progress:
+            progress(done, len(rows))
+        if time.monotonic() - last_note >= NOTE_EVERY_S:
+            position = sink.flush()
+            if position is not None:
+                note(done, position)
+            last_note = time.monotonic()
+
+
+def _publish(part: Path, out: Path, layout: Layout) -> None:
+    """Put the finished part in out's place, its stamp first: an output is never without it."""
+    if out.suffix.lower() != ".npz":
+        stamp = {**layout.stamp, "rows": layout.rows, "bytes": part.stat().st_size}
+        outputs.write_atomic(outputs.sidecar_of(out), (json.dumps(stamp) + "\n").encode())
+    part.replace(out)

@@ -1,0 +1,91 @@
+"""Which processor runs the graphs, with how many threads, and how onnxruntime is set up for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ae_runtime.errors import BundleRefused, DeviceUnavailable, MissingExtra
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Device = Literal["auto", "cpu"]
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+
+def available_cpus() -> int:
+    """Processors that this process may use: its affinity, or its cgroup's quota if that is less.
+
+    onnxruntime and torch look at the host instead, and start too many threads in a container.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cpus, _cgroup_cpus() or cpus))
+
+
+def _cgroup_cpus() -> int | None:
+    """Whole processors of the cgroup v2 quota, None without one."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return None if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def telemetry_state() -> str:
+    """What is known of onnxruntime's telemetry in this process, in words."""
+    if os.environ.get(TELEMETRY_VARIABLE) == "1":
+        return "off"
+    if "onnxruntime" in sys.modules:
+        return f"not switched off: set {TELEMETRY_VARIABLE}=1 before onnxruntime is imported"
+    return "off once a bundle is loaded"
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module, its telemetry switched off if nobody imported it before.
+
+    Raises MissingExtra if it is not installed.
+    """
+    if "onnxruntime" not in sys.modules:
+        # Read when onnxruntime is imported (it sends by default from 1.29 on); later is too late.
+        os.environ[TELEMETRY_VARIABLE] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra(
+            f'onnxruntime cannot be imported ({error}); pip install "ae-toolkit[cpu]"'
+        ) from None
+    return onnxruntime
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceUnavailable unless device is one that this version can run on."""
+    if device not in ("auto", "cpu"):
+        raise DeviceUnavailable(f"device {device!r} is not supported; use 'auto' or 'cpu'")
+
+
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """Return a session for one graph on the CPU: one thread inside a call, no spinning, no log.
+
+    Parallelism is over rows, in engine.py: with one thread inside a call the results do not depend
+    on the thread count, and no thread pool collapses beside a busy neighbour.
+    """
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes share no public base
+        reason = " ".join(str(error).split())
+        raise BundleRefused(f"onnxruntime does not take the graph: {reason}") from None
+    if session.get_providers() != ["CPUExecutionProvider"]:
+        raise DeviceUnavailable(
+            f"asked for CPUExecutionProvider, got {', '.join(session.get_providers())}"
+        )
+    return session

@@ -1,0 +1,110 @@
+"""Every error that the toolkit raises on purpose.
+
+AeError
+├── DataError               ValueError          rows, columns or values that cannot be used
+│   └── ShapeMismatch       ValueError          an array that does not have the model's shape
+│   └── DtypeMismatch       TypeError           an array that does not hold the model's numbers
+├── SourceNotFound          FileNotFoundError   a data file that is not there
+├── RecipeError             ValueError          a recipe with unknown keys or wrong values
+├── BundleError             ValueError          a bundle that cannot be loaded
+│   ├── BundleNotFound      FileNotFoundError
+│   ├── BundleCorrupt       ValueError          bytes that are not those the manifest names
+│   ├── BundleTooNew        ValueError          a major version of the format that is not known here
+│   └── BundleRefused       ValueError          a graph that holds what a bundle may not hold
+├── RunError                ValueError          a run folder that cannot be read or gone on with
+├── LatentMismatch          ValueError          latents that another model made
+├── OutputExists            FileExistsError     an output that will not be overwritten
+├── MissingExtra            ImportError         a package that an extra installs
+├── DeviceUnavailable       RuntimeError        a device asked for by name and not to be had
+└── WorkFailed              RuntimeError        words, files and data were right, the work was not
+    ├── OutputFailed        OSError             the disk or the file system said no
+    ├── TrainingFailed      RuntimeError        the loss is no longer a number
+    └── VerificationFailed  RuntimeError        a graph that disagrees with its model
+
+`exit_code` is what the commands end with: 2 when the words, files or data are wrong, 1 when the
+work failed. Messages say what was wrong, what was found and what to do, in one line.
+"""
+
+
+class AeError(Exception):
+    """Base of every error that the toolkit raises on purpose."""
+
+    exit_code = 2
+
+
+class DataError(AeError, ValueError):
+    """Rows, columns or values that cannot be used."""
+
+
+class ShapeMismatch(DataError):
+    """An array that does not have the model's shape."""
+
+
+class DtypeMismatch(DataError, TypeError):
+    """An array that does not hold numbers the model takes."""
+
+
+class SourceNotFound(AeError, FileNotFoundError):
+    """A data file that is not there."""
+
+
+class RecipeError(AeError, ValueError):
+    """A recipe with unknown keys or wrong values; the message lists all of them."""
+
+
+class BundleError(AeError, ValueError):
+    """A bundle that cannot be loaded."""
+
+
+class BundleNotFound(BundleError, FileNotFoundError):
+    """No bundle where one was looked for."""
+
+
+class BundleCorrupt(BundleError):
+    """Bytes that are not those the manifest names."""
+
+
+class BundleTooNew(BundleError):
+    """A major version of the bundle format that this version does not know."""
+
+
+class BundleRefused(BundleError):
+    """A graph that holds what a bundle may not hold."""
+
+
+class RunError(AeError, ValueError):
+    """A run folder that cannot be read or gone on with."""
+
+
+class LatentMismatch(AeError, ValueError):
+    """Latents that another model made."""
+
+
+class OutputExists(AeError, FileExistsError):
+    """An output that will not be overwritten."""
+
+
+class MissingExtra(AeError, ImportError):
+    """A package that is not installed; the message names the extra that brings it."""
+
+
+class DeviceUnavailable(AeError, RuntimeError):
+    """A device asked for by name and not to be had."""
+
+
+class WorkFailed(AeError, RuntimeError):
+    """The words, files and data were right, and the work was not."""
+
+    exit_code = 1
+
+
+class OutputFailed(WorkFailed, OSError):
+    """The disk or the file system refused an output."""
+
+
+class TrainingFailed(WorkFailed):
+    """The loss is no longer a number."""
+
+
+class VerificationFailed(WorkFailed):
+    """A graph that disagrees with the model it was made from."""

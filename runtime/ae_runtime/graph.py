@@ -1,0 +1,183 @@
+"""What the loader reads of an ONNX graph, with the standard library: structure, never weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from ae_runtime import protobuf
+
+# TensorProto.DataType -> (name, bytes per element); others are refused by admission.
+DTYPES = {
+    1: ("float32", 4),
+    2: ("uint8", 1),
+    3: ("int8", 1),
+    6: ("int32", 4),
+    7: ("int64", 8),
+    9: ("bool", 1),
+    11: ("float64", 8),
+}
+_TYPED_DATA = (4, 5, 6, 7, 10, 11)  # TensorProto fields that hold values one by one
+_RAW_DATA = 9
+
+
+@dataclass
+class Tensor:
+    """An initializer: its name, type and dims, and a view of its bytes."""
+
+    name: str = ""
+    dtype: int = 0
+    dims: list[int] = field(default_factory=list)
+    raw: memoryview = field(default_factory=lambda: memoryview(b""))
+    typed_data: bool = False
+    external: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of elements that the dims promise."""
+        return prod(self.dims)
+
+
+@dataclass
+class Node:
+    """An operator: type, domain, and whether an attribute holds a graph of its own."""
+
+    name: str = ""
+    op: str = ""
+    domain: str = ""
+    subgraph: bool = False
+    tensors: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
+class Value:
+    """An input or output: name, element type, and dims, with None for a named (dynamic) axis."""
+
+    name: str = ""
+    dtype: int = 0
+    dims: list[int | None] = field(default_factory=list)
+
+
+@dataclass
+class Graph:
+    """One ONNX model, flattened to what admission checks."""
+
+    ir_version: int = 0
+    opsets: dict[str, int] = field(default_factory=dict)
+    functions: int = 0
+    training: int = 0
+    sparse: int = 0
+    metadata: int = 0
+    nodes: list[Node] = field(default_factory=list)
+    initializers: list[Tensor] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Initializers, and the constants that sit in attributes."""
+        return self.initializers + [t for node in self.nodes for t in node.tensors]
+
+
+def read_graph(raw: bytes) -> Graph:
+    """The structure of the model in raw. Raises protobuf.WireError if raw is not one."""
+    graph = Graph()
+    for number, _, value in protobuf.fields(memoryview(raw)):
+        if number == 1 and isinstance(value, int):
+            graph.ir_version = value
+        elif number == 7:
+            _read_body(graph, protobuf.message(value))
+        elif number == 8:
+            _read_opset(graph, protobuf.message(value))
+        elif number == 14:
+            graph.metadata += 1
+        elif number == 20:
+            graph.training += 1
+        elif number == 25:
+            graph.functions += 1
+    return graph
+
+
+def _read_body(graph: Graph, data: memoryview) -> None:
+    for number, _, value in protobuf.fields(data):
+        if number == 1:
+            graph.nodes.append(_read_node(protobuf.message(value)))
+        elif number == 5:
+            graph.initializers.append(_read_tensor(protobuf.message(value)))
+        elif number == 11:
+            graph.inputs.append(_read_value(protobuf.message(value)))
+        elif number == 12:
+            graph.outputs.append(_read_value(protobuf.message(value)))
+        elif number == 15:
+            graph.sparse += 1
+
+
+def _read_opset(graph: Graph, data: memoryview) -> None:
+    domain, version = "", 0
+    for number, _, value in protobuf.fields(data):
+        if number == 1:
+            domain = protobuf.text(value)
+        elif number == 2 and isinstance(value, int):
+            version = value
+    graph.opsets[domain] = version
+
+
+def _read_node(data: memoryview) -> Node:
+    node = Node()
+    for number, _, value in protobuf.fields(data):
+        if number == 3:
+            node.name = protobuf.text(value)
+        elif number == 4:
+            node.op = protobuf.text(value)
+        elif number == 7:
+            node.domain = protobuf.text(value)
+        elif number == 5:
+            for inner, _, content in protobuf.fields(protobuf.message(value)):
+                if inner in (6, 11):  # AttributeProto.g and .graphs
+                    node.subgraph = True
+                elif inner in (5, 10):  # AttributeProto.t and .tensors
+                    node.tensors.append(_read_tensor(protobuf.message(content)))
+    return node
+
+
+def _read_tensor(data: memoryview) -> Tensor:
+    tensor = Tensor()
+    for number, _, value in protobuf.fields(data):
+        if number == 1:
+            tensor.dims.extend(protobuf.varints(value))
+        elif number == 2 and isinstance(value, int):
+            tensor.dtype = value
+        elif number == 8:
+            tensor.name = protobuf.text(value)
+        elif number == _RAW_DATA:
+            tensor.raw = protobuf.message(value)
+        elif number in _TYPED_DATA:
+            tensor.typed_data = True
+        elif number == 13 or (number == 14 and value != 0):
+            tensor.external = True
+    return tensor
+
+
+def _read_value(data: memoryview) -> Value:
+    result = Value()
+    for number, _, value in protobuf.fields(data):
+        if number == 1:
+            result.name = protobuf.text(value)
+        elif number == 2:  # TypeProto -> tensor_type -> elem_type and shape -> dim
+            for kind, _, tensor in protobuf.fields(protobuf.message(value)):
+                if kind == 1:
+                    _read_tensor_type(result, protobuf.message(tensor))
+    return result
+
+
+def _read_tensor_type(result: Value, data: memoryview) -> None:
+    for number, _, value in protobuf.fields(data):
+        if number == 1 and isinstance(value, int):
+            result.dtype = value
+        elif number == 2:
+            for _, _, dim in protobuf.fields(protobuf.message(value)):
+                size: int | None = None
+                for which, _, content in protobuf.fields(protobuf.message(dim)):
+                    if which == 1 and isinstance(content, int):
+                        size = content
+                result.dims.append(size)

@@ -1,0 +1,155 @@
+"""The manifest of a bundle: its fields, and how it is read, checked and written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import msgspec
+
+from ae_runtime.errors import BundleCorrupt, BundleTooNew
+
+FORMAT = "1.0"
+FORMAT_MAJOR = 1
+HASH_FIELD = "manifest_sha256"
+
+Dtype = Literal["uint8", "float32", "float64"]
+GraphName = Literal["encoder", "decoder"]
+
+
+class Port(msgspec.Struct, frozen=True):
+    """One input or output of a graph. shape[0] is the batch axis, null."""
+
+    name: str
+    dtype: Dtype
+    shape: list[int | None]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row, without the batch axis."""
+        return tuple(n for n in self.shape[1:] if n is not None)
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a table; min and max over the training rows, rmse over the held-out rows.
+
+    name is null where the model was trained on an array, which has no names. min, max and rmse
+    are in the column's own units, and null where the column held no value.
+    """
+
+    name: str | None
+    type: Literal["number"] = "number"
+    integer: bool = False
+    min: float | None = None
+    max: float | None = None
+    rmse: float | None = None
+
+
+class Latent(msgspec.Struct, frozen=True):
+    """What the code is: its size, and the bottleneck that made it."""
+
+    dim: int
+    bottleneck: str = "plain"
+    levels: list[int] | None = None
+    ordered: bool = False
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """Mean squared errors in scaled space: the model, PCA of the same size, the training mean.
+
+    is_pca: the saved model is PCA, because training found nothing better on validation rows.
+    test_*: null where no test rows were held out.
+    """
+
+    validation_mse: float
+    pca_mse: float
+    mean_mse: float
+    test_mse: float | None = None
+    test_pca_mse: float | None = None
+    test_mean_mse: float | None = None
+    is_pca: bool = False
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """How golden.npz is checked: |difference| <= tolerance * deviation + one unit in last place."""
+
+    rows: int
+    tolerance: float
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """The size and hash of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Everything a host needs to know to run the bundle's graphs."""
+
+    format: str
+    model_id: str
+    kind: Literal["table", "image", "series"]
+    latent: Latent
+    inputs: list[Port]
+    outputs: list[Port]
+    columns: list[Column] | None
+    quality: Quality
+    golden: Golden
+    files: dict[str, FileEntry]
+    series: None = None
+    precision: Literal["fp32", "int8"] = "fp32"
+    threshold: None = None
+    manifest_sha256: str = ""
+
+    @property
+    def column_names(self) -> list[str] | None:
+        """The names of a table's columns, or None where it was trained on an array."""
+        if self.columns is None or any(column.name is None for column in self.columns):
+            return None
+        return [column.name for column in self.columns if column.name is not None]
+
+
+def canonical_sha256(fields: dict[str, Any]) -> str:
+    """SHA-256 of the fields without their own hash.
+
+    Canonical form: keys sorted, no white space, non-ASCII escaped, numbers as Python prints them.
+    """
+    body = {key: value for key, value in fields.items() if key != HASH_FIELD}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dump(manifest: Manifest) -> bytes:
+    """The bytes of manifest.json, its hash filled in; readable, in the order of the fields."""
+    fields: dict[str, Any] = msgspec.to_builtins(manifest)
+    fields[HASH_FIELD] = canonical_sha256(fields)
+    return (json.dumps(fields, indent=2, allow_nan=False) + "\n").encode()
+
+
+def parse(raw: bytes) -> Manifest:
+    """The manifest in raw, its version and hash checked.
+
+    Raises BundleTooNew for a newer major version (a newer minor one loads, unknown fields are
+    left aside), BundleCorrupt for anything else that is not a manifest.
+    """
+    try:
+        fields = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BundleCorrupt(f"manifest.json is not valid JSON ({error}); export again") from None
+    version = fields.get("format") if isinstance(fields, dict) else None
+    major = str(version).partition(".")[0]
+    if not isinstance(version, str) or not major.isdecimal():
+        raise BundleCorrupt(f"manifest.json names no format version, found {version!r}")
+    if int(major) > FORMAT_MAJOR:
+        raise BundleTooNew(
+            f"the bundle has format {version}, this version reads up to {FORMAT_MAJOR}.x; "
+            "update ae-toolkit"
+        )
+    if fields.get(HASH_FIELD) != canonical_sha256(fields):
+        raise BundleCorrupt("manifest.json does not match its own hash; fetch or export it again")
+    try:
+        return msgspec.convert(fields, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleCorrupt(f"manifest.json: {error}") from None

@@ -1,0 +1,115 @@
+"""Outputs that appear only when complete: where they may be written, and what stamps them as ours.
+
+Every output OUT is written to OUT.part beside it and renamed at the end. A file of rows carries
+its stamp in OUT.json (an .npz inside itself): what it is, the model that made it, and its size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_runtime.errors import OutputExists, OutputFailed
+
+STAMP_FIELDS = ("ae_toolkit", "model_id")  # what the rows are, and the model that made them
+
+
+def part_of(out: Path) -> Path:
+    """Where the unfinished output lies."""
+    return out.with_name(out.name + ".part")
+
+
+def sidecar_of(out: Path) -> Path:
+    """Where the stamp of a file of rows lies."""
+    return out.with_name(out.name + ".json")
+
+
+def check_free(out: Path, ours: bool, overwrite: bool, what: str) -> None:
+    """Return if `out` may be written.
+
+    ours: whether what lies there was made by the same command. Raises OutputExists for anything
+    that is not ours, and for ours unless overwrite is set.
+    """
+    if not os.path.lexists(out):
+        if not out.parent.is_dir():
+            raise OutputExists(f"{out}: the folder {out.parent} does not exist; make it first")
+        return
+    if not ours:
+        raise OutputExists(
+            f"{out} exists and is not {what}; it is never overwritten, choose another"
+        )
+    if not overwrite:
+        raise OutputExists(f"{out} exists already; --overwrite replaces it")
+
+
+def is_empty_folder(path: Path) -> bool:
+    """Whether path is a folder without anything in it, which counts as absent."""
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+@contextlib.contextmanager
+def said_in_one_line(out: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write into OutputFailed."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputFailed):
+            raise
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space",
+            errno.EDQUOT: "the disk quota is used up; free some space",
+            errno.EFBIG: "the file would be larger than this system allows",
+            errno.EACCES: "permission denied; choose a folder that you may write to",
+            errno.EROFS: "the file system is read-only; choose another folder",
+        }
+        reason = reasons.get(error.errno or 0, error.strerror or str(error))
+        raise OutputFailed(f"{out} could not be written: {reason}") from None
+
+
+def write_atomic(path: Path, raw: bytes) -> None:
+    """Write a small file so that it is whole or absent, whatever happens in between."""
+    part = part_of(path)
+    try:
+        with part.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def replace_folder(part: Path, out: Path) -> None:
+    """Put the finished folder `part` where `out` is, the old one kept until the new one stands."""
+    if not os.path.lexists(out):
+        part.rename(out)
+        return
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old)
+
+
+def read_stamp(out: Path) -> dict[str, Any] | None:
+    """The stamp of a file of rows; None without one, or if the file has changed its size since."""
+    try:
+        if out.suffix.lower() == ".npz":
+            with np.load(out, allow_pickle=False) as archive:
+                return {name: str(archive[name]) for name in STAMP_FIELDS}
+        stamp = json.loads(sidecar_of(out).read_bytes())
+        unchanged = all(stamp[name] for name in STAMP_FIELDS)
+        unchanged = unchanged and stamp["bytes"] == out.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+    return stamp if unchanged else None
