@@ -1,0 +1,22 @@
+"""Train an autoencoder on rows, from Python or with the command ae-train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ae_train.recipe import Recipe
+    from ae_train.run import Run
+    from ae_train.training import train
+
+__all__ = ["Recipe", "Run", "train"]
+_HOME = {"Recipe": "recipe", "Run": "run", "train": "training"}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `ae-train --help` and wrong words are answered before torch is imported.
+    if name in _HOME:
+        from ae_train import extras
+
+        return getattr(extras.need(f"ae_train.{_HOME[name]}", "train"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

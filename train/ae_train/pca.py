@@ -1,0 +1,59 @@
+"""Principal component analysis in scaled space: where a model starts, and what it must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+_BLOCK_ROWS = 8192
+MIN_DEFAULT, MAX_DEFAULT, LEFT_OVER = 2, 64, 0.1
+
+
+@dataclass(frozen=True)
+class Pca:
+    """All principal axes of some rows.
+
+    mean: (D,). axes: (R, D), orthonormal rows, in order of variance. variance: (R,). float64.
+    """
+
+    mean: Array
+    axes: Array
+    variance: Array
+
+    def reconstruct(self, s: Array, latent_dim: int) -> Array:
+        """Rows rebuilt from their first latent_dim components, (B, D) float64."""
+        axes = self.axes[:latent_dim]
+        centred = np.asarray(s, np.float64) - self.mean
+        return centred @ axes.T @ axes + self.mean
+
+
+def fit_pca(s: Array) -> Pca:
+    """The principal axes of scaled rows s, (N, D), by a decomposition in float64.
+
+    Signs are fixed (the largest loading is positive), so that the same rows give the same axes.
+    """
+    mean = s.mean(axis=0, dtype=np.float64)
+    rows, size = s.shape
+    if rows < size:
+        _, singular, axes = np.linalg.svd(s.astype(np.float64) - mean, full_matrices=False)
+        variance = singular**2 / rows
+    else:
+        scatter = np.zeros((size, size))
+        for start in range(0, rows, _BLOCK_ROWS):
+            block = s[start : start + _BLOCK_ROWS].astype(np.float64) - mean
+            scatter += block.T @ block
+        variance, vectors = np.linalg.eigh(scatter / rows)
+        variance, axes = np.maximum(variance[::-1], 0.0), vectors.T[::-1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return Pca(mean, np.ascontiguousarray(axes * np.where(largest < 0, -1.0, 1.0)), variance)
+
+
+def default_latent_dim(pca: Pca) -> int:
+    """The smallest K in 2..64 whose components leave at most 10 % of the variance."""
+    left = 1 - np.cumsum(pca.variance) / pca.variance.sum()
+    smallest = int(np.argmax(left <= LEFT_OVER + 1e-12)) + 1
+    return min(max(smallest, MIN_DEFAULT), MAX_DEFAULT, len(pca.axes))

@@ -1,0 +1,166 @@
+"""Scaling that travels inside the model: data units to scaled space, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ae_runtime.manifest import Dtype
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ae_train.data import Dataset
+
+Array = NDArray[Any]
+LIMIT = 1e6  # scaled input is clipped to +-LIMIT, so that finite rows give finite latents
+_TO_SIGMA = 1.349  # interquartile range of a normal distribution, in standard deviations
+# Past this mean/std ratio the rounding of a float32 mean would show, so its rest is subtracted too.
+_FAR = 8.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What scaling needs of the training rows, one number per table column or image channel.
+
+    All float64. deviation: standard deviation, 0 for a constant column, NaN for one without any
+    value. missing: share of NaN.
+    """
+
+    mean: Array
+    deviation: Array
+    median: Array
+    quartiles: Array  # (2, D): 25 % and 75 %
+    min: Array
+    max: Array
+    missing: Array
+
+
+def measure(data: Dataset, rows: NDArray[np.int64]) -> Statistics:
+    """Statistics of the given rows, one per column of a table, one per channel of images."""
+    x = data.x[rows]
+    if data.kind == "image":
+        channels = x.shape[3] if x.ndim == 4 else 1
+        parts = [_measure_column(x.reshape(-1, channels)[:, c]) for c in range(channels)]
+    else:
+        parts = [_measure_column(x[:, d]) for d in range(x.shape[1])]
+    mean, deviation, median, low, high, least, most, missing = np.array(parts, np.float64).T
+    return Statistics(mean, deviation, median, np.stack([low, high]), least, most, missing)
+
+
+def _measure_column(column: Array) -> tuple[float, ...]:
+    values = np.asarray(column, np.float64)
+    present = values[~np.isnan(values)]
+    missing = 1 - len(present) / len(values)
+    if not len(present):
+        return (np.nan,) * 7 + (missing,)
+    low, median, high = np.quantile(present, [0.25, 0.5, 0.75])
+    least, most = present.min(), present.max()
+    if least == most:  # exactly: a mean of equal numbers would leave a spread of rounding errors
+        return (least, 0.0, least, least, least, least, most, missing)
+    # In units of the half range, so that neither 1e-200 nor 1e200 under- or overflows squared.
+    unit = most / 2 - least / 2
+    scaled = (present - least) / unit
+    mean = least + scaled.mean() * unit
+    return mean, scaled.std() * unit, median, low, high, least, most, missing
+
+
+def _offset_and_scale(statistics: Statistics, scaling: str) -> tuple[Array, Array]:
+    """What is subtracted, and what it is divided by; scale 0 where nothing varies."""
+    varies = statistics.deviation > 0
+    if scaling == "standard":
+        offset, scale = statistics.mean, statistics.deviation
+    elif scaling == "robust":
+        spread = (statistics.quartiles[1] - statistics.quartiles[0]) / _TO_SIGMA
+        # More than half of the values are equal: the quartiles say nothing of the rest.
+        offset = statistics.median
+        scale = np.where(spread > 0, spread, statistics.deviation)
+    elif scaling == "range":
+        offset, scale = statistics.min, statistics.max - statistics.min
+    else:
+        offset, scale = np.zeros_like(statistics.mean), np.ones_like(statistics.mean)
+        # Constant columns come back as they were, without the network having to learn a number.
+        offset = np.where(varies, offset, statistics.mean)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        usable = varies & np.isfinite(1 / scale)
+    return offset, np.where(usable, scale, 0.0)
+
+
+class Preprocess(nn.Module):
+    """Scale what goes in, fill what is missing, and undo both for what comes out.
+
+    Works in the arithmetic of the edge: double for float64 rows, so that a column whose mean is
+    1e6 deviations stays exact, single for uint8 and float32. Its buffers are saved with the model.
+    """
+
+    def __init__(self, kind: str, dtype: Dtype, row_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.kind, self.dtype = kind, dtype
+        per = row_shape[2] if kind == "image" and len(row_shape) == 3 else 1
+        size = (per,) if kind == "image" else row_shape
+        edge = torch.float64 if dtype == "float64" else torch.float32
+        for name in ("offset", "offset_rest", "gain", "scale"):
+            self.register_buffer(name, torch.zeros(size, dtype=edge))
+        self.register_buffer("fill", torch.zeros(size, dtype=torch.float32))
+        self.register_buffer("integer", torch.zeros(size, dtype=torch.bool))
+        self.register_load_state_dict_post_hook(lambda module, _: module.settle())
+        self.settle()
+
+    offset: Tensor
+    offset_rest: Tensor
+    gain: Tensor
+    scale: Tensor
+    fill: Tensor
+    integer: Tensor
+
+    def fit(
+        self, statistics: Statistics, scaling: str, integer: NDArray[np.bool_] | None
+    ) -> Preprocess:
+        """Set the buffers from statistics of the training rows; returns itself."""
+        offset, scale = _offset_and_scale(statistics, scaling)
+        gain = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        edge = self.offset.numpy().dtype
+        rest = np.where(np.abs(offset) * gain > _FAR, offset - offset.astype(edge), 0.0)
+        fill = np.nan_to_num((statistics.median - offset) * gain)
+        for name, value in (
+            ("offset", offset),
+            ("offset_rest", rest),
+            ("gain", gain),
+            ("scale", scale),
+            ("fill", fill),
+            ("integer", np.ones(len(offset), bool) if integer is None else integer),
+        ):
+            buffer = getattr(self, name)
+            buffer.copy_(torch.from_numpy(np.ascontiguousarray(value)).to(buffer.dtype))
+        self.settle()
+        return self
+
+    def settle(self) -> None:
+        """Note, outside of the graph, which steps the buffers make necessary."""
+        self._has_rest = bool(self.offset_rest.any())
+        self._rounds = "all" if self.integer.all() else "some" if self.integer.any() else "none"
+
+    def scale_rows(self, x: Tensor) -> Tensor:
+        """Scaled rows s, in the dtype of `fill`. x: (B, ...) in data units; NaN is filled."""
+        s = x.to(self.offset.dtype) - self.offset
+        if self._has_rest:
+            s = s - self.offset_rest
+        s = (s * self.gain).to(self.fill.dtype)
+        if self.dtype == "uint8":
+            return s
+        s = torch.where(torch.isnan(s), self.fill, s)
+        return s.clamp(-LIMIT, LIMIT)
+
+    def unscale_rows(self, y: Tensor) -> Tensor:
+        """Rows in data units and the dtype of x, integers rounded. y: (B, ...) scaled."""
+        x = self.unrounded(y)
+        if self._rounds == "all":
+            x = x.round()
+        elif self._rounds == "some":
+            x = torch.where(self.integer, x.round(), x)
+        return x.clamp(0, 255).to(torch.uint8) if self.dtype == "uint8" else x
+
+    def unrounded(self, y: Tensor) -> Tensor:
+        """Rows in data units before rounding and clipping."""
+        return y.to(self.scale.dtype) * self.scale + self.offset
