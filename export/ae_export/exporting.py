@@ -1,0 +1,151 @@
+"""From a run to a bundle: trace, verify, describe, and only then write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import tomli_w
+import torch
+from ae_runtime import manifest as manifests
+from ae_runtime import outputs
+from ae_runtime.admission import admit
+from ae_runtime.bundle import MANIFEST, REQUIRED, file_entry, open_bundle
+from ae_runtime.errors import OutputExists, VerificationFailed
+from ae_runtime.manifest import Golden, Latent, Manifest, Port
+from ae_train.model import Model
+from ae_train.recipe import to_fields
+from ae_train.run import Run
+from torch import Tensor, nn
+
+from ae_export.card import model_card
+from ae_export.golden import ROWS, GoldenRows, golden_npz
+from ae_export.graph import trace
+from ae_export.verify import TOLERANCE, Agreement, verify
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was written, and how well its graphs agree with the model."""
+
+    folder: Path
+    model_id: str
+    agreement: Agreement
+    bytes: int
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.encode(x)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.model.decode(z)
+
+
+def export(
+    run: Run | str | Path,
+    out: str | Path,
+    *,
+    golden: GoldenRows = "synthetic",
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Write the bundle of a run to the folder `out`, which appears only when it is complete.
+
+    run: a Run or its folder. golden: rows of golden.npz, "real" puts held-out rows into the
+    bundle. say: called with what is being done. The same run gives the same bytes wherever it is
+    exported. Raises RunError, OutputExists, OutputFailed, VerificationFailed, MissingExtra.
+    """
+    out = Path(out)
+    _check_out(out, overwrite)
+    run = run if isinstance(run, Run) else Run.load(run)
+    say("tracing encoder and decoder (some seconds, mostly imports) ...")
+    x, x_hat, z = _ports(run)
+    example = torch.from_numpy(run.probe[:1])
+    files = {
+        "encoder.onnx": trace(_Encoder(run.model), example, x, z),
+        "decoder.onnx": trace(_Decoder(run.model), torch.zeros(1, z.shape[1] or 0), z, x_hat),
+    }
+    say(f"verifying against the model in float64 on {len(run.probe)} held-out rows ...")
+    agreement = verify(run, files["encoder.onnx"], files["decoder.onnx"])
+    files["golden.npz"] = golden_npz(run, golden)
+    files["recipe.toml"] = tomli_w.dumps(to_fields(run.recipe)).encode()
+    manifest = _manifest(run, files, len(run.probe[:ROWS]) if golden == "real" else ROWS)
+    for name in ("encoder.onnx", "decoder.onnx"):
+        try:
+            admit(name, files[name], manifest)
+        except ValueError as error:  # a bundle that our own loader would refuse is not written
+            raise VerificationFailed(f"{error}; nothing was written") from None
+    files[CARD] = model_card(run, manifest).encode()
+    files[MANIFEST] = manifests.dump(manifest)
+    _write(out, files)
+    total = sum(len(raw) for raw in files.values())
+    return Exported(out, manifest.model_id, agreement, total)
+
+
+def _ports(run: Run) -> tuple[Port, Port, Port]:
+    """The graphs' x, x_hat and z."""
+    shape: list[int | None] = [None, *run.schema.row_shape]
+    dtype = run.schema.dtype
+    z = Port("z", "float32", [None, run.recipe.latent_dim])
+    return Port("x", dtype, shape), Port("x_hat", dtype, shape), z
+
+
+def _manifest(run: Run, files: dict[str, bytes], golden_rows: int) -> Manifest:
+    x, x_hat, z = _ports(run)
+    manifest = Manifest(
+        format=manifests.FORMAT,
+        model_id=run.model_id,
+        kind=run.schema.kind,
+        latent=Latent(dim=z.row_shape[0], bottleneck=run.recipe.bottleneck.name),
+        inputs=[x],
+        outputs=[x_hat],
+        columns=run.schema.columns,
+        quality=run.schema.quality,
+        golden=Golden(rows=golden_rows, tolerance=TOLERANCE),
+        files={name: file_entry(raw) for name, raw in files.items()},
+    )
+    # Through JSON and back, so that what is checked is what a reader will see.
+    return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if not outputs.is_empty_folder(out):
+        outputs.check_free(out, (out / MANIFEST).is_file(), overwrite, "a bundle of ae-export")
+    part = outputs.part_of(out)
+    names = {path.name for path in part.iterdir()} if part.is_dir() else set()
+    if part.is_file() or names - {*REQUIRED, CARD, MANIFEST}:
+        raise OutputExists(f"{part} is in the way and not ours; move it")
+
+
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    """Write the files into OUT.part, load it as any user would, and put it where OUT is."""
+    part = outputs.part_of(out)
+    try:
+        with outputs.said_in_one_line(out):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for name, raw in files.items():
+                outputs.write_atomic(part / name, raw)
+            open_bundle(part)
+            if outputs.is_empty_folder(out):
+                out.rmdir()
+            outputs.replace_folder(part, out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
