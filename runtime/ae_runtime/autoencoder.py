@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ae_runtime.manifest import Manifest, Port
 
 
 def load(
-    location: str | Path,
+    location: str | PathLike[str],
     *,
     device: Device = "auto",
     threads: int | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ae_runtime.errors import BundleRefused, DeviceUnavailable, MissingExtra
@@ -29,7 +28,8 @@ def available_cpus() -> int:
 def _cgroup_cpus() -> int | None:
     """Whole processors of the cgroup v2 quota, None without one."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()[:2]
         return None if quota == "max" else max(1, int(quota) // int(period))
     except (OSError, ValueError):
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import prod
+
+from msgspec import Struct
 
 from ae_runtime import protobuf
 
@@ -19,16 +20,16 @@ DTYPES = {
 }
 _TYPED_DATA = (4, 5, 6, 7, 10, 11)  # TensorProto fields that hold values one by one
 _RAW_DATA = 9
+_EMPTY = memoryview(b"")
 
 
-@dataclass
-class Tensor:
+class Tensor(Struct):
     """An initializer: its name, type and dims, and a view of its bytes."""
 
     name: str = ""
     dtype: int = 0
-    dims: list[int] = field(default_factory=list)
-    raw: memoryview = field(default_factory=lambda: memoryview(b""))
+    dims: list[int] = []
+    raw: memoryview = _EMPTY
     typed_data: bool = False
     external: bool = False
 
@@ -38,40 +39,37 @@ class Tensor:
         return prod(self.dims)
 
 
-@dataclass
-class Node:
+class Node(Struct):
     """An operator: type, domain, and whether an attribute holds a graph of its own."""
 
     name: str = ""
     op: str = ""
     domain: str = ""
     subgraph: bool = False
-    tensors: list[Tensor] = field(default_factory=list)
+    tensors: list[Tensor] = []
 
 
-@dataclass
-class Value:
+class Value(Struct):
     """An input or output: name, element type, and dims, with None for a named (dynamic) axis."""
 
     name: str = ""
     dtype: int = 0
-    dims: list[int | None] = field(default_factory=list)
+    dims: list[int | None] = []
 
 
-@dataclass
-class Graph:
+class Graph(Struct):
     """One ONNX model, flattened to what admission checks."""
 
     ir_version: int = 0
-    opsets: dict[str, int] = field(default_factory=dict)
+    opsets: dict[str, int] = {}
     functions: int = 0
     training: int = 0
     sparse: int = 0
     metadata: int = 0
-    nodes: list[Node] = field(default_factory=list)
-    initializers: list[Tensor] = field(default_factory=list)
-    inputs: list[Value] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
+    nodes: list[Node] = []
+    initializers: list[Tensor] = []
+    inputs: list[Value] = []
+    outputs: list[Value] = []
 
     @property
     def tensors(self) -> list[Tensor]:
