@@ -1,0 +1,38 @@
+"""What all tests share: a header that names versions, and the repository's folders."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_report_header() -> list[str]:
+    found = []
+    for name in ("numpy", "onnxruntime", "torch", "onnx"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return [", ".join(found)]
+
+
+@pytest.fixture(scope="session")
+def digits_bundle() -> Path:
+    """models/digits: 8x8 uint8 images -> 8 latents."""
+    return ROOT / "models" / "digits"
+
+
+@pytest.fixture(scope="session", params=["table", "float32", "image"])
+def golden_bundle(request: pytest.FixtureRequest) -> Path:
+    """Each bundle of tests/golden/v1: a float64 table, a float32 array, uint8 colour images."""
+    return ROOT / "tests" / "golden" / "v1" / request.param
+
+
+@pytest.fixture(scope="session")
+def table_bundle() -> Path:
+    """tests/golden/v1/table: float64, columns far, tiny, gaps, constant, empty, count -> 2."""
+    return ROOT / "tests" / "golden" / "v1" / "table"
