@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import click
+
 from ae_runtime import command as cmd
 from ae_runtime.command import common_options, print_json, say
 

@@ -10,6 +10,12 @@ from pathlib import Path
 import msgspec
 import tomli_w
 import torch
+from torch import Tensor, nn
+
+from ae_export.card import model_card
+from ae_export.golden import ROWS, GoldenRows, golden_npz
+from ae_export.graph import trace
+from ae_export.verify import TOLERANCE, Agreement, verify
 from ae_runtime import manifest as manifests
 from ae_runtime import outputs
 from ae_runtime.admission import admit
@@ -19,12 +25,6 @@ from ae_runtime.manifest import Golden, Latent, Manifest, Port
 from ae_train.model import Model
 from ae_train.recipe import to_fields
 from ae_train.run import Run
-from torch import Tensor, nn
-
-from ae_export.card import model_card
-from ae_export.golden import ROWS, GoldenRows, golden_npz
-from ae_export.graph import trace
-from ae_export.verify import TOLERANCE, Agreement, verify
 
 CARD = "README.md"
 

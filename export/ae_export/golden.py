@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from ae_train.run import Run
 from numpy.typing import NDArray
 
 from ae_export.verify import column_deviation, in_float64, latent_deviation
+from ae_train.run import Run
 
 ROWS = 32
 GoldenRows = Literal["synthetic", "real"]

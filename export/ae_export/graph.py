@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from ae_runtime import __version__
 from ae_runtime.errors import VerificationFailed
 from ae_runtime.manifest import Port
 from ae_train import extras
-from torch import Tensor, nn
 
 OPSET, IR_VERSION = 18, 8
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from ae_runtime.devices import open_session
 from ae_runtime.doctor import last_place
 from ae_runtime.errors import VerificationFailed
 from ae_train.model import Model
 from ae_train.run import Run
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 TOLERANCE = 1e-5  # of a column's standard deviation over the training rows

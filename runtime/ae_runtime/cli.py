@@ -50,7 +50,7 @@ def info(bundle: Path, weights: bool, as_json: bool) -> None:
             click.echo(line)
 
 
-@ae_run.command()
+@ae_run.command(short_help="Check this machine against the bundle's golden vectors.")
 @bundle_argument
 @common_options
 def doctor(bundle: Path, as_json: bool) -> None:

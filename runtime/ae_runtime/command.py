@@ -58,6 +58,9 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     state = _State()
     try:
         command.main(arguments, prog_name=name, standalone_mode=False, obj=state)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # a group without a command: its help
+        return error.exit_code
     except click.ClickException as error:
         return _fail(name, error.format_message(), error.exit_code, state)
     except AeError as error:

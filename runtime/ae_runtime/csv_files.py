@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,18 @@ def read_csv(path: Path) -> CsvTable:
     file without rows. Rows are counted as the lines of data: the header is row 0.
     """
     text = _read_text(path)
-    separator = "\t" if ".tsv" in path.suffixes else _find_separator(text)
+    try:
+        return _read_table(path, text)
+    except csv.Error:
+        raise DataError(
+            f"{path}: a cell is longer than {csv.field_size_limit()} characters; "
+            "look for a quote that is not closed"
+        ) from None
+
+
+def _read_table(path: Path, text: str) -> CsvTable:
+    is_tsv = path.name.lower().endswith((".tsv", ".tsv.gz"))
+    separator = "\t" if is_tsv else _find_separator(text)
     sample = _parse(text, separator, limit=_SAMPLE_ROWS)
     if not sample:
         raise DataError(f"{path} is empty; it holds no rows")
@@ -59,14 +71,12 @@ def read_csv(path: Path) -> CsvTable:
 def _read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             raw = gzip.decompress(raw)
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}; save it as UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            raise
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a complete gzip file: {error}") from None
 
 
@@ -74,7 +84,8 @@ def _parse(text: str, separator: str, limit: int | None = None) -> list[list[str
     """The non-blank rows as cells, stripped of white space."""
     rows: list[list[str]] = []
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
-        if row and not (len(row) == 1 and not row[0].strip()):
+        # A line with nothing but "" is a row with a missing value, and no blank line.
+        if len(row) > 1 or (row and (row[0] == "" or row[0].strip())):
             rows.append([cell.strip() for cell in row])
             if len(rows) == limit:
                 break
@@ -86,7 +97,10 @@ def _find_separator(text: str) -> str:
     head = "\n".join(text.splitlines()[:20])
     best, most = ",", 1
     for separator in SEPARATORS:
-        widths = [len(row) for row in _parse(head, separator)]
+        try:
+            widths = [len(row) for row in _parse(head, separator)]
+        except csv.Error:
+            continue  # a wide row in one piece is more than csv takes as a cell
         if widths and min(widths) > most:
             best, most = separator, min(widths)
     return best
@@ -110,23 +124,14 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _read_fast(text: str, separator: str, header: list[str] | None) -> NDArray[np.float64] | None:
     """The values if every cell is a plain number, by numpy's C reader; None if any is not."""
-    skip = 0
+    lines = io.StringIO(text, newline=None)  # all three line ends, as in the slow reader
     if header is not None:
-        lines = io.StringIO(text)
-        skip = 1
-        while not lines.readline().strip():
-            skip += 1
         if '"' in text[:65536]:
             return None  # a quoted header may span lines
+        while not lines.readline().strip():
+            pass
     try:
-        return np.loadtxt(
-            io.StringIO(text),
-            np.float64,
-            comments=None,
-            delimiter=separator,
-            skiprows=skip,
-            ndmin=2,
-        )
+        return np.loadtxt(lines, np.float64, comments=None, delimiter=separator, ndmin=2)
     except ValueError:
         return None
 
@@ -145,6 +150,8 @@ def _read_slow(
                 f"has {width}; the separator found is {separator!r}"
             )
         try:
+            if "_" in "".join(row):
+                raise ValueError  # numpy would take 1_000 for a number
             values[number - 1] = row  # numpy parses a row of plain numbers at once
         except ValueError:
             values[number - 1] = [

@@ -71,7 +71,7 @@ def _suffix(path: Path) -> str:
 
 def _read_npy(path: Path, key: str | None) -> Source:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # refuses objects, unpickles nothing
     except (ValueError, EOFError, OSError) as error:
         if isinstance(error, PermissionError):
             raise
@@ -81,7 +81,7 @@ def _read_npy(path: Path, key: str | None) -> Source:
 
 def _read_npz(path: Path, key: str | None) -> Source:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.lib.npyio.NpzFile(path, allow_pickle=False) as archive:
             names = [name for name in archive if name not in STAMP_FIELDS]
             if not names:
                 raise DataError(f"{path} holds no arrays")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from ae_runtime import command as cmd
 from ae_runtime.command import common_options, print_json, say
-
 from ae_train.recipe import make_recipe, read_recipe, set_value
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ def _report(run: Run) -> list[str]:
         parts.append(
             ("test", quality.test_mse, quality.test_pca_mse or 0.0, quality.test_mean_mse or 0.0)
         )
-    lines = [f"latent {recipe.latent_dim}, best of {schema.epochs} epochs: {schema.best_epoch}"]
+    kept = f"best at {schema.best_epoch}" if recipe.fit.keep == "best" else "the last kept"
+    lines = [f"latent {recipe.latent_dim}, {schema.epochs} epochs, {kept}"]
     for name, mse, pca_mse, mean_mse in parts:
         lines.append(
             f"{name:<10} MSE {mse:.5f}, PCA {pca_mse:.5f} (ratio {_ratio(mse, pca_mse)}), "

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from ae_runtime.arrays import EXACT_INTEGERS
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Dtype
 from ae_runtime.sources import first_infinity, read_source
-from numpy.typing import ArrayLike, NDArray
-
 from ae_train import extras
 from ae_train.recipe import Data
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from ae_runtime.errors import TrainingFailed
 from torch import Tensor
 
+from ae_runtime.errors import TrainingFailed
 from ae_train.model import Model
 from ae_train.recipe import Fit
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ae_runtime.manifest import Dtype
 from torch import Tensor, nn
 
+from ae_runtime.manifest import Dtype
 from ae_train.arch import ARCHS
 from ae_train.bottleneck import BOTTLENECKS
 from ae_train.objective import OBJECTIVES

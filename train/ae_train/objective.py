@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from ae_runtime.errors import DataError
 from torch import Tensor, nn
+
+from ae_runtime.errors import DataError
 
 _TOUCH = 1e-6  # float32 rounding at the ends of [0, 1]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ae_runtime.manifest import Dtype
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ae_runtime.manifest import Dtype
 from ae_train.data import Dataset
 
 Array = NDArray[Any]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
-from ae_runtime.errors import RecipeError, SourceNotFound
 from msgspec import Meta, Struct
+
+from ae_runtime.errors import RecipeError, SourceNotFound
 
 # Values that a choice may take are listed here and nowhere else; the dictionaries that carry them
 # out (arch.ARCHS, bottleneck.BOTTLENECKS, objective.OBJECTIVES, ...) are tested to have these keys.

@@ -14,10 +14,10 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import tomli_w
-from ae_runtime import outputs
-from ae_runtime.errors import OutputExists, RecipeError, RunError
 from numpy.typing import NDArray
 
+from ae_runtime import outputs
+from ae_runtime.errors import OutputExists, RecipeError, RunError
 from ae_train.data import Split
 from ae_train.fitting import State
 from ae_train.model import Model

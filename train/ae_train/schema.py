@@ -6,6 +6,7 @@ import json
 from typing import Any, Literal
 
 import msgspec
+
 from ae_runtime.errors import RunError
 from ae_runtime.manifest import Column, Dtype, Quality
 

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
+
 from ae_runtime.devices import available_cpus
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Column, Quality
-from numpy.typing import ArrayLike, NDArray
-
 from ae_train.data import Dataset, make_dataset, split_rows
 from ae_train.fitting import Epoch, Fitting, Rows, State, evaluate
 from ae_train.model import Model

@@ -1,0 +1,54 @@
+# Every target sets itself up: .venv holds the project with all extras, build/runtime the built
+# wheel with [cpu] alone. TORCH_INDEX=<address of PyTorch's CPU index> keeps CUDA out on Linux.
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+SOURCES := $(shell find runtime train export -name '*.py')
+
+.PHONY: demo test check soak docs clean bench-start bench-digits
+
+demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
+	$(BIN)/python demo/demo.py
+
+test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: .venv/.ready build/runtime/.ready  ## the full counts of kills, mutants and traces
+	$(BIN)/python -m pytest -m soak
+
+check: .venv/.ready  ## format, lint, types, and docs that follow the code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+docs: .venv/.ready  ## write the command help in docs/commands.md again
+	$(BIN)/python docs/generate.py
+
+bench-start: .venv/.ready build/runtime/.ready  ## load + first row in a fresh process, against bare sessions
+	$(BIN)/python benchmarks/start.py
+
+bench-digits: .venv/.ready  ## test error against PCA's on digits, at 8, 16 and 32 latents
+	$(BIN)/python benchmarks/digits.py
+
+models/digits: .venv/.ready
+	$(BIN)/ae-train digits --recipe models/digits/recipe.toml --out build/models/digits --overwrite
+	$(BIN)/ae-export build/models/digits --out models/digits --overwrite
+
+clean:
+	rm -rf .venv build
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; say PYTHON=...')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(INSTALL) $(INDEX) -e '.[dev]'
+	@touch $@
+
+build/runtime/.ready: pyproject.toml constraints.txt README.md $(SOURCES)
+	rm -rf build/runtime build/dist
+	$(PYTHON) -m venv build/runtime
+	build/runtime/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/dist .
+	build/runtime/bin/python $(INSTALL) "$$(echo build/dist/*.whl)[cpu]"
+	@touch $@

@@ -1,0 +1,86 @@
+"""Every code block of README and docs is run, and prints what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
+IDENTIFIER = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks_run_and_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    names: dict[str, object] = {}
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for language, body in FENCE.findall(page.read_text()):
+            run_block(language, body, names)
+    finally:
+        os.chdir(before)
+
+
+def run_block(language: str, body: str, names: dict[str, object]) -> None:
+    if language == "python":
+        exec(compile(body, "block", "exec"), names)
+    elif language == "console":
+        for command, expected in commands(body):
+            check_output(command, expected)
+    elif language == "toml":
+        tomllib.loads(body)
+        Path(body.splitlines()[0].removeprefix("# ")).write_text(body)
+    elif language == "json":
+        json.loads(body)
+    else:
+        assert language == "text", f"a block of {language!r} is not run by this test"
+
+
+def commands(body: str) -> list[tuple[str, str]]:
+    parts = re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]
+    return [(part.partition("\n")[0], part.partition("\n")[2]) for part in parts]
+
+
+def check_output(command: str, expected: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    found = done.stdout
+    assert words(found) == words(expected), f"{command}\n{found}"
+    for a, b in zip(numbers(found), numbers(expected), strict=True):
+        # Another processor rounds otherwise, and 100 epochs make more of it; errors of 1e-6 are
+        # rounding itself. What must hold everywhere is the size of the figures.
+        assert abs(a - b) <= max(0.25 * abs(b), 0.1 if abs(b) < 1 else 0, 2e-5), command
+
+
+def words(text: str) -> list[str]:
+    return NUMBER.sub("#", IDENTIFIER.sub("ID", text)).split()
+
+
+def numbers(text: str) -> list[float]:
+    return [float(n.replace(",", "")) for n in NUMBER.findall(IDENTIFIER.sub("ID", text))]
+
+
+def test_the_recipe_page_shows_the_defaults() -> None:
+    from ae_train.recipe import Recipe, make_recipe
+
+    page = (ROOT / "docs" / "recipe.md").read_text()
+    shown = next(body for language, body in FENCE.findall(page) if language == "toml")
+    assert make_recipe(tomllib.loads(shown)) == Recipe()
