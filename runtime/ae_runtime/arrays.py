@@ -40,11 +40,11 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
 
 
 def converter(x: Array, port: Port) -> Callable[[Array], Array]:
-    """What turns a tile of x into a contiguous array of the port's dtype in native byte order."""
+    """What turns a tile of x into what onnxruntime reads: contiguous, aligned, native byte order."""
     wanted = np.dtype(port.dtype)
-    if x.dtype == wanted and x.flags.c_contiguous:
+    if x.dtype == wanted and x.flags.c_contiguous and x.flags.aligned:
         return _same
-    return lambda tile: np.ascontiguousarray(tile, dtype=wanted)
+    return lambda tile: np.require(tile, wanted, ["C", "A"])
 
 
 def _same(tile: Array) -> Array:
