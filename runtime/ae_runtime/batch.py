@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ae_runtime import outputs
 from ae_runtime.arrays import checked
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.errors import DataError, LatentMismatch, WorkFailed
+from ae_runtime.errors import DataError, LatentMismatch
 from ae_runtime.manifest import Port
 from ae_runtime.sinks import Layout, Sink, sink_for
 from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
@@ -54,12 +55,16 @@ def process_file(
     started, out = time.perf_counter(), Path(out)
     make_sink = sink_for(out)
     outputs.check_free(out, outputs.read_stamp(out) is not None, overwrite, "an output of ae-run")
+    if out.suffix.lower() != ".npz":
+        outputs.check_sidecar_free(out)
     data = read_source(source)
     if out.exists() and out.samefile(data.path):
         raise DataError(f"{out} is the input; choose another output")
     rows, notes = _rows_for(ae, verb, data)
     layout = _layout(ae, verb, len(rows))
-    job = {"verb": verb, "model_id": ae.model_id, "input": fingerprint(data.path)}
+    # The name too: two members of one .npz share a fingerprint.
+    input_id = f"{os.path.abspath(source)} {fingerprint(data.path)}"
+    job = {"verb": verb, "model_id": ae.model_id, "input": input_id}
     part, journal = outputs.part_of(out), outputs.sidecar_of(outputs.part_of(out))
 
     def note(rows: int, position: int) -> None:
@@ -75,12 +80,13 @@ def process_file(
             finally:
                 sink.close()
             _publish(part, out, layout)
-        except (OSError, DataError, WorkFailed):
+        except Exception:
             part.unlink(missing_ok=True)
             raise
         finally:
             if not part.exists():
-                journal.unlink(missing_ok=True)
+                for left in (journal, outputs.part_of(journal)):
+                    left.unlink(missing_ok=True)
     return Done(len(rows), done, time.perf_counter() - started, notes)
 
 
@@ -138,15 +144,11 @@ def _process(
     progress: Progress | None,
 ) -> None:
     work = getattr(ae, verb)
+    names = None if verb == "decode" else ae.manifest.column_names
     last_note = time.monotonic()
     for first in range(start, len(rows), BLOCK_ROWS):
         block = rows[first : first + BLOCK_ROWS]
-        infinite = first_infinity(block)
-        if infinite:
-            raise DataError(
-                f"row {first + infinite[0] + 1}, column {infinite[1] + 1} is infinite; "
-                "correct it, or write NaN for a missing value"
-            )
+        _check_finite(block, first, names)
         sink.write(work(block))
         done = first + len(block)
         if progress:
@@ -156,6 +158,17 @@ def _process(
             if position is not None:
                 note(done, position)
             last_note = time.monotonic()
+
+
+def _check_finite(block: NDArray[Any], first: int, names: list[str] | None) -> None:
+    infinite = first_infinity(block)
+    if infinite:
+        row, at = infinite
+        column = repr(names[at]) if names else at + 1
+        raise DataError(
+            f"row {first + row + 1}, column {column} is infinite; "
+            "correct it, or write NaN for a missing value"
+        )
 
 
 def _publish(part: Path, out: Path, layout: Layout) -> None:

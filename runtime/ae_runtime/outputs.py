@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,13 +102,31 @@ def replace_folder(part: Path, out: Path) -> None:
 
 def read_stamp(out: Path) -> dict[str, Any] | None:
     """The stamp of a file of rows; None without one, or if the file has changed its size since."""
-    try:
-        if out.suffix.lower() == ".npz":
-            with np.load(out, allow_pickle=False) as archive:
+    if out.suffix.lower() == ".npz":
+        try:
+            with out.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
                 return {name: str(archive[name]) for name in STAMP_FIELDS}
-        stamp = json.loads(sidecar_of(out).read_bytes())
-        unchanged = all(stamp[name] for name in STAMP_FIELDS)
-        unchanged = unchanged and stamp["bytes"] == out.stat().st_size
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        except Exception:  # zipfile, zlib and numpy raise many kinds for what is no archive
+            return None
+    stamp = _read_sidecar(sidecar_of(out))
+    if stamp is None or not out.is_file() or stamp["bytes"] != out.stat().st_size:
         return None
-    return stamp if unchanged else None
+    return stamp
+
+
+def check_sidecar_free(out: Path) -> None:
+    """Raise OutputExists if OUT.json is something else than the stamp of a file of rows."""
+    sidecar = sidecar_of(out)
+    if os.path.lexists(sidecar) and _read_sidecar(sidecar) is None:
+        raise OutputExists(
+            f"{sidecar} exists and is not the stamp of an output; it is never overwritten, "
+            f"choose another name than {out.name}"
+        )
+
+
+def _read_sidecar(sidecar: Path) -> dict[str, Any] | None:
+    try:
+        stamp = json.loads(sidecar.read_bytes())
+        return stamp if all(stamp[name] for name in (*STAMP_FIELDS, "bytes")) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

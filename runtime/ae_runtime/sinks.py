@@ -82,10 +82,10 @@ class CsvSink:
 
     def write(self, block: Array) -> None:
         text = block.astype(str)
-        if block.dtype.kind == "f":
+        if block.dtype.kind == "f" and self.integer.any():
+            text = text.astype(object)  # 1e40 as a whole number is longer than any float's text
             for column in np.flatnonzero(self.integer):
-                values = block[:, column]
-                text[:, column] = [f"{value:.0f}" for value in values]
+                text[:, column] = [f"{value:.0f}" for value in block[:, column]]
         self.file.writelines((",".join(row) + "\n").encode() for row in text.tolist())
 
     def flush(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,16 +71,17 @@ def _suffix(path: Path) -> str:
 def _read_npy(path: Path, key: str | None) -> Source:
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # refuses objects, unpickles nothing
-    except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # numpy raises many kinds for a damaged header
         raise DataError(f"{path} is not a readable .npy array: {_one_line(error)}") from None
     return Source(path, array)
 
 
 def _read_npz(path: Path, key: str | None) -> Source:
     try:
-        with np.lib.npyio.NpzFile(path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves the file open where it is not an archive.
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             names = [name for name in archive if name not in STAMP_FIELDS]
             if not names:
                 raise DataError(f"{path} holds no arrays")
@@ -89,12 +89,13 @@ def _read_npz(path: Path, key: str | None) -> Source:
                 raise DataError(f"{path} holds {', '.join(names)}; say which: {path}:{names[0]}")
             if key is not None and key not in names:
                 raise DataError(f"{path} holds no {key!r}; it holds {', '.join(names)}")
-            return Source(path, archive[key or names[0]])
-    except DataError:
+            array = archive[key or names[0]]
+            if not isinstance(array, np.ndarray):
+                raise DataError(f"{path}: {key or names[0]} is not an array")
+            return Source(path, array)
+    except (DataError, PermissionError, MemoryError):
         raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, PermissionError):
-            raise
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds for a damaged archive
         raise DataError(f"{path} is not a readable .npz archive: {_one_line(error)}") from None
 
 
