@@ -24,7 +24,8 @@ def traced(*words: object) -> list[str]:
     log = Path(str(words[-1])).parent / "strace.log"
     done = subprocess.run(
         ["strace", "-f", "-o", log, "-e", f"trace={CALLS}", *map(str, words[:-1])],
-        env={},
+        # Without HOME, Python itself asks the name service for it, by a socket.
+        env={"HOME": str(log.parent)},
         capture_output=True,
         text=True,
     )

@@ -37,9 +37,8 @@ def test_train_and_export_say_which_extra_they_need(runtime_bin: Path, tmp_path:
 
 
 def test_digits_are_reconstructed_there_as_here(runtime_bin: Path, tmp_path: Path) -> None:
-    from ae_train.data import load_digits
-
     import ae_runtime
+    from ae_train.data import load_digits
 
     x = load_digits()[:300]
     np.save(tmp_path / "x.npy", x)
@@ -74,7 +73,8 @@ def test_the_runtime_tests_pass_there(runtime_bin: Path) -> None:
         f"            return PathFinder.find_spec(name, path or [{str(site)!r}])\n"
         "sys.meta_path.append(Only())\n"
         "import pytest\n"
-        "sys.exit(pytest.main(['tests/runtime', '-q', '-m', 'not soak', '-p', 'no:cacheprovider']))\n"
+        "options = ['-q', '-m', 'not soak', '-p', 'no:cacheprovider']\n"
+        "sys.exit(pytest.main(['tests/runtime', *options]))\n"
     )
     done = subprocess.run(
         [runtime_bin / "python", "-c", program],
