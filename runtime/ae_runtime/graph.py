@@ -18,6 +18,7 @@ DTYPES = {
     9: ("bool", 1),
     11: ("float64", 8),
 }
+REAL_DTYPES = (1, 11)
 _TYPED_DATA = (4, 5, 6, 7, 10, 11)  # TensorProto fields that hold values one by one
 _RAW_DATA = 9
 _EMPTY = memoryview(b"")
@@ -40,12 +41,14 @@ class Tensor(Struct):
 
 
 class Node(Struct):
-    """An operator: type, domain, and whether an attribute holds a graph of its own."""
+    """An operator: type, domain, inputs, and what its attributes hold besides numbers."""
 
     name: str = ""
     op: str = ""
     domain: str = ""
+    inputs: list[str] = []
     subgraph: bool = False
+    sparse: bool = False
     tensors: list[Tensor] = []
 
 
@@ -61,7 +64,7 @@ class Graph(Struct):
     """One ONNX model, flattened to what admission checks."""
 
     ir_version: int = 0
-    opsets: dict[str, int] = {}
+    opsets: list[tuple[str, int]] = []
     functions: int = 0
     training: int = 0
     sparse: int = 0
@@ -117,13 +120,15 @@ def _read_opset(graph: Graph, data: memoryview) -> None:
             domain = protobuf.text(value)
         elif number == 2 and isinstance(value, int):
             version = value
-    graph.opsets[domain] = version
+    graph.opsets.append((domain, version))
 
 
 def _read_node(data: memoryview) -> Node:
     node = Node()
     for number, _, value in protobuf.fields(data):
-        if number == 3:
+        if number == 1:
+            node.inputs.append(protobuf.text(value))
+        elif number == 3:
             node.name = protobuf.text(value)
         elif number == 4:
             node.op = protobuf.text(value)
@@ -133,6 +138,8 @@ def _read_node(data: memoryview) -> Node:
             for inner, _, content in protobuf.fields(protobuf.message(value)):
                 if inner in (6, 11):  # AttributeProto.g and .graphs
                     node.subgraph = True
+                elif inner in (22, 23):  # .sparse_tensor and .sparse_tensors
+                    node.sparse = True
                 elif inner in (5, 10):  # AttributeProto.t and .tensors
                     node.tensors.append(_read_tensor(protobuf.message(content)))
     return node
