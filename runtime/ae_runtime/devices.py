@@ -77,15 +77,33 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # below fatal: every error is raised, and said once
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes share no public base
-        reason = " ".join(str(error).split())
-        raise BundleRefused(f"onnxruntime does not take the graph: {reason}") from None
+    except Exception as error:
+        raise _reason(error, "onnxruntime does not take the graph") from None
     if session.get_providers() != ["CPUExecutionProvider"]:
         raise DeviceUnavailable(
             f"asked for CPUExecutionProvider, got {', '.join(session.get_providers())}"
         )
     return session
+
+
+def compute(session: onnxruntime.InferenceSession, fetch: str, feed: str, x: Any) -> Any:
+    """Output `fetch` of the session for x as input `feed`.
+
+    Raises BundleRefused if the graph does not work for x, MemoryError if there is too little.
+    """
+    try:
+        return session.run([fetch], {feed: x})[0]
+    except Exception as error:
+        raise _reason(error, "onnxruntime cannot run the graph") from None
+
+
+def _reason(error: Exception, what: str) -> BundleRefused | MemoryError:
+    """What onnxruntime's own error, which shares no public base with others, is to a caller."""
+    reason = " ".join(str(error).split())
+    if "allocate memory" in reason or "bad_alloc" in reason:
+        return MemoryError(f"{what}: {reason}")
+    return BundleRefused(f"{what}: {reason}")

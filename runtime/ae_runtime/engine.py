@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ae_runtime.devices import available_cpus, open_session
+from ae_runtime.devices import available_cpus, compute, open_session
+from ae_runtime.errors import BundleRefused
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -53,18 +54,19 @@ class Engine:
         """`out`, filled row by row with output `fetch` of graph `name` for the rows of x.
 
         x: (B, ...); convert: makes a tile of x what the graph takes; out: (B, ...), written in
-        place. The result does not depend on tile or threads.
+        place. The result does not depend on tile or threads. Raises BundleRefused if the graph
+        does not give one row for each row of x.
         """
         session = self.session(name)
         rows = len(x)
         if rows <= self.tile:
             if rows:
-                out[...] = session.run([fetch], {feed: convert(x)})[0]
+                _fill(out, compute(session, fetch, feed, convert(x)))
             return out
 
         def work(start: int) -> None:
             tile = slice(start, start + self.tile)
-            out[tile] = session.run([fetch], {feed: convert(x[tile])})[0]
+            _fill(out[tile], compute(session, fetch, feed, convert(x[tile])))
 
         starts = range(0, rows, self.tile)
         if self.threads == 1:
@@ -89,3 +91,9 @@ class Engine:
         self._sessions = {}
         self._pool = None
         self._pid = os.getpid()
+
+
+def _fill(place: Array, found: Array) -> None:
+    if found.shape != place.shape:  # numpy would repeat a single row for all
+        raise BundleRefused(f"a graph gives shape {found.shape} where {place.shape} is promised")
+    place[...] = found
