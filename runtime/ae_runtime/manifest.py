@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ae_runtime.errors import BundleCorrupt, BundleTooNew
 
@@ -16,6 +17,7 @@ HASH_FIELD = "manifest_sha256"
 
 Dtype = Literal["uint8", "float32", "float64"]
 GraphName = Literal["encoder", "decoder"]
+Size = Annotated[int, Meta(ge=1, le=1 << 28)]  # of an axis; admission.py has the same limit
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -23,7 +25,7 @@ class Port(msgspec.Struct, frozen=True):
 
     name: str
     dtype: Dtype
-    shape: list[int | None]
+    shape: list[Size | None]
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -49,7 +51,7 @@ class Column(msgspec.Struct, frozen=True):
 class Latent(msgspec.Struct, frozen=True):
     """What the code is: its size, and the bottleneck that made it."""
 
-    dim: int
+    dim: Size
     bottleneck: str = "plain"
     levels: list[int] | None = None
     ordered: bool = False
@@ -74,14 +76,14 @@ class Quality(msgspec.Struct, frozen=True):
 class Golden(msgspec.Struct, frozen=True):
     """How golden.npz is checked: |difference| <= tolerance * deviation + one unit in last place."""
 
-    rows: int
-    tolerance: float
+    rows: Size
+    tolerance: Annotated[float, Meta(ge=0)]
 
 
 class FileEntry(msgspec.Struct, frozen=True):
     """The size and hash of one file of the bundle."""
 
-    bytes: int
+    bytes: Annotated[int, Meta(ge=0)]
     sha256: str
 
 
@@ -136,20 +138,38 @@ def parse(raw: bytes) -> Manifest:
     """
     try:
         fields = msgspec.json.decode(raw)
+        sha256 = canonical_sha256(fields) if isinstance(fields, dict) else ""
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BundleCorrupt(f"manifest.json is not valid JSON ({error}); export again") from None
     version = fields.get("format") if isinstance(fields, dict) else None
-    major = str(version).partition(".")[0]
-    if not isinstance(version, str) or not major.isdecimal():
-        raise BundleCorrupt(f"manifest.json names no format version, found {version!r}")
-    if int(major) > FORMAT_MAJOR:
+    major = _major(version)
+    if not major:
+        raise BundleCorrupt(f"manifest.json names no format version, found {version!r:.40}")
+    if major > FORMAT_MAJOR:
         raise BundleTooNew(
             f"the bundle has format {version}, this version reads up to {FORMAT_MAJOR}.x; "
             "update ae-toolkit"
         )
-    if fields.get(HASH_FIELD) != canonical_sha256(fields):
+    if fields.get(HASH_FIELD) != sha256:
         raise BundleCorrupt("manifest.json does not match its own hash; fetch or export it again")
     try:
-        return msgspec.convert(fields, Manifest)
+        manifest = msgspec.convert(fields, Manifest)
     except msgspec.ValidationError as error:
         raise BundleCorrupt(f"manifest.json: {error}") from None
+    for what, name, ports in (
+        ("inputs", "x", manifest.inputs),
+        ("outputs", "x_hat", manifest.outputs),
+    ):
+        found = [(port.name, port.shape[:1], port.shape.count(None)) for port in ports]
+        if found != [(name, [None], 1)]:
+            raise BundleCorrupt(
+                f"manifest.json: {what} must be one {name} with a shape of null and sizes; "
+                "update ae-toolkit or export again"
+            )
+    return manifest
+
+
+def _major(version: object) -> int:
+    """The major number of a format version such as "1.0"; 0 for what is none."""
+    major = version.partition(".")[0] if isinstance(version, str) else ""
+    return int(major) if major.isascii() and major.isdecimal() and len(major) < 20 else 0
