@@ -40,11 +40,17 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
 
 
 def converter(x: Array, port: Port) -> Callable[[Array], Array]:
-    """What turns a tile of x into what onnxruntime reads: contiguous, aligned, native byte order."""
+    """What makes a tile of x fit for onnxruntime: contiguous, aligned, in native byte order."""
     wanted = np.dtype(port.dtype)
     if x.dtype == wanted and x.flags.c_contiguous and x.flags.aligned:
         return _same
-    return lambda tile: np.require(tile, wanted, ["C", "A"])
+
+    def convert(tile: Array) -> Array:
+        # A float64 past float32's range becomes infinite, which the encoder clips like any value.
+        with np.errstate(over="ignore"):
+            return np.require(tile, wanted, ["C", "A"])
+
+    return convert
 
 
 def _same(tile: Array) -> Array:
@@ -53,6 +59,8 @@ def _same(tile: Array) -> Array:
 
 def _as_array(x: ArrayLike, what: str) -> Array:
     if isinstance(x, np.ndarray):
+        if hasattr(x, "mask"):
+            raise DataError(f"{what} is a masked array; fill it first, with {what}.filled(...)")
         return x
     if isinstance(x, dict):
         raise DtypeMismatch(f"{what} is a dict; this bundle takes one array of numbers")
