@@ -6,12 +6,16 @@ import importlib.metadata
 import io
 import platform
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.devices import available_cpus, telemetry_state
+from ae_runtime.devices import available_cpus, import_onnxruntime, telemetry_state
+from ae_runtime.errors import BundleCorrupt
+
+GOLDEN = ("x", "z", "x_hat", "z_deviation", "x_hat_deviation")
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,11 @@ class Check:
 
 
 def examine(ae: Autoencoder) -> list[Check]:
-    """Every check of this machine and this bundle."""
-    golden = dict(np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False))
+    """Every check of this machine and this bundle.
+
+    Raises BundleCorrupt if golden.npz does not hold what the manifest says.
+    """
+    golden = _read_golden(ae)
     tolerance = ae.manifest.golden.tolerance
     z = ae.encode(golden["x"])
     # From the stored latents, so that a wrong encoder does not show up twice.
@@ -35,6 +42,20 @@ def examine(ae: Autoencoder) -> list[Check]:
         golden_check("encoder", z, golden["z"], golden["z_deviation"], tolerance),
         golden_check("decoder", x_hat, golden["x_hat"], golden["x_hat_deviation"], tolerance),
     ]
+
+
+def _read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False) as stored:
+            golden = {name: np.asarray(stored[name]) for name in GOLDEN}
+        np.broadcast_to(golden["x_hat_deviation"], golden["x_hat"].shape)
+    except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for broken files
+        raise BundleCorrupt(f"golden.npz cannot be read ({error}); export again") from None
+    rows = ae.manifest.golden.rows
+    x, z = (rows, *ae.input_shape), (rows, ae.latent_dim)
+    if [golden[name].shape for name in GOLDEN[:4]] != [x, z, x, z[1:]]:
+        raise BundleCorrupt(f"golden.npz does not hold {rows} rows of the bundle; export again")
+    return golden
 
 
 def golden_check(
@@ -69,23 +90,27 @@ def last_place(values: NDArray[np.generic]) -> NDArray[np.float64]:
 
 
 def _set_up(ae: Autoencoder) -> list[Check]:
-    runtimes = _installed("onnxruntime", "onnxruntime-gpu")
     session = ae._engine.session("encoder")
     return [
         Check(
             "machine",
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         ),
-        Check(
-            "onnxruntime",
-            ", ".join(runtimes) + ("" if len(runtimes) == 1 else "; both installed: remove one"),
-            ok=len(runtimes) == 1,
-        ),
+        _onnxruntime(),
         Check("numpy", np.__version__),
         Check("provider", ", ".join(session.get_providers())),
         Check("threads", f"{ae.threads} of {available_cpus()} that this process may use"),
         Check("telemetry", telemetry_state(), ok=telemetry_state() == "off"),
     ]
+
+
+def _onnxruntime() -> Check:
+    found = _installed("onnxruntime", "onnxruntime-gpu")
+    if len(found) > 1:
+        return Check("onnxruntime", f"{', '.join(found)}; both installed: remove one", ok=False)
+    # Without either, a package of another name (a nightly one, say) brought it.
+    text = found[0] if found else f"onnxruntime {import_onnxruntime().__version__}"
+    return Check("onnxruntime", text)
 
 
 def _installed(*names: str) -> list[str]:
