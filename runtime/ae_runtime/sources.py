@@ -136,7 +136,7 @@ def select_columns(source: Source, names: list[str] | None) -> tuple[Array, list
 
 def first_infinity(array: Array) -> tuple[int, int] | None:
     """(row, column) of the first infinite value, both from 0; images count columns flat."""
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or not array.size:
         return None
     flat = array.reshape(len(array), -1)
     with np.errstate(over="ignore", invalid="ignore"):
