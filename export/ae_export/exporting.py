@@ -128,7 +128,8 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not outputs.is_empty_folder(out):
         outputs.check_free(out, (out / MANIFEST).is_file(), overwrite, "a bundle of ae-export")
     part = outputs.part_of(out)
-    names = {path.name for path in part.iterdir()} if part.is_dir() else set()
+    # A kill leaves a file half written under its name and ".part".
+    names = {p.name.removesuffix(".part") for p in part.iterdir()} if part.is_dir() else set()
     if part.is_file() or names - {*REQUIRED, CARD, MANIFEST}:
         raise OutputExists(f"{part} is in the way and not ours; move it")
 

@@ -91,7 +91,10 @@ def make_dataset(
     Raises DataError for a shape or dtype that no kind takes, too few rows, infinities, and rows
     that are all the same.
     """
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"the data are not one array: {error}") from None
     if x.dtype.kind not in "biuf":
         raise DataError(f"the data hold {x.dtype} values; only numbers are taken")
     kind = _kind(x, kind)

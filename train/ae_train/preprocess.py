@@ -66,8 +66,13 @@ def _measure_column(column: Array) -> tuple[float, ...]:
     return mean, scaled.std() * unit, median, low, high, least, most, missing
 
 
-def _offset_and_scale(statistics: Statistics, scaling: str) -> tuple[Array, Array]:
-    """What is subtracted, and what it is divided by; scale 0 where nothing varies."""
+def _offset_and_scale(
+    statistics: Statistics, scaling: str, edge: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """What is subtracted, and what it is divided by; scale 0 where nothing varies.
+
+    Nothing varies, too, by less than can be divided by in the arithmetic of the edge.
+    """
     varies = statistics.deviation > 0
     if scaling == "standard":
         offset, scale = statistics.mean, statistics.deviation
@@ -83,7 +88,7 @@ def _offset_and_scale(statistics: Statistics, scaling: str) -> tuple[Array, Arra
         # Constant columns come back as they were, without the network having to learn a number.
         offset = np.where(varies, offset, statistics.mean)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        usable = varies & np.isfinite(1 / scale)
+        usable = varies & np.isfinite((1 / scale).astype(edge))
     return offset, np.where(usable, scale, 0.0)
 
 
@@ -118,9 +123,9 @@ class Preprocess(nn.Module):
         self, statistics: Statistics, scaling: str, integer: NDArray[np.bool_] | None
     ) -> Preprocess:
         """Set the buffers from statistics of the training rows; returns itself."""
-        offset, scale = _offset_and_scale(statistics, scaling)
-        gain = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         edge = self.offset.numpy().dtype
+        offset, scale = _offset_and_scale(statistics, scaling, edge)
+        gain = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         rest = np.where(np.abs(offset) * gain > _FAR, offset - offset.astype(edge), 0.0)
         fill = np.nan_to_num((statistics.median - offset) * gain)
         for name, value in (

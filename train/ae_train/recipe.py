@@ -165,18 +165,25 @@ def _complaints(where: str, struct: type[Struct], values: dict[str, Any]) -> lis
         try:
             msgspec.convert(value, known[key].type)
         except msgspec.ValidationError as error:
-            choices = _choices(known[key].type)
-            wanted = f"one of {', '.join(choices)}" if choices else str(error).lower()
-            found.append(f"{where}{key} = {value!r}: {wanted}")
+            found.append(f"{where}{key} = {value!r}: {_wanted(known[key].type, value, error)}")
     return found
 
 
-def _choices(annotation: Any) -> list[str]:
-    """The words a field may hold, if words are all it may hold."""
+def _wanted(annotation: Any, value: Any, error: msgspec.ValidationError) -> str:
+    """What a field may hold, in words."""
+    words, only_words = _choices(annotation)
+    if words and (only_words or isinstance(value, str)):
+        return f"one of {', '.join(words)}" + ("" if only_words else ", or a number")
+    return str(error).lower().replace(" | null", "")  # TOML has no null
+
+
+def _choices(annotation: Any) -> tuple[list[str], bool]:
+    """The words a field may hold, and whether words are all it may hold."""
     if get_origin(annotation) is Literal:
-        return [str(choice) for choice in get_args(annotation)]
+        return [str(choice) for choice in get_args(annotation)], True
     parts = [part for part in get_args(annotation) if part is not type(None)]
-    return _choices(parts[0]) if len(parts) == 1 else []
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    return words, len(parts) == 1
 
 
 def to_fields(recipe: Recipe) -> dict[str, Any]:

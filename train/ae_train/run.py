@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ from ae_train.schema import Schema, dump_schema, parse_schema
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
 PROBE, SPLIT, METRICS, STATE = "probe.npz", "split.npz", "metrics.jsonl", "state.safetensors"
+
+
+# What readers of truncated, changed and missing files raise.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError,
+    zipfile.BadZipFile, safetensors.SafetensorError,
+)  # fmt: skip
 
 
 @dataclass
@@ -72,7 +80,8 @@ class Run:
         """The run that ae-train left in `folder`. Raises RunError if there is none."""
         folder = Path(folder)
         if not is_run(folder):
-            found = "holds no finished run" if folder.is_dir() else "does not exist"
+            found = "is a file, not a run" if folder.is_file() else "does not exist"
+            found = "holds no finished run" if folder.is_dir() else found
             part = outputs.part_of(folder)
             hint = f"; {part} holds an unfinished one: ae-train --resume" if part.is_dir() else ""
             raise RunError(f"{folder} {found}{hint}")
@@ -85,7 +94,7 @@ class Run:
             parts = dict(np.load(folder / SPLIT, allow_pickle=False))
         except (RecipeError, RunError) as error:
             raise RunError(f"{folder} is damaged: {error}") from None
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        except _DAMAGE as error:
             reason = " ".join(str(error).split())
             raise RunError(f"{folder} is damaged ({reason}); train again") from None
         return cls(recipe, schema, model.eval(), probe, Split(**parts), folder)
@@ -112,10 +121,12 @@ class Workplace:
     def __init__(self, out: str | Path, resume: bool, overwrite: bool) -> None:
         self.out = Path(out)
         self.part = outputs.part_of(self.out)
-        if not outputs.is_empty_folder(self.out):
-            outputs.check_free(self.out, is_run(self.out), overwrite, "a run of ae-train")
         unfinished = (self.part / RECIPE).is_file()
-        if os.path.lexists(self.part) and not unfinished and not outputs.is_empty_folder(self.part):
+        if not outputs.is_empty_folder(self.out):
+            # An unfinished run beside a finished one was begun with overwrite.
+            replace = overwrite or (resume and unfinished)
+            outputs.check_free(self.out, is_run(self.out), replace, "a run of ae-train")
+        if os.path.lexists(self.part) and not unfinished and not _is_barely_begun(self.part):
             raise OutputExists(f"{self.part} is in the way and not ours; move it")
         if unfinished and not (resume or overwrite):
             raise OutputExists(
@@ -147,9 +158,12 @@ class Workplace:
         path = self.part / STATE
         if not path.is_file():
             return None
-        with safetensors.safe_open(path, "pt") as file:
-            meta = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                meta = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except safetensors.SafetensorError as error:
+            raise RunError(f"{path} is damaged ({error}); start anew with --overwrite") from None
         if meta["data_id"] != data_id:
             raise RunError(f"{self.part} was started on other data; start anew with --overwrite")
         fields = json.loads(meta["state"])
@@ -203,6 +217,13 @@ class Workplace:
     def _write(self, name: str, raw: bytes) -> None:
         with outputs.said_in_one_line(self.out):
             outputs.write_atomic(self.part / name, raw)
+
+
+def _is_barely_begun(part: Path) -> bool:
+    """Whether a kill left this folder while its very first file was being written."""
+    if part.is_symlink() or not part.is_dir():
+        return False
+    return {path.name for path in part.iterdir()} <= {outputs.part_of(Path(RECIPE)).name}
 
 
 def _npz(**arrays: NDArray[Any]) -> bytes:

@@ -21,8 +21,8 @@ from ae_train.data import Dataset, make_dataset, split_rows
 from ae_train.fitting import Epoch, Fitting, Rows, State, evaluate
 from ae_train.model import Model
 from ae_train.pca import default_latent_dim, fit_pca
-from ae_train.preprocess import Preprocess, measure
-from ae_train.recipe import Recipe
+from ae_train.preprocess import LIMIT, Preprocess, measure
+from ae_train.recipe import Recipe, make_recipe, to_fields
 from ae_train.run import Run, Workplace
 from ae_train.schema import Schema
 
@@ -49,7 +49,7 @@ def train(
     PCA's validation error. The same arguments give the same weights, bit for bit, on the same
     machine. Raises DataError, RecipeError, OutputExists, OutputFailed, RunError, TrainingFailed.
     """
-    recipe = recipe or Recipe()
+    recipe = make_recipe(to_fields(recipe or Recipe()))  # Recipe(...) itself checks nothing
     data = x if isinstance(x, Dataset) else make_dataset(x, recipe.data.kind)
     place = None if out is None else Workplace(out, resume, overwrite)
     with _own_torch(recipe.seed):
@@ -81,6 +81,7 @@ class _Training:
         self.preprocess = Preprocess(data.kind, data.dtype, data.row_shape).fit(
             self.statistics, recipe.data.scaling, data.integer
         )
+        self._check_scaling(recipe.data.scaling)
         self.train = self._rows(self.split.train)
         self.validation = self._rows(self.split.validation)
         self.pca = fit_pca(self.train.s.flatten(1).numpy())
@@ -99,9 +100,7 @@ class _Training:
             return self._finished(fitting.state)
         data_id = hashlib.sha256(np.ascontiguousarray(self.data.x).data).hexdigest()
         state = place.restore(self.recipe, data_id) if resume else None
-        if state is None:
-            place.start(self.recipe)
-        else:
+        if state is not None:
             fitting.resume(state)
         last_save = time.monotonic()
 
@@ -114,6 +113,8 @@ class _Training:
             self._show(epoch, pca_mse)
 
         try:
+            if state is None:
+                place.start(self.recipe)
             fitting.run(after_epoch)
             run = self._finished(fitting.state)
             place.finish(run)
@@ -155,6 +156,17 @@ class _Training:
         data = msgspec.structs.replace(recipe.data, kind=self.data.kind)
         return msgspec.structs.replace(recipe, latent_dim=latent_dim, data=data)
 
+    def _check_scaling(self, scaling: str) -> None:
+        varies = (self.preprocess.gain > 0).numpy()
+        if not varies.any():
+            raise DataError("nothing varies over the training rows; there is nothing to learn from")
+        largest = np.abs([self.statistics.min, self.statistics.max])[:, varies].max()
+        if scaling == "none" and largest > LIMIT:
+            raise DataError(
+                f"scaling = 'none' takes values up to {LIMIT:.0e}, the data hold {largest:.4g}; "
+                "use scaling = 'standard'"
+            )
+
     def _check_objective(self) -> None:
         scaling = self.recipe.data.scaling
         for rows in (self.train, self.validation) if scaling != "range" else (self.train,):
@@ -191,7 +203,7 @@ class _Training:
             kind=data.kind,
             dtype=data.dtype,
             row_shape=data.row_shape,
-            columns=self._columns(held_out) if data.kind == "table" else None,
+            columns=self._columns(held_out, data.x[rows]) if data.kind == "table" else None,
             quality=self._quality(test, is_pca),
             x_deviation=np.nan_to_num(self.statistics.deviation).tolist(),
             z_mean=z_mean,
@@ -224,14 +236,17 @@ class _Training:
         return z.mean(0).tolist(), z.std(0, correction=0).tolist()
 
     @torch.no_grad()
-    def _columns(self, rows: Rows) -> list[Column]:
+    def _columns(self, rows: Rows, x: NDArray[Any]) -> list[Column]:
         """The columns of a table, each with its root mean squared error in its own units."""
         blocks = rows.s.split(_BLOCK_ROWS)
         x_hat = torch.cat([self.model.reconstruct_scaled(s) for s in blocks])
         errors = (x_hat - rows.s).double().square()
         present = torch.ones_like(errors) if rows.present is None else rows.present.double()
         mse = (errors * present).sum(0) / present.sum(0)
-        rmse = (mse.sqrt() * self.preprocess.scale).tolist()
+        # A column that did not vary is scaled to 0 whatever these rows hold: its error is in x.
+        offset, scale = self.preprocess.offset, self.preprocess.scale
+        still = (torch.from_numpy(x).double() - offset).square().nanmean(0)
+        rmse = torch.where(scale > 0, mse.sqrt() * scale, still.sqrt()).tolist()
         names: Sequence[str | None] = self.data.columns or [None] * self.data.numbers
         integer = self.data.integer
         return [
@@ -266,4 +281,4 @@ def _metrics(epoch: Epoch, pca_mse: float) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None
