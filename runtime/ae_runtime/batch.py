@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ae_runtime import outputs
 from ae_runtime.arrays import checked
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.errors import DataError, LatentMismatch
+from ae_runtime.errors import DataError, LatentMismatch, OutputExists
 from ae_runtime.manifest import Port
 from ae_runtime.sinks import Layout, Sink, sink_for
 from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
@@ -54,9 +54,8 @@ def process_file(
     """
     started, out = time.perf_counter(), Path(out)
     make_sink = sink_for(out)
-    outputs.check_free(out, outputs.read_stamp(out) is not None, overwrite, "an output of ae-run")
-    if out.suffix.lower() != ".npz":
-        outputs.check_sidecar_free(out)
+    part, journal = outputs.part_of(out), outputs.sidecar_of(outputs.part_of(out))
+    left = _check_out(out, part, journal, overwrite)
     data = read_source(source)
     if out.exists() and out.samefile(data.path):
         raise DataError(f"{out} is the input; choose another output")
@@ -65,15 +64,15 @@ def process_file(
     # The name too: two members of one .npz share a fingerprint.
     input_id = f"{os.path.abspath(source)} {fingerprint(data.path)}"
     job = {"verb": verb, "model_id": ae.model_id, "input": input_id}
-    part, journal = outputs.part_of(out), outputs.sidecar_of(outputs.part_of(out))
 
     def note(rows: int, position: int) -> None:
         state = {"job": job, "rows": rows, "position": position}
         outputs.write_atomic(journal, json.dumps(state).encode())
 
     with outputs.said_in_one_line(out):
-        done, position = _left_over(part, journal, job)
+        done, position = _left_over(left, part, job)
         try:
+            note(done, position)  # first: from now on the part can be known as ours
             sink = make_sink(part, layout, position)
             try:
                 _process(ae, verb, rows, done, sink, note, progress)
@@ -85,9 +84,24 @@ def process_file(
             raise
         finally:
             if not part.exists():
-                for left in (journal, outputs.part_of(journal)):
-                    left.unlink(missing_ok=True)
+                for file in (journal, outputs.part_of(journal)):
+                    file.unlink(missing_ok=True)
     return Done(len(rows), done, time.perf_counter() - started, notes)
+
+
+def _check_out(out: Path, part: Path, journal: Path, overwrite: bool) -> dict[str, Any] | None:
+    """The journal of an earlier, killed try, None without one; all three may be written.
+
+    Raises OutputExists.
+    """
+    outputs.check_free(out, outputs.read_stamp(out) is not None, overwrite, "an output of ae-run")
+    if out.suffix.lower() != ".npz":
+        outputs.check_sidecar_free(out)
+    left = _read_journal(journal)
+    for file in (part, journal):
+        if left is None and os.path.lexists(file):
+            raise OutputExists(f"{file} is in the way and not ours; move it")
+    return left
 
 
 def _rows_for(ae: Autoencoder, verb: Verb, data: Source) -> tuple[NDArray[Any], list[str]]:
@@ -124,14 +138,20 @@ def _layout(ae: Autoencoder, verb: Verb, rows: int) -> Layout:
     return Layout(rows, ae.input_shape, dtype, "x_hat", names, whole, stamp)
 
 
-def _left_over(part: Path, journal: Path, job: dict[str, str]) -> tuple[int, int]:
-    """(rows, bytes) that an earlier, killed try of the same job left in part; (0, 0) without."""
+def _read_journal(journal: Path) -> dict[str, Any] | None:
+    """What a try wrote down: its job, and the rows and bytes it had done; None if it did not."""
     try:
         state = json.loads(journal.read_bytes())
-        same = state["job"] == job and part.stat().st_size >= state["position"]
-        return (state["rows"], state["position"]) if same else (0, 0)
-    except (OSError, ValueError, KeyError, TypeError):
+        return {"job": state["job"], "rows": int(state["rows"]), "position": int(state["position"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _left_over(left: dict[str, Any] | None, part: Path, job: dict[str, str]) -> tuple[int, int]:
+    """(rows, bytes) of the same job that are in part; (0, 0) without."""
+    if left is None or left["job"] != job or not part.is_file():
         return 0, 0
+    return (left["rows"], left["position"]) if part.stat().st_size >= left["position"] else (0, 0)
 
 
 def _process(

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,16 @@ def replace_folder(part: Path, out: Path) -> None:
     if not os.path.lexists(out):
         part.rename(out)
         return
-    old = out.with_name(out.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{out.name}.old.", dir=out.parent))
+    old = aside / out.name
     out.rename(old)
-    part.rename(out)
-    shutil.rmtree(old)
+    try:
+        part.rename(out)
+    except OSError:
+        old.rename(out)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside)
 
 
 def read_stamp(out: Path) -> dict[str, Any] | None:
