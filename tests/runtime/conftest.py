@@ -1,4 +1,4 @@
-"""Bundles that are changed on purpose, graphs written byte by byte, and Python in a fresh process."""
+"""Bundles changed on purpose, graphs written byte by byte, and Python in a fresh process."""
 
 from __future__ import annotations
 
