@@ -34,7 +34,7 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
             f"{what} is {x.dtype}, the bundle takes {wanted}; "
             f"if the values are whole and in range, pass {what}.astype({port.dtype!r})"
         )
-    if x.dtype.kind in "iu" and not np.can_cast(x.dtype, wanted, "safe") and x.size:
+    if x.dtype.kind in "iu" and x.dtype != wanted and x.size:
         _check_exact(x, wanted, what)
     return x
 
@@ -84,6 +84,9 @@ def _check_exact(x: Array, wanted: np.dtype[Any], what: str) -> None:
         low, high = -EXACT_INTEGERS[wanted.name], EXACT_INTEGERS[wanted.name]
     else:
         low, high = int(np.iinfo(wanted).min), int(np.iinfo(wanted).max)
+    # Not np.can_cast: it calls int64 to float64 safe.
+    if low <= np.iinfo(x.dtype).min and np.iinfo(x.dtype).max <= high:
+        return
     found_low, found_high = int(x.min()), int(x.max())
     if found_low < low or found_high > high:
         raise DtypeMismatch(
