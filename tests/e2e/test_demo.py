@@ -30,9 +30,10 @@ def test_the_demo_prints_its_table_and_draws_its_picture(runtime_bin: Path) -> N
     latents, reconstructions = (
         float(n) for n in re.findall(r"\d\.\de[-+]\d+", table["largest torch/ONNX"])
     )
-    # 1e-5 of a deviation, float32 with three layers; whole grey values come back the same.
+    # 1e-5 of a deviation, float32 with three layers. Grey values are whole: a value that lies on a
+    # half may be rounded to its neighbour, one of about 6 to a deviation, and no further.
     assert 0 < latents <= 1e-5
-    assert reconstructions == 0
+    assert reconstructions <= 0.2
     picture = ROOT / "build" / "demo" / "digits.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "originals above reconstructions: build/demo/digits.png" in done.stdout
