@@ -18,7 +18,7 @@ from ae_runtime.arrays import checked
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.errors import DataError, LatentMismatch, OutputExists
 from ae_runtime.manifest import Port
-from ae_runtime.sinks import Layout, Sink, sink_for
+from ae_runtime.sinks import Layout, Sink, check_layout, sink_for
 from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
 
 Verb = Literal["encode", "decode", "reconstruct"]
@@ -61,6 +61,7 @@ def process_file(
         raise DataError(f"{out} is the input; choose another output")
     rows, notes = _rows_for(ae, verb, data)
     layout = _layout(ae, verb, len(rows))
+    check_layout(out, layout)
     # The name too: two members of one .npz share a fingerprint.
     input_id = f"{os.path.abspath(source)} {fingerprint(data.path)}"
     job = {"verb": verb, "model_id": ae.model_id, "input": input_id}
@@ -193,7 +194,15 @@ def _check_finite(block: NDArray[Any], first: int, names: list[str] | None) -> N
 
 def _publish(part: Path, out: Path, layout: Layout) -> None:
     """Put the finished part in out's place, its stamp first: an output is never without it."""
-    if out.suffix.lower() != ".npz":
-        stamp = {**layout.stamp, "rows": layout.rows, "bytes": part.stat().st_size}
-        outputs.write_atomic(outputs.sidecar_of(out), (json.dumps(stamp) + "\n").encode())
-    part.replace(out)
+    if out.suffix.lower() == ".npz":
+        part.replace(out)
+        return
+    sidecar = outputs.sidecar_of(out)
+    before = sidecar.read_bytes() if sidecar.exists() else None
+    stamp = {**layout.stamp, "rows": layout.rows, "bytes": part.stat().st_size}
+    outputs.write_atomic(sidecar, (json.dumps(stamp) + "\n").encode())
+    try:
+        part.replace(out)
+    except OSError:
+        sidecar.unlink() if before is None else outputs.write_atomic(sidecar, before)
+        raise

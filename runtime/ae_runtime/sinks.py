@@ -71,9 +71,6 @@ class CsvSink:
     """A .csv file with a header; floats in the fewest digits that read back as the same number."""
 
     def __init__(self, path: Path, layout: Layout, position: int) -> None:
-        if len(layout.row_shape) != 1:
-            shape = (layout.rows, *layout.row_shape)
-            raise DataError(f"{path}: a CSV holds (N, D), not {shape}; write .npy or .npz")
         self.integer = layout.integer
         self.file = _open_at(path, position)
         if position == 0:
@@ -132,6 +129,13 @@ def sink_for(out: Path) -> Callable[[Path, Layout, int], Sink]:
         found = out.suffix or "no file extension"
         raise DataError(f"{out}: {found} cannot be written; known types: {', '.join(SINKS)}")
     return sink
+
+
+def check_layout(out: Path, layout: Layout) -> None:
+    """Raise DataError if out's file type cannot hold such rows."""
+    if out.suffix.lower() == ".csv" and len(layout.row_shape) != 1:
+        shape = (layout.rows, *layout.row_shape)
+        raise DataError(f"{out}: a CSV holds (N, D), not {shape}; write .npy or .npz")
 
 
 def _open_at(path: Path, position: int) -> BinaryIO:

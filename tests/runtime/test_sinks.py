@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.csv_files import read_csv
 from ae_runtime.errors import DataError
-from ae_runtime.sinks import CsvSink, Layout, NpySink, NpzSink, sink_for
+from ae_runtime.sinks import CsvSink, Layout, NpySink, NpzSink, check_layout, sink_for
 from ae_runtime.sources import read_source
 
 Array = NDArray[Any]
@@ -131,10 +131,12 @@ def test_names_in_a_header_come_back() -> None:
 
 
 def test_more_axes_do_not_go_into_a_csv() -> None:
+    layout = layout_of(np.ones((5, 2, 3)))
     with pytest.raises(DataError) as error:
-        write(np.ones((5, 2, 3)), "x.csv")
+        check_layout(Path("x.csv"), layout)
     assert str(error.value) == "x.csv: a CSV holds (N, D), not (5, 2, 3); write .npy or .npz"
-    assert not Path("x.csv").exists()
+    check_layout(Path("x.npy"), layout)
+    check_layout(Path("x.csv"), layout_of(np.ones((5, 2))))
 
 
 @pytest.mark.parametrize("kind", [NpySink, CsvSink])
