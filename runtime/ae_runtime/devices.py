@@ -80,7 +80,10 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # below fatal: every error is raised, and said once
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        # Its fallback prints on stdout and tries again, and hides what went wrong.
+        session = ort.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:
         raise _reason(error, "onnxruntime does not take the graph") from None
     if session.get_providers() != ["CPUExecutionProvider"]:
