@@ -1,0 +1,209 @@
+"""What a graph may not hold: every check of the loader, before onnxruntime sees a byte."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import ae_runtime
+from ae_runtime import admission
+from ae_runtime.errors import BundleRefused
+
+Rewrite = Callable[..., Path]
+Refusal = Callable[[bytes], str]
+Writer = SimpleNamespace
+
+
+@pytest.fixture
+def w(onnx_writer: Writer) -> Writer:
+    return onnx_writer
+
+
+@pytest.fixture
+def refusal(table_bundle: Path, rewrite: Rewrite) -> Refusal:
+    """The message of loading table_bundle with this encoder, after the words that all have."""
+
+    def message(encoder: bytes) -> str:
+        bundle = rewrite(table_bundle, {"encoder.onnx": encoder})
+        with pytest.raises(BundleRefused) as caught:
+            ae_runtime.load(bundle)
+        return str(caught.value).removeprefix(f"{bundle}: encoder.onnx: ")
+
+    return message
+
+
+def test_a_graph_written_here_is_loaded_and_right(
+    table_bundle: Path, rewrite: Rewrite, w: Writer
+) -> None:
+    # Else the graphs below could be refused for what they share with these.
+    x = np.random.default_rng(0).integers(-9, 9, (5, 6)).astype(np.float64)
+    for encoder in (
+        w.model(),
+        w.model(ir_version=10),
+        w.model(opsets=(("", 21),)),
+        w.model(opsets=(("ai.onnx", 18),)),  # the standard domain by its other name
+        w.model(model=w.field(99, "new") + w.field(14, b""), graph=w.field(98, 5)),
+    ):
+        ae = ae_runtime.load(rewrite(table_bundle, {"encoder.onnx": encoder}))
+        np.testing.assert_array_equal(ae.encode(x), x @ w.weights)  # exact: small whole numbers
+
+
+def test_the_decoder_is_checked_too(table_bundle: Path, rewrite: Rewrite, w: Writer) -> None:
+    bundle = rewrite(table_bundle, {"decoder.onnx": w.model()})
+    with pytest.raises(BundleRefused) as caught:
+        ae_runtime.load(bundle)
+    assert str(caught.value) == (
+        f"{bundle}: decoder.onnx: its inputs are not those that the manifest names"
+    )
+
+
+def test_versions(refusal: Refusal, w: Writer) -> None:
+    assert refusal(b"") == "IR version 0; at most 10 is taken"
+    assert refusal(w.model(ir_version=0)) == "IR version 0; at most 10 is taken"
+    assert refusal(w.model(ir_version=11)) == "IR version 11; at most 10 is taken"
+    assert refusal(w.model(opsets=(("", 17),))) == "opset 17; 18 to 21 are taken"
+    assert refusal(w.model(opsets=(("", 22),))) == "opset 22; 18 to 21 are taken"
+    # onnxruntime goes by the first of two, a dictionary would keep the last.
+    assert refusal(w.model(opsets=(("", 99), ("", 18)))) == "opset 99; 18 to 21 are taken"
+    assert refusal(w.model(opsets=(("", 18), ("com.microsoft", 1)))) == (
+        "operator domain 'com.microsoft'; only the standard one is taken"
+    )
+
+
+def test_structure(refusal: Refusal, w: Writer) -> None:
+    def node(attribute: bytes) -> bytes:
+        return w.model(graph=w.field(1, w.node("Constant", "", "c", attribute)))
+
+    for encoder, what in (
+        (w.model(model=w.field(25, w.field(1, "f"))), "model-local functions"),
+        (w.model(model=w.field(20, b"")), "training information"),
+        (w.model(graph=w.field(15, b"")), "sparse tensors"),
+        # A few bytes that would have onnxruntime fill 4 GB with zeros.
+        (node(w.field(1, "sparse_value") + w.field(22, w.field(3, 1 << 30))), "sparse tensors"),
+        (node(w.field(23, b"")), "sparse tensors"),
+        (node(w.field(6, b"")), "graphs inside operators"),
+        (node(w.field(11, b"")), "graphs inside operators"),
+    ):
+        assert refusal(encoder) == f"it holds {what}, which no bundle has"
+    many = w.model(graph=w.field(1, w.node("Relu", "x", "c")) * (admission.MAX_NODES - 1))
+    assert refusal(many) == "it has 10001 operators; at most 10000 are taken"
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "shown"),
+    [
+        ("Expand", "", "'ai.onnx::Expand'"),
+        ("RandomNormal", "", "'ai.onnx::RandomNormal'"),
+        ("Loop", "ai.onnx", "'ai.onnx::Loop'"),
+        ("gemm", "", "'ai.onnx::gemm'"),
+        ("", "", "'ai.onnx::'"),
+        ("Gemm", "evil", "'evil::Gemm'"),
+        # No name of somebody else's paints this terminal, or fills it.
+        ("\x1b[31m" + "A" * 5000, "", r"'ai.onnx::\x1b[31m" + "A" * 42),
+    ],
+)
+def test_operators(refusal: Refusal, w: Writer, op: str, domain: str, shown: str) -> None:
+    for node in (
+        w.node(op, "x", "y", domain=domain),
+        w.node("Relu", "x", "y", domain=domain) + w.field(4, op),  # the last name counts
+    ):
+        assert refusal(w.model(graph=w.field(1, node))) == (
+            f"operator {shown} is not one that a bundle may use"
+        )
+
+
+def test_the_list_of_operators_is_a_decision() -> None:
+    # An operator that is added here needs a look at what it could do with a hostile shape.
+    assert sorted(admission.OPERATORS) == [
+        *("Add", "Cast", "Clip", "Constant", "Div", "Erf", "Flatten", "Gemm", "Identity"),
+        *("IsNaN", "MatMul", "Mul", "Relu", "Reshape", "Round", "Sigmoid", "Sub", "Tanh"),
+        "Where",
+    ]
+
+
+ONE = np.float32([1])
+
+
+def test_tensors(refusal: Refusal, w: Writer) -> None:
+    bytes_differ = "does not hold the bytes its dims promise"
+    location = w.field(13, w.field(1, "location") + w.field(2, "/etc/passwd"))
+    for tensor, complaint in (
+        (w.tensor("t", ONE) + location, "points outside the file"),
+        (w.tensor("t", ONE) + w.field(14, 1), "points outside the file"),
+        (w.tensor("t", ONE) + w.field(2, 8), "has data type 8"),  # strings
+        (w.tensor("t", ONE) + w.field(2, 2**32 + 1), "has data type 4294967297"),
+        (w.tensor("t", ONE, [1] * 9), "has dims [1, 1, 1, 1, 1, 1, 1, 1]"),
+        (w.tensor("t", ONE, [1 << 28, 0, 2**62]), f"has dims [268435456, 0, {2**62}]"),
+        (w.tensor("t", ONE, [0, (1 << 28) + 1]), "has dims [0, 268435457]"),
+        (w.tensor("t", ONE, [-1, -1]), f"has dims [{2**64 - 1}, {2**64 - 1}]"),
+        (w.field(1, w.varint(-4)) + w.tensor("t", ONE), f"has dims [{2**64 - 4}, 1]"),
+        (w.tensor("t", ONE, [2]), bytes_differ),
+        (w.tensor("t", ONE, [1 << 28]), bytes_differ),
+        (w.tensor("t", ONE, [0]), bytes_differ),
+        (w.tensor("t", ONE) + w.field(9, b""), bytes_differ),  # the last bytes count
+        (w.tensor("t", ONE) + w.field(4, struct.pack("<f", 1)), bytes_differ),
+    ):
+        assert refusal(w.model(tensors=(tensor,))) == f"tensor 't' {complaint}"
+        for attribute in (5, 10):  # of a Constant: one tensor, or several
+            node = w.node("Constant", "", "c", w.field(attribute, tensor))
+            assert refusal(w.model(graph=w.field(1, node))) == f"tensor 't' {complaint}"
+    named = w.tensor("\x1b[31m" + "t" * 5000, ONE, [2])
+    assert refusal(w.model(tensors=(named,))) == (
+        r"tensor '\x1b[31m" + "t" * 51 + f" {bytes_differ}"
+    )
+
+
+def test_all_tensors_together(refusal: Refusal, w: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_INITIALIZER_BYTES", 63)  # w has 12 * 4 bytes
+    four = w.tensor("a", np.float32([1, 2]))
+    assert refusal(w.model(tensors=(four, four))) == "its tensors hold 64 bytes; at most 63"
+
+
+def test_division_of_whole_numbers(
+    refusal: Refusal, table_bundle: Path, rewrite: Rewrite, w: Writer
+) -> None:
+    # The least int32 by -1 ends the process that loads the graph: SIGFPE, which nothing catches.
+    least, minus = w.tensor("least", np.int32([-(2**31)])), w.tensor("minus", np.int32([-1]))
+    for inputs, tensors, divisor in (
+        ("least minus", (least, minus), "minus"),
+        ("x x", (), "x"),
+        ("x d", (w.tensor("d", ONE), w.tensor("d", np.int32([-1]))), "d"),
+    ):
+        encoder = w.model(tensors=tensors, graph=w.field(1, w.node("Div", inputs, "c")))
+        assert refusal(encoder) == (
+            f"operator Div divides by '{divisor}', which is no floating-point weight"
+        )
+    nodes = (
+        w.node("Cast", "x", "x32", w.to_float),
+        w.node("Div", "x32 two", "half"),
+        w.node("MatMul", "half w", "z"),
+    )
+    halved = w.model(*nodes, tensors=(w.tensor("two", np.float32([2])),))
+    ae = ae_runtime.load(rewrite(table_bundle, {"encoder.onnx": halved}))
+    np.testing.assert_array_equal(ae.encode(np.ones((1, 6))), w.weights.sum(0)[None] / 2)
+
+
+def test_ports(refusal: Refusal, w: Writer) -> None:
+    x, z = w.port("x", 11, ["batch", 6]), w.port("z", 1, ["batch", 2])
+    for inputs in (
+        (w.port("y", 11, ["batch", 6]),),
+        (w.port("x", 1, ["batch", 6]),),
+        (w.port("x", 8, ["batch", 6]),),  # strings, which no manifest can name
+        (w.port("x", 11, ["batch", 5]),),
+        (w.port("x", 11, [1, 6]),),
+        (w.port("x", 11, ["batch", "n"]),),
+        (w.port("x", 11, []),),
+        (x, x),
+    ):
+        assert refusal(w.model(inputs=inputs)) == (
+            "its inputs are not those that the manifest names"
+        )
+    for outputs in ((w.port("z", 1, ["batch", 3]),), (z, w.port("w", 1, [6, 2])), (x,)):
+        assert refusal(w.model(outputs=outputs)) == (
+            "its outputs are not those that the manifest names"
+        )
