@@ -135,12 +135,13 @@ def _kind(x: Array, wanted: Kind | None) -> Kind:
 
 def _in_graph_dtype(x: Array) -> Array:
     """Return x as uint8, float32 or float64, whichever holds its values without loss."""
+    x = x.astype(x.dtype.newbyteorder("="), copy=False)
     if x.dtype == np.bool_:
         return x.astype(np.uint8)
     if x.dtype == np.float16:
         return x.astype(np.float32)
     if x.dtype in (np.uint8, np.float32):
-        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+        return x
     if x.dtype.kind in "iu" and x.dtype.itemsize == 8:
         limit = EXACT_INTEGERS["float64"]
         if int(x.max()) > limit or int(x.min()) < -limit:

@@ -29,13 +29,6 @@ RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
 PROBE, SPLIT, METRICS, STATE = "probe.npz", "split.npz", "metrics.jsonl", "state.safetensors"
 
 
-# What readers of truncated, changed and missing files raise.
-_DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError,
-    zipfile.BadZipFile, safetensors.SafetensorError,
-)  # fmt: skip
-
-
 @dataclass
 class Run:
     """A finished training.
@@ -90,11 +83,13 @@ class Run:
             schema = parse_schema((folder / SCHEMA).read_bytes())
             model = make_model(recipe, schema)
             model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-            probe = np.load(folder / PROBE, allow_pickle=False)["x"]
-            parts = dict(np.load(folder / SPLIT, allow_pickle=False))
+            probe = _read_npz(folder / PROBE)["x"]
+            parts = _read_npz(folder / SPLIT)
         except (RecipeError, RunError) as error:
             raise RunError(f"{folder} is damaged: {error}") from None
-        except _DAMAGE as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError,
+        ) as error:  # fmt: skip
             reason = " ".join(str(error).split())
             raise RunError(f"{folder} is damaged ({reason}); train again") from None
         return cls(recipe, schema, model.eval(), probe, Split(**parts), folder)
@@ -232,3 +227,12 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        # Opened here, because numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):  # numpy's words advise pickle
+        raise ValueError(f"{path.name} is not a readable .npz archive") from None

@@ -1,0 +1,194 @@
+"""The command ae-train as people run it: mistakes in one line, progress, JSON, interrupts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ae_train.run import Run
+
+Process = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def csv(*lines: str, rows: int = 20) -> bytes:
+    """A file of two columns with the given first lines and enough rows."""
+    return ("\n".join([*lines, *(f"{i},{i * i}" for i in range(rows))]) + "\n").encode()
+
+
+COMMA = "x.csv: separator ',', with a header"
+TWENTY = "x.csv: 20 rows of 2 float64 (table)"
+NOT_A_NUMBER = "tables of numbers are taken, so leave the column out or write it as numbers"
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "lines"),
+    [
+        ({}, [], ["x.csv does not exist"]),
+        ({"x.csv": b""}, [], ["x.csv is empty; it holds no rows"]),
+        ({"x.csv": b"a,b\n"}, [], ["x.csv holds a header and no rows"]),
+        (
+            {"x.csv": csv("a,b", "1,2", "3,red")},
+            [],
+            [f"x.csv: row 2, column 'b': 'red' is not a number; {NOT_A_NUMBER}"],
+        ),
+        (
+            {"x.csv": csv("a,b", "1,2", "3,4,5")},
+            [],
+            [
+                "x.csv: row 2 has 3 cells, the header has 2; the separator found is ','",
+            ],
+        ),
+        ({"x.csv": b"a,b\n1,2\n"}, [], ["x.csv: 1 row found; training needs at least 10"]),
+        (
+            {"x.csv": b"a,b\n" + b"1,2\n" * 20},
+            [],
+            ["x.csv: all rows are the same; there is nothing to learn from"],
+        ),
+        (
+            {"x.csv": csv("a,b", "1,2", "3,inf")},
+            [],
+            ["x.csv: row 2, column 'b' is infinite; correct it, or write NaN for missing"],
+        ),
+        (
+            {"x.csv": csv("a,b")},
+            ["--latent=3"],
+            [
+                COMMA,
+                TWENTY,
+                "latent_dim = 3 is larger than the 2 numbers of a row; choose at most 2",
+            ],
+        ),
+        (
+            {"x.csv": csv("a,b"), "r.toml": b"[fit]\nepoch = 3\nclip = -1\n"},
+            ["--recipe=r.toml"],
+            [
+                'r.toml: [fit] epoch: unknown key. Did you mean "epochs"?; '
+                "[fit] clip = -1: expected `float` >= 0.0"
+            ],
+        ),
+        (
+            {"x.csv": csv("a,b"), "r.toml": b"[fit\n"},
+            ["--recipe=r.toml"],
+            [
+                "r.toml is not valid TOML: Expected ']' at the end of a table declaration "
+                "(at line 1, column 5)"
+            ],
+        ),
+        ({"x.csv": csv("a,b")}, ["--recipe=r.toml"], ["r.toml does not exist"]),
+        (
+            {"x.csv": csv("a,b")},
+            ["--set=fit.optimiser=sgd"],
+            ['settings: [fit] optimiser: unknown key. Did you mean "optimizer"?'],
+        ),
+        (
+            {"x.csv": csv("a,b")},
+            [
+                "--set=fit.objective=bce",
+                "--set=data.scaling=none",
+                "--set=data.validation=train",
+                "--set=data.test=0",
+            ],
+            [
+                COMMA,
+                TWENTY,
+                "objective bce is undefined here: it needs data in [0, 1], and with scaling = "
+                "'none' they run from 0 to 361; use objective = 'mse', or scaling = 'range' if "
+                "each column has natural bounds",
+            ],
+        ),
+        (
+            {"x.csv": csv("a,b")},
+            ["--kind=series"],
+            ["Invalid value for '--kind': 'series' is not one of 'table', 'image'."],
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else "".join(value)[:40] or "-",
+)  # fmt: skip
+def test_mistakes_end_in_one_line_and_code_2(
+    ae_train_process: Process,
+    tmp_path: Path,
+    files: dict[str, bytes],
+    arguments: list[str],
+    lines: list[str],
+) -> None:
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+    done = ae_train_process("x.csv", "--out=run", *arguments)
+    assert done.stderr.splitlines() == [*lines[:-1], f"ae-train: {lines[-1]}"]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert {path.name for path in tmp_path.iterdir()} == set(files)
+
+
+def test_debug_adds_the_traceback(ae_train_process: Process) -> None:
+    done = ae_train_process("x.csv", "--out=run", "--debug")
+    first, *_, last = done.stderr.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last == "ae-train: x.csv does not exist"
+
+
+def test_a_gap_is_told_and_a_model_made(ae_train_process: Process, tmp_path: Path) -> None:
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(csv("a,b", "?,2", rows=39)))
+    done = ae_train_process("x.csv.gz", "--out=run")
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "x.csv.gz: separator ',', with a header",
+        "x.csv.gz: 40 rows of 2 float64 (table), 1.2% missing",
+    ]
+    columns = Run.load(tmp_path / "run").schema.columns or []
+    assert [(column.name, column.integer) for column in columns] == [("a", True), ("b", True)]
+
+
+def test_json_is_one_object_and_the_last_line(ae_train_process: Process, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((100, 4)))
+    done = ae_train_process("x.npy", "--out=run", "--json", "--quiet")
+    assert done.returncode == 0
+    said = json.loads(done.stdout)
+    run = Run.load(tmp_path / "run")
+    assert said["model_id"] == run.model_id
+    assert (said["run"], said["latent_dim"], said["epochs"]) == ("run", 2, 3)
+    assert said["best_epoch"] == run.schema.best_epoch
+    assert said["quality"]["test_mse"] == run.schema.quality.test_mse
+    metrics = [
+        json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    ]
+    assert [line["epoch"] for line in metrics] == [0, 1, 2, 3]
+    best = metrics[run.schema.best_epoch]
+    assert best["validation_mse"] == run.schema.quality.validation_mse
+
+
+def test_a_model_that_is_pca_says_so(ae_train_process: Process, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((100, 4)))
+    done = ae_train_process("x.npy", "--out=run", "--epochs=0")
+    assert done.returncode == 0
+    assert "the saved model is PCA: training found nothing better on validation rows" in (
+        done.stdout.splitlines()
+    )
+    assert "(ratio 1.000)" in done.stdout
+
+
+def test_an_interrupt_ends_in_one_line_and_can_be_resumed(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((100, 4)))
+    command = [sys.executable, "-c", "from ae_train.cli import main; main()", "x.npy", "--out=run"]
+    command += ["--latent=2", "--epochs=1000000", "--set=fit.patience=1000000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run.part" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    # click ends the terminal's line, which holds ^C, before ours.
+    assert stderr == "x.npy: 100 rows of 4 float64 (table)\n\nae-train: interrupted\n"
+    assert metrics.exists()

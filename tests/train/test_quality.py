@@ -1,0 +1,124 @@
+"""Never worse than PCA, the quality promised on digits, and the article's plain network."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from ae_train import training
+from ae_train.data import load_digits
+from ae_train.fitting import Epoch
+from ae_train.recipe import Recipe, make_recipe
+from ae_train.run import Run
+from ae_train.training import train
+
+Make = Callable[..., Recipe]
+
+
+def test_without_epochs_the_model_is_pca(small: Make, rows: np.ndarray) -> None:
+    run = train(rows, small(fit={"epochs": 0}))
+    split, quality = run.split, run.schema.quality
+    x = rows[split.train]
+    mean, deviation = x.mean(0), x.std(0)
+    axes = np.linalg.svd((x - mean) / deviation, full_matrices=False)[2][:2]
+    s = (rows[split.test] - mean) / deviation
+    pca_mse = ((s @ axes.T @ axes - s) ** 2).mean()
+    assert quality.is_pca
+    # The model computes in float32, and the ratio is to be 1.000.
+    assert quality.test_mse == pytest.approx(pca_mse, rel=1e-5)
+    assert quality.test_pca_mse == pytest.approx(pca_mse, rel=1e-6)  # rows scaled in float32
+    assert quality.validation_mse == pytest.approx(quality.pca_mse, rel=1e-5)
+    assert run.model.arch.encode_net is None  # nothing but PCA is saved
+    assert (run.schema.epochs, run.schema.best_epoch) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("lr", [1e-3, 0.3])
+def test_noise_cannot_be_learned_and_pca_stays(small: Make, seed: int, lr: float) -> None:
+    x = np.random.default_rng(seed).standard_normal((60, 10))
+    quality = train(x, small(seed=seed, fit={"epochs": 15, "lr": lr})).schema.quality
+    assert quality.validation_mse <= quality.pca_mse * (1 + 1e-5)  # float32 against float64
+    if lr == 0.3:  # far too fast: whatever it learns is worse
+        assert quality.is_pca
+
+
+def test_training_beats_pca_where_there_is_more_to_learn(small: Make, rows: np.ndarray) -> None:
+    run = train(rows, small(arch={"width": 16}, fit={"epochs": 60}))
+    quality = run.schema.quality
+    assert quality.test_mse is not None
+    assert quality.test_pca_mse is not None
+    assert quality.test_mse < 0.8 * quality.test_pca_mse  # three of five columns are curves
+    assert not quality.is_pca
+
+
+def test_a_model_of_another_objective_is_never_called_pca(small: Make, rows: np.ndarray) -> None:
+    run = train(rows, small(data={"scaling": "range"}, fit={"objective": "bce", "epochs": 0}))
+    assert not run.schema.quality.is_pca
+    plain = train(rows, small(arch={"pca_path": False}, fit={"epochs": 0}))
+    assert not plain.schema.quality.is_pca
+
+
+@pytest.mark.parametrize(("latent_dim", "most"), [(8, 0.48), (16, 0.48), (32, 0.60)])
+def test_digits(latent_dim: int, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two threads take three times as long where another test run keeps the processors busy.
+    monkeypatch.setattr(training, "available_cpus", lambda: 1)
+    x = load_digits()
+    run = train(x, make_recipe({"latent_dim": latent_dim, "data": {"test": 0.2}}))
+    s = (x - x[run.split.train].mean()) / x[run.split.train].std()  # one scale: one channel
+    s = s.reshape(len(s), -1)
+    mean = s[run.split.train].mean(0)
+    axes = np.linalg.svd(s[run.split.train] - mean, full_matrices=False)[2][:latent_dim]
+    test = s[run.split.test]
+    pca_mse = (((test - mean) @ axes.T @ axes + mean - test) ** 2).mean()
+    with torch.no_grad():
+        model = run.model.reconstruct_scaled(torch.from_numpy(test).float().reshape(-1, 8, 8))
+    mse = ((model.reshape(len(test), -1).numpy() - test) ** 2).mean()
+    assert len(test) == 359  # one fifth of 1797
+    assert mse / pca_mse <= most
+    quality = run.schema.quality
+    assert quality.test_mse == pytest.approx(mse, rel=1e-5)  # float32
+    assert quality.test_pca_mse == pytest.approx(pca_mse, rel=1e-5)  # rows scaled in float32
+
+
+ARTICLE = """
+latent_dim = 5
+[data]
+scaling = "none"
+[arch]
+depth = 0
+code_activation = "relu"
+pca_path = false
+[fit]
+optimizer = "adadelta"
+lr = 1
+schedule = "constant"
+batch = 256
+epochs = 100
+patience = 100
+weight_decay = 0
+clip = 0
+keep = "last"
+"""
+
+
+def test_the_articles_network() -> None:
+    x = np.random.default_rng(0).standard_normal((1000, 10))
+    epochs: list[Epoch] = []
+    run: Run = train(x, make_recipe(tomllib.loads(ARTICLE)), show=lambda e, _: epochs.append(e))
+    shapes = {name: tuple(p.shape) for name, p in run.model.named_parameters()}
+    assert shapes == {
+        "arch.encode_net.0.weight": (5, 10),
+        "arch.encode_net.0.bias": (5,),
+        "arch.decode_net.0.weight": (10, 5),
+        "arch.decode_net.0.bias": (10,),
+    }
+    losses = [epoch.train_loss for epoch in epochs[1:]]
+    assert len(losses) == 100
+    assert losses[-1] < losses[49] < losses[9] < losses[0]  # type: ignore[operator]
+    # Five relu units can keep at most 5 of 10 independent numbers; half of the variance is 0.5.
+    assert 0.5 < run.schema.quality.validation_mse < 0.95 * run.schema.quality.mean_mse
+    assert (run.schema.best_epoch, run.schema.quality.is_pca) == (100, False)
