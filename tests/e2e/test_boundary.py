@@ -1,0 +1,97 @@
+"""Imports go one way: ae_export -> ae_train -> ae_runtime -> numpy, onnxruntime, click, msgspec."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+RUNTIME = {"ae_runtime", "click", "msgspec", "numpy", "onnxruntime"}
+TRAIN = RUNTIME - {"onnxruntime"} | {
+    *("ae_train", "matplotlib", "safetensors", "sklearn", "tomli_w", "torch"),
+}
+EXPORT = TRAIN | {"ae_export", "onnx", "onnxscript"}
+PACKAGES = {
+    "runtime/ae_runtime": RUNTIME,
+    "train/ae_train": TRAIN,
+    "export/ae_export": EXPORT,
+}
+# Modules of the runtime that an application imports by `ae_runtime.load`; the rest is for commands.
+CORE = {
+    *("__init__", "admission", "arrays", "autoencoder", "bundle", "devices", "engine", "errors"),
+    *("graph", "manifest", "protobuf"),
+}
+
+
+def sources(package: str) -> list[Path]:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files, f"no sources in {package}"
+    return files
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it, and whatever it names as a string."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__", "extras.need")
+        ):
+            name = node.args[0]
+            start = name.values[0] if isinstance(name, ast.JoinedStr) else name  # f"ae_train.{x}"
+            if isinstance(start, ast.Constant):
+                yield str(start.value)
+            else:
+                assert path.name == "extras.py", f"{path}: which module is that?"
+
+
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)} - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_what_they_may(package: str) -> None:
+    found = {path: tops(path) - PACKAGES[package] for path in sources(package)}
+    assert {str(path): names for path, names in found.items() if names} == {}
+
+
+def test_the_rule_sees_imports_everywhere(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden.py"
+    hidden.write_text(
+        "def f():\n    import torch.nn as nn\n    from ae_export import graph\n"
+        "    importlib.import_module('onnx')\n    return __import__('sklearn')\n"
+    )
+    assert tops(hidden) == {"torch", "ae_export", "onnx", "sklearn"}
+    assert tops(ROOT / "export/ae_export/graph.py") >= {"ae_runtime", "ae_train", "torch"}
+
+
+def test_the_core_of_the_runtime_stands_alone() -> None:
+    for path in sources("runtime/ae_runtime"):
+        if path.stem not in CORE:
+            continue
+        own = {name.split(".")[1] for name in imported(path) if name.startswith("ae_runtime.")}
+        assert own <= CORE | {"errors", "AeError"}, path
+        assert "click" not in tops(path), path
+
+
+def test_reading_graphs_needs_the_standard_library_only() -> None:
+    # protobuf.py parses hostile bytes: it can be read and trusted on its own.
+    assert tops(ROOT / "runtime/ae_runtime/protobuf.py") == set()
+    assert tops(ROOT / "runtime/ae_runtime/errors.py") == set()
+    assert tops(ROOT / "runtime/ae_runtime/graph.py") == {"ae_runtime", "msgspec"}
+
+
+def test_base_dependencies_are_those_of_the_runtime() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    base = {line.partition(">")[0] for line in project["dependencies"]}
+    cpu = {line.partition(">")[0] for line in project["optional-dependencies"]["cpu"]}
+    assert base | cpu | {"ae_runtime"} == RUNTIME
+    assert cpu == {"onnxruntime"}
