@@ -1,0 +1,156 @@
+"""A disk that fills up costs one line and exit code 1, and leaves the folder as it was."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ae_runtime import Autoencoder, batch, load, sinks
+from ae_runtime.batch import process_file
+from ae_runtime.errors import AeError, OutputFailed
+
+OUTS = ["out.npy", "out.npz", "out.csv"]
+# As ae-run, in a process whose files may not grow past 20 kB.
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from ae_runtime.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def ae(table_bundle: Path) -> Autoencoder:
+    return load(table_bundle, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batch, "BLOCK_ROWS", 200)
+    monkeypatch.setattr(batch, "NOTE_EVERY_S", 0.0)
+    np.save("x.npy", np.random.default_rng(0).standard_normal((500, 6)))
+
+
+def contents() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path().iterdir()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files there")
+@pytest.mark.parametrize("out", OUTS)
+def test_a_file_that_may_not_grow(ae: Autoencoder, table_bundle: Path, out: str) -> None:
+    process_file(ae, "encode", "x.npy", out)  # an older output, to stay
+    before = contents()
+    words = ["reconstruct", str(table_bundle), "x.npy", "--out", out, "--overwrite"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"ae-run: {out} could not be written: the file would be larger than this system allows\n"
+    )
+    assert contents() == before
+
+
+def full_at(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, stays: bool = True
+) -> list[int]:
+    """Let call `number` of owner.name, and all after it if `stays`, find the disk full.
+
+    Only calls that write count. Returns a list that grows with them.
+    """
+    calls: list[int] = []
+    real = getattr(owner, name)
+
+    def full(*arguments: Any, **named: Any) -> Any:
+        if name == "open" and "rb" in (*arguments[1:], *named.values()):
+            return real(*arguments, **named)
+        calls.append(len(calls) + 1)
+        if len(calls) == number or (stays and len(calls) > number):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, full)
+    return calls
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("out", OUTS)
+@pytest.mark.parametrize(
+    ("owner", "name", "stays"),
+    # A rename that fails is put right by another.
+    [(os, "fsync", True), (Path, "open", True), (Path, "replace", False)],
+)
+def test_a_disk_that_is_full_at_any_step(
+    ae: Autoencoder,
+    out: str,
+    older: bool,
+    owner: Any,
+    name: str,
+    stays: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        steps = full_at(patch, owner, name, 10**9)
+        process_file(ae, "reconstruct", "x.npy", out)
+    for path in Path().glob("out*"):
+        path.unlink()
+    if older:
+        process_file(ae, "encode", "x.npy", out)
+    before = contents()
+    assert steps
+    for number in steps:
+        with monkeypatch.context() as patch:
+            full_at(patch, owner, name, number, stays)
+            with pytest.raises(OutputFailed) as error:
+                process_file(ae, "reconstruct", "x.npy", out, overwrite=True)
+        assert str(error.value) == f"{out} could not be written: the disk is full; free some space"
+        assert contents() == before
+
+
+@pytest.mark.parametrize("sink", [sinks.NpySink, sinks.CsvSink])
+def test_a_disk_that_is_full_in_the_middle_of_a_block(
+    ae: Autoencoder, sink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sink.write
+
+    def write_half(self: Any, block: Any) -> None:
+        real(self, block[: len(block) // 2])
+        self.file.flush()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = f"out.{sink.__name__[:3].lower()}"
+    before = contents()
+    monkeypatch.setattr(sink, "write", write_half)
+    with pytest.raises(OutputFailed) as error:
+        process_file(ae, "reconstruct", "x.npy", out)
+    assert str(error.value) == f"{out} could not be written: the disk is full; free some space"
+    assert contents() == before
+
+
+class Broken(Exception):
+    """Not one of ours."""
+
+
+@pytest.mark.parametrize("error", [MemoryError, Broken, AeError])
+@pytest.mark.parametrize("out", OUTS)
+def test_any_other_failure_leaves_nothing_either(
+    ae: Autoencoder, out: str, error: type[Exception]
+) -> None:
+    def fail(done: int, rows: int) -> None:
+        if done == 400:
+            raise error
+
+    before = contents()
+    progress: Callable[[int, int], None] = fail
+    with pytest.raises(error):
+        process_file(ae, "reconstruct", "x.npy", out, progress=progress)
+    assert contents() == before
