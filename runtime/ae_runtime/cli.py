@@ -105,9 +105,10 @@ def _file_command(verb: Any, metavar: str, help_text: str) -> None:
             left = cmd.duration((rows - done) / rate)
             line.show(f"{verb}: {done:,} of {rows:,} rows, {rate:,.0f} rows/s, {left} left")
 
-        done = process_file(ae, verb, source, out, overwrite=overwrite, progress=progress)
-        if line.live and not quiet:
-            line.show("", last=True)
+        try:
+            done = process_file(ae, verb, source, out, overwrite=overwrite, progress=progress)
+        finally:
+            line.clear()
         for note in done.notes:
             say(note)
         if as_json:

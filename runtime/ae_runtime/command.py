@@ -116,10 +116,16 @@ class ProgressLine:
         self._last = now
         if self.live:
             sys.stderr.write("\r" + line.ljust(self._width) + ("\n" if last else ""))
-            self._width = len(line)
+            self._width = 0 if last else len(line)
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take a redrawn line away, so that what is said next stands alone."""
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            self._width = 0
 
 
 def duration(seconds: float) -> str:
