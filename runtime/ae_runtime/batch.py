@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +77,8 @@ def process_file(
             note(done, position)  # first: from now on the part can be known as ours
             sink = make_sink(part, layout, position)
             try:
-                _process(ae, verb, rows, done, sink, note, progress)
+                with _naming(data.path):
+                    _process(ae, verb, rows, done, sink, note, progress)
             finally:
                 sink.close()
             _publish(part, out, layout)
@@ -118,11 +120,22 @@ def _rows_for(ae: Autoencoder, verb: Verb, data: Source) -> tuple[NDArray[Any], 
                 f"{ae.model_id[:12]}; decode with the bundle that encoded them"
             )
         port = Port("z", "float32", [None, ae.latent_dim])
-        return checked(data.array, port, data.path.name), notes
+        with _naming(data.path):
+            return checked(data.array, port, "z"), notes
     array, left_out = select_columns(data, ae.manifest.column_names)
     if left_out:
         notes.append(f"columns not in the model are left out: {', '.join(left_out[:5])}")
-    return checked(array, ae.manifest.inputs[0], data.path.name), notes
+    with _naming(data.path):
+        return checked(array, ae.manifest.inputs[0]), notes
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with its rows."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _layout(ae: Autoencoder, verb: Verb, rows: int) -> Layout:

@@ -115,10 +115,10 @@ def test_columns_that_are_missing_are_named(ae: Autoencoder) -> None:
 def test_files_of_another_shape_are_named(ae: Autoencoder) -> None:
     np.save("x.npy", np.ones((4, 3)))
     assert refused(DataError, ae, "encode", "x.npy", "z.npy") == (
-        "x.npy has shape (4, 3), the bundle wants (B, 6)"
+        "x.npy: x has shape (4, 3), the bundle wants (B, 6)"
     )
     assert refused(DataError, ae, "decode", "x.npy", "y.npy") == (
-        "x.npy has shape (4, 3), the bundle wants (B, 2)"
+        "x.npy: z has shape (4, 3), the bundle wants (B, 2)"
     )
 
 
@@ -218,11 +218,11 @@ def test_an_infinity_is_named(ae: Autoencoder, bad: float, monkeypatch: pytest.M
     advice = "correct it, or write NaN for a missing value"
     for out in ("z.npy", "z.npz", "z.csv"):
         assert refused(DataError, ae, "encode", "x.csv", out) == (
-            f"row 31, column 'gaps' is infinite; {advice}"
+            f"x.csv: row 31, column 'gaps' is infinite; {advice}"
         )
     np.save("z_in.npy", np.array([[1, 2], [3, bad]], np.float32))
     assert refused(DataError, ae, "decode", "z_in.npy", "x_hat.npy") == (
-        f"row 2, column 2 is infinite; {advice}"
+        f"z_in.npy: row 2, column 2 is infinite; {advice}"
     )
 
 
@@ -232,5 +232,5 @@ def test_an_infinity_in_an_array_without_names(golden_bundle: Path) -> None:
     x[4, 1] = np.inf
     np.save("x.npy", x)
     assert refused(DataError, load(golden_bundle), "reconstruct", "x.npy", "x_hat.npy") == (
-        "row 5, column 2 is infinite; correct it, or write NaN for a missing value"
+        "x.npy: row 5, column 2 is infinite; correct it, or write NaN for a missing value"
     )

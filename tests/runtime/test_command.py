@@ -18,7 +18,7 @@ Result = tuple[int, str, str]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Exit code, stdout and stderr of run(body, *words): a command `tool` that calls body."""
+    """Exit code, stdout and stderr of a command `tool` that calls body, given these words."""
 
     def call(body: Callable[[], object], *words: str) -> Result:
         @click.command()
