@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import msgspec
 import pytest
 import tomli_w
-import torch
-from torch import nn
 
 from ae_runtime.errors import RecipeError, SourceNotFound
-from ae_train.arch import ARCHS
-from ae_train.arch.dense import ACTIVATIONS, CODE_ACTIVATIONS
-from ae_train.bottleneck import BOTTLENECKS
-from ae_train.fitting import _make_optimizer
-from ae_train.objective import OBJECTIVES
 from ae_train.recipe import (
     SECTIONS,
     Fit,
@@ -247,39 +239,3 @@ def test_differences_are_named() -> None:
     b = make_recipe({"latent_dim": 4, "seed": 1, "fit": {"lr": 0.2}})
     assert differences(a, b) == ["fit.lr", "latent_dim"]
     assert differences(a, a) == []
-
-
-def words(section: str, key: str) -> set[str]:
-    """The words that a key may hold."""
-    (annotation,) = (f.type for f in msgspec.structs.fields(SECTIONS[section]) if f.name == key)
-    assert get_origin(annotation) is Literal
-    return set(get_args(annotation))
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "carried_out"),
-    [
-        ("arch", "name", ARCHS),
-        ("arch", "activation", ACTIVATIONS),
-        ("arch", "code_activation", CODE_ACTIVATIONS),
-        ("bottleneck", "name", BOTTLENECKS),
-        ("fit", "objective", OBJECTIVES),
-    ],
-)
-def test_every_word_is_carried_out(section: str, key: str, carried_out: dict[str, Any]) -> None:
-    assert words(section, key) == set(carried_out)
-
-
-def test_every_optimizer_is_the_one_named() -> None:
-    made = {
-        word: type(_make_optimizer(nn.Linear(1, 1), Fit(optimizer=word)))  # type: ignore[arg-type]
-        for word in words("fit", "optimizer")
-    }
-    assert made == {"adamw": torch.optim.AdamW, "adadelta": torch.optim.Adadelta}
-
-
-def test_the_optimizer_is_given_its_settings(small: Callable[..., Recipe]) -> None:
-    for word in words("fit", "optimizer"):
-        fit = small(fit={"optimizer": word, "lr": 0.3, "weight_decay": 0.2}).fit
-        (group,) = _make_optimizer(nn.Linear(1, 1), fit).param_groups  # type: ignore[arg-type]
-        assert (group["lr"], group["weight_decay"]) == (0.3, 0.2)

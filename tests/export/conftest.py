@@ -1,0 +1,108 @@
+"""What the tests of export share: one run of each kind, exported once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ae_export.exporting import Exported, export
+from ae_train.data import Dataset, make_dataset
+from ae_train.recipe import make_recipe
+from ae_train.run import Run
+from ae_train.training import train
+
+CONFIG = {
+    "latent_dim": 3,
+    "arch": {"width": 16, "depth": 1},
+    "fit": {"epochs": 12, "lr": 1e-2, "batch": 32},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run and what became of it. x: all of its rows."""
+
+    x: np.ndarray
+    run: Run
+    bundle: Path
+    exported: Exported
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.bundle.iterdir()}
+
+
+def table() -> Dataset:
+    """(600, 8) float64: far from zero, tiny, huge, with gaps, constant, empty, whole numbers."""
+    random = np.random.default_rng(3)
+    u, v, w = random.standard_normal((3, 600))
+    gaps = np.where(random.random(600) < 0.2, np.nan, u + v)
+    columns = {
+        "far": 1e6 + u,
+        "farther": -3e9 + 3e3 * v,
+        "tiny": 3e-21 * (u * v + 0.1 * w),
+        "huge": 5e9 * np.sin(2 * u),
+        "gaps": gaps,
+        "constant": np.full(600, 1 / 3),
+        "empty": np.full(600, np.nan),
+        "count": np.rint(20 * w),
+    }
+    integer = np.array([name == "count" for name in columns])
+    return make_dataset(np.stack([*columns.values()], 1), "table", list(columns), integer)
+
+
+def floats() -> Dataset:
+    """(400, 5) float32, without names and without gaps."""
+    random = np.random.default_rng(4)
+    u, v = random.standard_normal((2, 400))
+    x = np.stack([u, v * 100 + 3e3, u * v * 1e-6, u - v, v * v], 1)
+    return make_dataset(x.astype(np.float32))
+
+
+def images() -> Dataset:
+    """(400, 4, 5, 3) uint8: a spot anywhere, each colour of its own strength."""
+    random = np.random.default_rng(5)
+    u, v = random.uniform(0, 4, (2, 400, 1, 1, 1))
+    rows, columns = np.arange(4)[:, None, None], np.arange(5)[:, None]
+    spot = np.exp(-((rows - u) ** 2 + (columns - v) ** 2) / 2)
+    return make_dataset(np.rint(spot * [100, 160, 250]).astype(np.uint8))
+
+
+MAKE: dict[str, tuple[Callable[[], Dataset], dict[str, object]]] = {
+    "table": (table, {}),
+    "float32": (floats, {}),
+    "image": (images, {}),
+    "pca": (floats, {"fit": {"epochs": 0}}),
+}
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """A case by its name, trained and exported when it is first asked for."""
+    made: dict[str, Case] = {}
+
+    def get(name: str) -> Case:
+        if name not in made:
+            rows, settings = MAKE[name]
+            data, folder = rows(), tmp_path_factory.mktemp(name)
+            run = train(data, make_recipe({**CONFIG, **settings}), folder / "run")
+            bundle = folder / "bundle"
+            made[name] = Case(data.x, run, bundle, export(run, bundle))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session", params=["table", "float32", "image"])
+def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
+    """Each kind of edge: float64, float32, uint8."""
+    return cases(request.param)
+
+
+@pytest.fixture(scope="session")
+def any_case(cases: Callable[[str], Case]) -> Callable[[str], Case]:
+    return cases

@@ -1,0 +1,149 @@
+"""Graphs against the model, computed here in numpy's float64 from the saved weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from ae_runtime.devices import open_session
+from ae_train.run import Run
+
+Weights = dict[str, np.ndarray]
+LIMIT = 1e6  # scaled input is clipped there
+
+
+def weights_of(run: Run) -> Weights:
+    assert run.folder is not None
+    raw = safetensors.numpy.load_file(run.folder / "model.safetensors")
+    return {name.removeprefix("arch."): value.astype(np.float64) for name, value in raw.items()}
+
+
+def net(weights: Weights, side: str, x: np.ndarray) -> np.ndarray:
+    """One hidden layer of silu units; 0 for a model that is PCA."""
+    if f"{side}_net.0.weight" not in weights:
+        return np.zeros(1)
+    h = x @ weights[f"{side}_net.0.weight"].T + weights[f"{side}_net.0.bias"]
+    with np.errstate(over="ignore"):
+        h = h / (1 + np.exp(-h))
+    return h @ weights[f"{side}_net.2.weight"].T + weights[f"{side}_net.2.bias"]
+
+
+def encode(weights: Weights, x: np.ndarray) -> np.ndarray:
+    offset = weights["preprocess.offset"] + weights["preprocess.offset_rest"]
+    s = (x.astype(np.float64) - offset) * weights["preprocess.gain"]
+    s = np.where(np.isnan(s), weights["preprocess.fill"], s).clip(-LIMIT, LIMIT)
+    s = s.reshape(len(s), -1) - weights["center"]
+    return s @ weights["encode_axes.weight"].T + net(weights, "encode", s)
+
+
+def decode(weights: Weights, z: np.ndarray, row_shape: tuple[int, ...]) -> np.ndarray:
+    """Before integers are rounded and clipped."""
+    z = z.astype(np.float64)
+    y = z @ weights["decode_axes.weight"].T + weights["decode_axes.bias"]
+    y = (y + net(weights, "decode", z)).reshape(-1, *row_shape)
+    return y * weights["preprocess.scale"] + weights["preprocess.offset"]
+
+
+def call(graph: bytes, feed: str, rows: np.ndarray, batch: int) -> np.ndarray:
+    session = open_session(graph)
+    parts = range(0, len(rows), batch)
+    return np.concatenate([session.run(None, {feed: rows[i : i + batch]})[0] for i in parts])
+
+
+def deviation(run: Run, x: np.ndarray) -> np.ndarray:
+    """Of each column or channel over the training rows, 0 where there is none."""
+    train = x[run.split.train].astype(np.float64)
+    axes = (0,) if run.schema.kind == "table" else (0, 1, 2)
+    present = ~np.isnan(train)
+    count = np.maximum(present.sum(axes), 1)
+    mean = np.where(present, train, 0).sum(axes) / count
+    return np.sqrt(np.where(present, (train - mean) ** 2, 0).sum(axes) / count)
+
+
+def held_out(case: Any) -> np.ndarray:
+    split = case.run.split
+    return case.x[np.concatenate([split.test, split.validation])]
+
+
+def allowed(dev: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The promise: 1e-5 of a deviation, and one unit in the last place of the output."""
+    return 1e-5 * dev + np.spacing(np.abs(np.nan_to_num(found))).astype(np.float64)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 64])
+def test_the_encoder(case: Any, batch: int) -> None:
+    weights = weights_of(case.run)
+    z = call(case.files["encoder.onnx"], "x", held_out(case), batch)
+    train_z = encode(weights, case.x[case.run.split.train])
+    dev = np.sqrt((train_z.std(0) ** 2).mean())  # over all latents, as the verification has it
+    assert z.dtype == np.float32
+    assert (np.abs(z - encode(weights, held_out(case))) <= allowed(dev, z)).all()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 64])
+def test_the_decoder(case: Any, batch: int) -> None:
+    x = held_out(case)
+    z = call(case.files["encoder.onnx"], "x", x, 64)
+    x_hat = call(case.files["decoder.onnx"], "z", z, batch)
+    expected = decode(weights_of(case.run), z, x.shape[1:])
+    dev = deviation(case.run, case.x)
+    assert (x_hat.shape, x_hat.dtype) == (x.shape, x.dtype)
+    if x.dtype == np.uint8:
+        expected = expected.clip(0, 255)
+        # Rounded to the nearest; within 1e-5 of a deviation of a half, to either side.
+        assert (np.abs(x_hat - expected) <= 0.5 + 1e-5 * dev).all()
+        return
+    whole = np.array([c.integer for c in case.run.schema.columns or []])
+    np.testing.assert_array_equal(x_hat[:, whole], np.rint(x_hat[:, whole]))
+    slack = np.where(whole, 0.5, 0)
+    missing = np.isnan(case.x[case.run.split.train]).all(0)
+    assert np.isnan(x_hat[:, missing]).all()
+    error = np.abs(x_hat.astype(np.float64) - expected)[:, ~missing]
+    assert (error <= (allowed(dev, x_hat) + slack)[:, ~missing]).all()
+
+
+def test_a_column_a_million_deviations_from_zero_is_worth_its_bits(
+    any_case: Callable[[str], Any],
+) -> None:
+    case = any_case("table")
+    names = [column.name for column in case.run.schema.columns]
+    far, constant, empty = (names.index(name) for name in ("far", "constant", "empty"))
+    x = held_out(case)
+    z = call(case.files["encoder.onnx"], "x", x, 64)
+    moved = x.copy()
+    moved[:, far] += 1e-3  # a thousandth of a deviation; float32 would see steps of 0.06
+    change = call(case.files["encoder.onnx"], "x", moved, 64) - z
+    weights = weights_of(case.run)
+    expected = encode(weights, moved) - encode(weights, x)
+    assert np.abs(expected).max() > 3e-4
+    np.testing.assert_allclose(change, expected, atol=5e-6)  # two float32 latents of size 4
+    x_hat = call(case.files["decoder.onnx"], "z", z, 64)
+    np.testing.assert_array_equal(x_hat[:, constant], 1 / 3)
+    assert np.isnan(x_hat[:, empty]).all()
+    # And it reconstructs: better than the column's mean does.
+    error, spread = (np.square(a).mean(0)[far] for a in (x_hat - x, x - x.mean(0)))
+    assert error < 0.5 * spread
+
+
+def test_the_report_says_how_well_they_agree(any_case: Callable[[str], Any]) -> None:
+    case = any_case("float32")
+    weights = weights_of(case.run)
+    z = call(case.files["encoder.onnx"], "x", case.run.probe, 64)
+    train_z = encode(weights, case.x[case.run.split.train])
+    error = np.abs(z - encode(weights, case.run.probe)).max() / np.sqrt(train_z.var(0).mean())
+    # Batches of 1, 2 and 7 take other kernels, whose last bit may be worse, so at least this.
+    assert 0.99 * error <= case.exported.agreement.encoder < 1e-5
+    assert 0 < case.exported.agreement.decoder < 1e-5
+
+
+def test_a_model_that_is_pca_agrees_too(any_case: Callable[[str], Any]) -> None:
+    case = any_case("pca")
+    weights = weights_of(case.run)
+    x = held_out(case)
+    z = call(case.files["encoder.onnx"], "x", x, 7)
+    np.testing.assert_allclose(z, encode(weights, x), atol=1e-5)  # float32, deviations near 1
+    assert not any("_net" in name for name in weights)

@@ -1,0 +1,218 @@
+"""The command ae-export: every case of --out, full disks, and a quiet exporter."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ae_export import exporting
+from ae_export.cli import ae_export as click_command
+from ae_runtime import command
+from ae_runtime.errors import OutputExists
+
+Command = Callable[..., tuple[int, list[str]]]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def ae_export(
+    any_case: Callable[[str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """ae-export in this process and in tmp_path, which holds a run: (exit code, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(any_case("pca").run.folder, "run")
+
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        code = command.run(click_command, "ae-export", list(arguments))
+        return code, capsys.readouterr().err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals must come before the work."""
+
+    def trace(*arguments: Any) -> bytes:
+        raise AssertionError("traced before --out was looked at")
+
+    monkeypatch.setattr(exporting, "trace", trace)
+
+
+TRACING = "tracing encoder and decoder (some seconds, mostly imports) ..."
+VERIFYING = "verifying against the model in float64 on 40 held-out rows ..."
+
+
+def test_absent_is_made_and_overwrite_replaces(
+    ae_export: Command, tmp_path: Path, any_case: Callable[[str], Any]
+) -> None:
+    (tmp_path / "bundle").mkdir()  # an empty folder counts as absent
+    assert ae_export("run", "--out", "bundle") == (0, [TRACING, VERIFYING])
+    assert {p.name: p.read_bytes() for p in (tmp_path / "bundle").iterdir()} == any_case(
+        "pca"
+    ).files
+    (tmp_path / "bundle" / "golden.npz").write_bytes(b"torn")  # still ours
+    (tmp_path / "bundle.part").mkdir()
+    for left_by_a_kill in ("encoder.onnx", "golden.npz.part"):
+        (tmp_path / "bundle.part" / left_by_a_kill).write_bytes(b"half")
+    assert ae_export("run", "--out", "bundle", "--overwrite", "--quiet") == (0, [])
+    assert {p.name: p.read_bytes() for p in (tmp_path / "bundle").iterdir()} == any_case(
+        "pca"
+    ).files
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle", "run"]
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_complete_is_refused(
+    ae_export: Command, tmp_path: Path, any_case: Callable[[str], Any]
+) -> None:
+    shutil.copytree(any_case("pca").bundle, tmp_path / "bundle")
+    before = tree(tmp_path)
+    message = "ae-export: bundle exists already; --overwrite replaces it"
+    assert ae_export("run", "--out", "bundle") == (2, [message])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+@pytest.mark.parametrize("flag", [[], ["--overwrite"]])
+@pytest.mark.parametrize("what", ["file", "folder", "run"])
+def test_not_ours_is_refused_always(
+    ae_export: Command, tmp_path: Path, what: str, flag: list[str]
+) -> None:
+    out = tmp_path / "out"
+    if what == "file":
+        out.write_text("thesis")
+    elif what == "folder":
+        out.mkdir()
+        (out / "encoder.onnx").write_text("thesis")
+    else:
+        shutil.copytree("run", out)
+    before = tree(tmp_path)
+    message = "out exists and is not a bundle of ae-export; it is never overwritten, choose another"
+    assert ae_export("run", "--out", "out", *flag) == (2, [f"ae-export: {message}"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+@pytest.mark.parametrize("flag", [[], ["--overwrite"]])
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_part_that_is_not_ours_stays(
+    ae_export: Command, tmp_path: Path, what: str, flag: list[str]
+) -> None:
+    part = tmp_path / "bundle.part"
+    if what == "file":
+        part.write_text("thesis")
+    else:
+        part.mkdir()
+        (part / "thesis").write_text("thesis")
+    before = tree(tmp_path)
+    message = "ae-export: bundle.part is in the way and not ours; move it"
+    assert ae_export("run", "--out", "bundle", *flag) == (2, [message])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+@pytest.mark.parametrize(
+    ("run", "out", "message"),
+    [
+        ("nope", "bundle", "nope does not exist"),
+        ("run/recipe.toml", "bundle", "run/recipe.toml is a file, not a run"),
+        ("run", "no/bundle", "no/bundle: the folder no does not exist; make it first"),
+    ],
+)
+def test_other_mistakes(
+    ae_export: Command, tmp_path: Path, run: str, out: str, message: str
+) -> None:
+    before = tree(tmp_path)
+    assert ae_export(run, "--out", out) == (2, [f"ae-export: {message}"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_damaged_run_is_refused(ae_export: Command, tmp_path: Path) -> None:
+    (tmp_path / "run" / "probe.npz").write_bytes(b"")
+    message = "run is damaged (probe.npz is not a readable .npz archive); train again"
+    assert ae_export("run", "--out", "bundle") == (2, [f"ae-export: {message}"])
+    (tmp_path / "run" / "schema.json").unlink()
+    assert ae_export("run", "--out", "bundle") == (2, ["ae-export: run holds no finished run"])
+
+
+def process(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from ae_export.cli import main; main()", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def test_the_exporter_is_silent_and_another_process_writes_the_same_bytes(
+    any_case: Callable[[str], Any], tmp_path: Path
+) -> None:
+    case = any_case("table")
+    done = process(tmp_path, str(case.run.folder), "--out=bundle", "--json")
+    held_out = len(case.run.probe)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [TRACING, VERIFYING.replace("40", str(held_out))]
+    assert json.loads(done.stdout) == {
+        "bundle": "bundle",
+        "model_id": case.run.model_id,
+        "bytes": case.exported.bytes,
+        "encoder_error": case.exported.agreement.encoder,
+        "decoder_error": case.exported.agreement.decoder,
+    }
+    assert {p.name: p.read_bytes() for p in (tmp_path / "bundle").iterdir()} == case.files
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_full_disk(any_case: Callable[[str], Any], tmp_path: Path, older: bool) -> None:
+    case = any_case("pca")
+    shutil.copytree(case.run.folder, tmp_path / "run")
+    if older:
+        shutil.copytree(case.bundle, tmp_path / "bundle")
+    before = tree(tmp_path)
+    most = len(case.files["golden.npz"]) - 1  # room for the graphs, not for what comes after
+    assert most > len(case.files["encoder.onnx"])
+    done = process(
+        tmp_path,
+        "run",
+        "--out=bundle",
+        *(["--overwrite"] if older else []),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )
+    message = "bundle could not be written: the file would be larger than this system allows"
+    assert done.stderr.splitlines() == [TRACING, VERIFYING, f"ae-export: {message}"]
+    assert (done.returncode, done.stdout) == (1, "")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_python_raises_what_the_command_says(
+    any_case: Callable[[str], Any], tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("thesis")
+    with pytest.raises(OutputExists) as caught:
+        exporting.export(any_case("pca").run, tmp_path / "out", overwrite=True)
+    assert str(caught.value) == (
+        f"{tmp_path / 'out'} exists and is not a bundle of ae-export; it is never overwritten, "
+        "choose another"
+    )
