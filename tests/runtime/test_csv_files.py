@@ -41,9 +41,11 @@ def test_each_separator_is_found(separator: str) -> None:
 
 
 def test_the_separator_is_one_that_cuts_every_row() -> None:
-    # The comma cuts the header into more pieces, and cuts nothing else.
+    # Another one cuts the header into more pieces, and cuts nothing else.
     found = table("length, in m, at noon;width\n1;2\n")
     assert (found.separator, found.columns) == (";", ["length, in m, at noon", "width"])
+    found = table("length|m|noon,width\n1,2\n")
+    assert (found.separator, found.columns) == (",", ["length|m|noon", "width"])
 
 
 def test_one_column_needs_no_separator() -> None:
@@ -60,6 +62,9 @@ def test_quoted_headers_hold_separators_quotes_and_newlines() -> None:
     found = table('"a,\nb","say ""c""", d \n1,2,3\n4,5,6\n')
     assert found.columns == ["a,\nb", 'say "c"', "d"]
     np.testing.assert_array_equal(found.values, [[1, 2, 3], [4, 5, 6]])
+    found = table('"a\n1\n2","b"\n3,4\n')
+    assert found.columns == ["a\n1\n2", "b"]
+    np.testing.assert_array_equal(found.values, [[3, 4]])
 
 
 def test_quoted_cells_are_numbers_too() -> None:

@@ -119,7 +119,11 @@ def test_the_input_is_no_output(ae: Autoencoder) -> None:
         "x.npy exists and is not an output of ae-run; it is never overwritten, choose another"
     )
     # Stamped, and so ours.
-    for out, source in (("z.npy", "./z.npy"), ("z.npz", "z.npz:z"), ("z.csv", "z.csv")):
+    for out, source in (
+        ("z.npy", str(Path("z.npy").absolute())),
+        ("z.npz", "z.npz:z"),
+        ("z.csv", "z.csv"),
+    ):
         process_file(ae, "encode", "x.npy", out)
         before = contents()
         with pytest.raises(errors.DataError) as error:

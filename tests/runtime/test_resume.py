@@ -102,6 +102,12 @@ def test_a_killed_run_goes_on(ae: Autoencoder, table_bundle: Path, suffix: str) 
     assert names() == {"x.npy", out, f"{out}.json"}
 
 
+def test_a_run_killed_at_once_is_no_obstacle(ae: Autoencoder, table_bundle: Path) -> None:
+    killed(table_bundle, "x.npy", "out.npy", BLOCK_ROWS)  # no place has been noted yet
+    assert resume(ae, "x.npy", "out.npy")[0].resumed_rows == 0
+    assert names() == {"x.npy", "out.npy", "out.npy.json"}
+
+
 def test_a_killed_npz_starts_anew(ae: Autoencoder, table_bundle: Path) -> None:
     whole = uninterrupted(ae, "x.npy", ".npz")
     killed(table_bundle, "x.npy", "out.npz", 700)
