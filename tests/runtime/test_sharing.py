@@ -93,7 +93,7 @@ def test_a_discarded_object_leaves_no_threads(digits_bundle: Path) -> None:
 
 
 FORK = """
-import os, sys, threading
+import os, signal, sys, threading
 import numpy as np, ae_runtime
 
 ae = ae_runtime.load(sys.argv[1], threads=2, tile=20)
@@ -104,6 +104,7 @@ ae._engine._lock.acquire()    # as if another thread were opening a session at t
 def in_child(work):
     pid = os.fork()
     if pid == 0:
+        signal.alarm(30)  # a child that waits for a lock of its parent waits for ever
         code = 1
         try:
             code = 0 if work() else 2
