@@ -13,6 +13,7 @@ from ae_runtime.bundle import open_bundle
 from ae_runtime.errors import AeError, BundleCorrupt, BundleNotFound
 
 FILES = ["encoder.onnx", "decoder.onnx", "golden.npz", "recipe.toml"]
+LARGER = "is larger than the {} bytes it may have; fetch or export the bundle again"
 DIFFERS = "does not match the hash in the manifest; fetch or export the bundle again"
 
 
@@ -50,6 +51,13 @@ def test_a_folder_without_manifest(copied: Path) -> None:
     assert said(BundleNotFound, copied) == "B is not a bundle: it holds no manifest.json"
 
 
+def test_a_run(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text("{}")
+    assert said(BundleNotFound, tmp_path) == (
+        "B is not a bundle: it holds no manifest.json, it is a run: ae-export makes a bundle of it"
+    )
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file(copied: Path, name: str) -> None:
     (copied / name).unlink()
@@ -81,17 +89,14 @@ def test_a_longer_file(copied: Path, name: str) -> None:
     size = (copied / name).stat().st_size
     with (copied / name).open("ab") as file:
         file.write(b"\0")
-    assert said(BundleCorrupt, copied) == f"B: {name} is larger than the {size} bytes it may have"
+    assert said(BundleCorrupt, copied) == f"B: {name} {LARGER.format(size)}"
 
 
 def test_a_huge_file_is_not_read(copied: Path) -> None:
     # 1 TB of holes: reading it all would take minutes and all memory.
     with (copied / "golden.npz").open("r+b") as file:
         file.truncate(1 << 40)
-    size = 4640
-    assert (
-        said(BundleCorrupt, copied) == f"B: golden.npz is larger than the {size} bytes it may have"
-    )
+    assert said(BundleCorrupt, copied) == f"B: golden.npz {LARGER.format(4640)}"
 
 
 def test_a_huge_manifest_is_not_parsed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,9 +104,7 @@ def test_a_huge_manifest_is_not_parsed(copied: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bundle_module, "MAX_MANIFEST_BYTES", size)
     ae_runtime.load(copied)
     monkeypatch.setattr(bundle_module, "MAX_MANIFEST_BYTES", size - 1)
-    assert said(BundleCorrupt, copied) == (
-        f"B: manifest.json is larger than the {size - 1} bytes it may have"
-    )
+    assert said(BundleCorrupt, copied) == f"B: manifest.json {LARGER.format(size - 1)}"
 
 
 def test_the_model_card_is_not_part_of_it(copied: Path) -> None:

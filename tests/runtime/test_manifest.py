@@ -57,6 +57,18 @@ def test_a_newer_minor_version_loads(table_bundle: Path, rewrite: Rewrite) -> No
     assert newer.manifest.format == "1.7"
 
 
+def test_a_newer_minor_version_with_words_that_are_new(
+    table_bundle: Path, rewrite: Rewrite
+) -> None:
+    def edit(fields: dict[str, Any]) -> None:
+        fields |= {"format": "1.7", "kind": "audio"}
+
+    assert said(BundleTooNew, rewrite(table_bundle, edit=edit)) == (
+        "B: the bundle has format 1.7 and needs a newer version: Invalid enum value 'audio' - at "
+        "`$.kind`; update ae-toolkit"
+    )
+
+
 @pytest.mark.parametrize("version", ["2.0", "2", "2.0.1", "11.3", "9" * 18])
 def test_a_newer_major_version_is_refused(
     table_bundle: Path, rewrite: Rewrite, version: str
