@@ -7,7 +7,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test check soak docs clean bench-start bench-digits
+.PHONY: demo test format check soak docs clean bench-start bench-digits
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -17,6 +17,10 @@ test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 min
 
 soak: .venv/.ready build/runtime/.ready  ## the full counts of kills, mutants and traces
 	$(BIN)/python -m pytest -m soak
+
+format: .venv/.ready  ## bring the code into the form that check wants
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 check: .venv/.ready  ## format, lint, types, and docs that follow the code
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from ae_runtime import manifest as manifests
 from ae_runtime import outputs
 from ae_runtime.admission import admit
 from ae_runtime.bundle import MANIFEST, REQUIRED, file_entry, open_bundle
-from ae_runtime.errors import OutputExists, VerificationFailed
+from ae_runtime.errors import BundleRefused, OutputExists, VerificationFailed
 from ae_runtime.manifest import Golden, Latent, Manifest, Port
 from ae_train.model import Model
 from ae_train.recipe import to_fields
@@ -81,16 +81,16 @@ def export(
         "encoder.onnx": trace(_Encoder(run.model), example, x, z),
         "decoder.onnx": trace(_Decoder(run.model), torch.zeros(1, z.shape[1] or 0), z, x_hat),
     }
+    for name, feed, fetch in (("encoder.onnx", x, z), ("decoder.onnx", z, x_hat)):
+        try:
+            admit(name, files[name], feed, fetch)
+        except BundleRefused as error:  # what our own loader would refuse is not written
+            raise VerificationFailed(f"{error}; nothing was written") from None
     say(f"verifying against the model in float64 on {len(run.probe)} held-out rows ...")
     agreement = verify(run, files["encoder.onnx"], files["decoder.onnx"])
     files["golden.npz"] = golden_npz(run, golden)
     files["recipe.toml"] = tomli_w.dumps(to_fields(run.recipe)).encode()
     manifest = _manifest(run, files, len(run.probe[:ROWS]) if golden == "real" else ROWS)
-    for name in ("encoder.onnx", "decoder.onnx"):
-        try:
-            admit(name, files[name], manifest)
-        except ValueError as error:  # a bundle that our own loader would refuse is not written
-            raise VerificationFailed(f"{error}; nothing was written") from None
     files[CARD] = model_card(run, manifest).encode()
     files[MANIFEST] = manifests.dump(manifest)
     _write(out, files)

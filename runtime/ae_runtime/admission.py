@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graph import DTYPES, REAL_DTYPES, Graph, Node, Value, read_graph
-from ae_runtime.manifest import Manifest, Port
+from ae_runtime.manifest import Port
 from ae_runtime.protobuf import WireError
 
 MAX_IR_VERSION = 10
@@ -14,10 +14,10 @@ OPSETS = range(18, 22)
 MAX_NODES = 10_000
 MAX_RANK = 8
 MAX_DIM = 1 << 28
-MAX_INITIALIZER_BYTES = 2 << 30
-# What the networks of ae_train need and no more; ae_export checks against this same list. All of
-# them work row by row, and none takes a shape that could ask for gigabytes: Reshape keeps the
-# number of elements. An operator that does (Expand, Tile, ...) needs a check of its shape below.
+# What the networks of ae_train need and no more; ae_export checks against this same list. A new
+# operator must not let rows influence each other as our graphs use it, and must not take a shape
+# that could ask for gigabytes (Reshape keeps the number of elements): one that does (Expand, Tile,
+# ...) needs a check of its shape among CHECKS.
 OPERATORS = frozenset(
     {
         *("Add", "Sub", "Mul", "Div", "Gemm", "MatMul"),
@@ -28,8 +28,8 @@ OPERATORS = frozenset(
 )
 
 
-def admit(name: str, raw: bytes, manifest: Manifest) -> None:
-    """Return if the graph `name` of a bundle may be loaded.
+def admit(name: str, raw: bytes, feed: Port, fetch: Port) -> None:
+    """Return if the graph in the file `name` may be loaded as one from `feed` to `fetch`.
 
     Raises BundleRefused that says what it holds and what it may hold.
     """
@@ -37,18 +37,14 @@ def admit(name: str, raw: bytes, manifest: Manifest) -> None:
         graph = read_graph(raw)
     except (WireError, UnicodeDecodeError) as error:
         raise BundleRefused(f"{name} is not an ONNX model: {error}") from None
-    latent = Port("z", "float32", [None, manifest.latent.dim])
-    ports = {
-        "encoder.onnx": (manifest.inputs, [latent]),
-        "decoder.onnx": ([latent], manifest.outputs),
-    }[name]
     for check in CHECKS:
         for complaint in check(graph):
             raise BundleRefused(f"{name}: {complaint}")
-    for what, found, wanted in zip(
-        ("inputs", "outputs"), (graph.inputs, graph.outputs), ports, strict=True
+    for what, found, wanted in (
+        ("inputs", graph.inputs, feed),
+        ("outputs", graph.outputs, fetch),
     ):
-        if [_port(value) for value in found] != wanted:
+        if [_port(value) for value in found] != [wanted]:
             raise BundleRefused(f"{name}: its {what} are not those that the manifest names")
 
 
@@ -79,11 +75,15 @@ def _structure(graph: Graph) -> list[str]:
 
 
 def _operators(graph: Graph) -> list[str]:
-    return [
-        f"operator {_full_name(node)!r:.60} is not one that a bundle may use"
+    unknown = {
+        f"{_full_name(node)!r:.60}"
         for node in graph.nodes
         if node.op not in OPERATORS or node.domain not in ("", "ai.onnx")
-    ]
+    }
+    if not unknown:
+        return []
+    listed = ", ".join(sorted(unknown)[:10])
+    return [f"operators that a bundle may not use: {listed}; update ae-toolkit, or export again"]
 
 
 def _divisions(graph: Graph) -> list[str]:
@@ -103,7 +103,7 @@ def _full_name(node: Node) -> str:
 
 
 def _tensors(graph: Graph) -> list[str]:
-    complaints, total = [], 0
+    complaints = []
     for tensor in graph.tensors:
         if tensor.external:
             complaints.append(f"tensor {tensor.name!r:.60} points outside the file")
@@ -115,9 +115,6 @@ def _tensors(graph: Graph) -> list[str]:
             complaints.append(
                 f"tensor {tensor.name!r:.60} does not hold the bytes its dims promise"
             )
-        total += len(tensor.raw)
-    if total > MAX_INITIALIZER_BYTES:
-        complaints.append(f"its tensors hold {total} bytes; at most {MAX_INITIALIZER_BYTES}")
     return complaints
 
 

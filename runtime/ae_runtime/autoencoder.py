@@ -12,7 +12,7 @@ from ae_runtime.arrays import checked, converter
 from ae_runtime.bundle import Bundle, open_bundle
 from ae_runtime.devices import Device, check_device
 from ae_runtime.engine import Engine
-from ae_runtime.manifest import Manifest, Port
+from ae_runtime.manifest import Manifest
 
 
 def load(
@@ -54,7 +54,7 @@ class Autoencoder:
             tile,
         )
         self._x, self._x_hat = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
-        self._z = Port("z", "float32", [None, bundle.manifest.latent.dim])
+        self._z = bundle.manifest.latent.port
 
     @property
     def manifest(self) -> Manifest:

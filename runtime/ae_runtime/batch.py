@@ -18,7 +18,6 @@ from ae_runtime import outputs
 from ae_runtime.arrays import checked
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.errors import DataError, LatentMismatch, OutputExists
-from ae_runtime.manifest import Port
 from ae_runtime.sinks import Layout, Sink, check_layout, sink_for
 from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
 
@@ -119,14 +118,20 @@ def _rows_for(ae: Autoencoder, verb: Verb, data: Source) -> tuple[NDArray[Any], 
                 f"{data.path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
                 f"{ae.model_id[:12]}; decode with the bundle that encoded them"
             )
-        port = Port("z", "float32", [None, ae.latent_dim])
         with _naming(data.path):
-            return checked(data.array, port, "z"), notes
+            return checked(data.array, ae.manifest.latent.port, "z"), notes
     array, left_out = select_columns(data, ae.manifest.column_names)
     if left_out:
-        notes.append(f"columns not in the model are left out: {', '.join(left_out[:5])}")
+        notes.append(f"columns not in the model are left out: {_some(left_out)}")
+    wanted = ae.manifest.inputs[0]
+    if wanted.dtype == "uint8" and data.integer is not None and data.integer.all():
+        array = array.astype(np.int64)  # text that holds whole numbers only, read as float64
     with _naming(data.path):
-        return checked(array, ae.manifest.inputs[0]), notes
+        return checked(array, wanted), notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 @contextlib.contextmanager
@@ -207,6 +212,8 @@ def _check_finite(block: NDArray[Any], first: int, names: list[str] | None) -> N
 
 def _publish(part: Path, out: Path, layout: Layout) -> None:
     """Put the finished part in out's place, its stamp first: an output is never without it."""
+    with part.open("rb+") as file:  # a stamp on the disk vouches for rows that are there, too
+        os.fsync(file.fileno())
     if out.suffix.lower() == ".npz":
         part.replace(out)
         return

@@ -36,12 +36,15 @@ def open_bundle(location: str | os.PathLike[str]) -> Bundle:
         found = "is a file" if os.path.exists(folder) else "does not exist"
         raise BundleNotFound(f"{folder} {found}; a bundle is a folder that ae-export wrote")
     if not os.path.isfile(os.path.join(folder, MANIFEST)):
-        raise BundleNotFound(f"{folder} is not a bundle: it holds no {MANIFEST}")
+        run = os.path.isfile(os.path.join(folder, "schema.json"))
+        hint = ", it is a run: ae-export makes a bundle of it" if run else ""
+        raise BundleNotFound(f"{folder} is not a bundle: it holds no {MANIFEST}{hint}")
     try:
         parsed = manifest.parse(_read_capped(folder, MANIFEST, MAX_MANIFEST_BYTES))
         files = {name: _read_checked(folder, name, parsed) for name in REQUIRED}
-        for name in GRAPHS:
-            admission.admit(name, files[name], parsed)
+        x, z, x_hat = parsed.inputs[0], parsed.latent.port, parsed.outputs[0]
+        admission.admit("encoder.onnx", files["encoder.onnx"], x, z)
+        admission.admit("decoder.onnx", files["decoder.onnx"], z, x_hat)
     except BundleError as error:
         raise type(error)(f"{folder}: {error}") from None
     return Bundle(folder, parsed, files)
@@ -65,7 +68,9 @@ def _read_capped(folder: str, name: str, limit: int) -> bytes:
     with open(os.path.join(folder, name), "rb") as file:
         raw = file.read(limit + 1)
     if len(raw) > limit:
-        raise BundleCorrupt(f"{name} is larger than the {limit} bytes it may have")
+        raise BundleCorrupt(
+            f"{name} is larger than the {limit} bytes it may have; fetch or export the bundle again"
+        )
     return raw
 
 

@@ -14,6 +14,8 @@ from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.command import common_options, print_json, say
 from ae_runtime.errors import WorkFailed
 from ae_runtime.manifest import Manifest, Quality
+from ae_runtime.sinks import SINKS
+from ae_runtime.sources import READERS
 
 
 @click.group(
@@ -74,7 +76,7 @@ def _file_command(verb: Any, metavar: str, help_text: str) -> None:
     @bundle_argument
     @click.argument("source", metavar=metavar)
     @click.option(
-        "--out", required=True, type=click.Path(path_type=Path), help="Output: .npy, .npz or .csv."
+        "--out", required=True, type=click.Path(path_type=Path), help=f"Output: {', '.join(SINKS)}."
     )
     @click.option("--overwrite", is_flag=True, help="Replace an output that ae-run wrote before.")
     @click.option(
@@ -117,7 +119,7 @@ def _file_command(verb: Any, metavar: str, help_text: str) -> None:
             click.echo(f"{done.rows:,} rows -> {out} ({cmd.duration(done.seconds)})")
 
 
-_file_command("encode", "IN", "Write the latents of the rows in IN (.npy, .npz[:key], .csv, .tsv).")
+_file_command("encode", "IN", f"Write the latents of the rows in IN ({', '.join(READERS)}).")
 _file_command("decode", "Z", "Write the rows that the latents in Z stand for.")
 _file_command("reconstruct", "IN", "Write what the model keeps of the rows in IN.")
 

@@ -67,9 +67,6 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
         return _fail(name, str(error), error.exit_code, state)
     except (KeyboardInterrupt, click.Abort):
         return _fail(name, "interrupted", 1, state)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of stdout went away; nobody is left to tell
-        return 1
     except MemoryError:
         return _fail(name, "out of memory; use smaller data, or fewer --threads", 1, state)
     except OSError as error:

@@ -167,8 +167,8 @@ def _number(path: Path, cell: str, row: int, at: int, header: list[str] | None) 
         return float(cell)
     column = repr(header[at]) if header else f"{at + 1}"
     raise DataError(
-        f"{path}: row {row}, column {column}: {cell!r} is not a number; "
-        "tables of numbers are taken, so leave the column out or write it as numbers"
+        f"{path}: row {row}, column {column}: {cell!r} is not a number; tables of numbers are "
+        "taken: leave the column out, or write it as numbers with a point before decimals"
     )
 
 

@@ -68,7 +68,6 @@ class Graph(Struct):
     functions: int = 0
     training: int = 0
     sparse: int = 0
-    metadata: int = 0
     nodes: list[Node] = []
     initializers: list[Tensor] = []
     inputs: list[Value] = []
@@ -90,8 +89,6 @@ def read_graph(raw: bytes) -> Graph:
             _read_body(graph, protobuf.message(value))
         elif number == 8:
             _read_opset(graph, protobuf.message(value))
-        elif number == 14:
-            graph.metadata += 1
         elif number == 20:
             graph.training += 1
         elif number == 25:

@@ -56,6 +56,11 @@ class Latent(msgspec.Struct, frozen=True):
     levels: list[int] | None = None
     ordered: bool = False
 
+    @property
+    def port(self) -> Port:
+        """The encoder's output and the decoder's input."""
+        return Port("z", "float32", [None, self.dim])
+
 
 class Quality(msgspec.Struct, frozen=True):
     """Mean squared errors in scaled space: the model, PCA of the same size, the training mean.
@@ -133,8 +138,9 @@ def dump(manifest: Manifest) -> bytes:
 def parse(raw: bytes) -> Manifest:
     """The manifest in raw, its version and hash checked.
 
-    Raises BundleTooNew for a newer major version (a newer minor one loads, unknown fields are
-    left aside), BundleCorrupt for anything else that is not a manifest.
+    A newer minor version loads, unknown fields are left aside. Raises BundleTooNew for a newer
+    major version, and for a newer minor one that needs what is not known here; BundleCorrupt for
+    anything else that is not a manifest.
     """
     try:
         fields = msgspec.json.decode(raw)
@@ -155,6 +161,11 @@ def parse(raw: bytes) -> Manifest:
     try:
         manifest = msgspec.convert(fields, Manifest)
     except msgspec.ValidationError as error:
+        if version != FORMAT:  # a newer minor version may use words that this one does not have
+            raise BundleTooNew(
+                f"the bundle has format {version} and needs a newer version: {error}; "
+                "update ae-toolkit"
+            ) from None
         raise BundleCorrupt(f"manifest.json: {error}") from None
     for what, name, ports in (
         ("inputs", "x", manifest.inputs),

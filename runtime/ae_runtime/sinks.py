@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,10 @@ class Layout:
 class Sink(Protocol):
     """A file that blocks of rows are appended to."""
 
+    tables_only: ClassVar[bool]  # whether it holds (N, D) and nothing else
+
+    def __init__(self, path: Path, layout: Layout, position: int) -> None: ...
+
     def write(self, block: Array) -> None: ...
 
     def flush(self) -> int | None:
@@ -46,6 +49,8 @@ class Sink(Protocol):
 
 class NpySink:
     """A .npy file: its header first, since the number of rows is known, then the rows."""
+
+    tables_only: ClassVar[bool] = False
 
     def __init__(self, path: Path, layout: Layout, position: int) -> None:
         self.file = _open_at(path, position)
@@ -69,6 +74,8 @@ class NpySink:
 
 class CsvSink:
     """A .csv file with a header; floats in the fewest digits that read back as the same number."""
+
+    tables_only: ClassVar[bool] = True
 
     def __init__(self, path: Path, layout: Layout, position: int) -> None:
         self.integer = layout.integer
@@ -95,6 +102,8 @@ class CsvSink:
 class NpzSink:
     """An .npz file with the rows and their stamp; kept in memory until it is closed."""
 
+    tables_only: ClassVar[bool] = False
+
     def __init__(self, path: Path, layout: Layout, position: int) -> None:
         self.path, self.layout = path, layout
         self.blocks: list[Array] = []
@@ -115,14 +124,14 @@ class NpzSink:
 
 
 # A new output format is one sink and its line here; its reader goes into sources.py.
-SINKS: dict[str, Callable[[Path, Layout, int], Sink]] = {
+SINKS: dict[str, type[Sink]] = {
     ".npy": NpySink,
     ".npz": NpzSink,
     ".csv": CsvSink,
 }
 
 
-def sink_for(out: Path) -> Callable[[Path, Layout, int], Sink]:
+def sink_for(out: Path) -> type[Sink]:
     """The sink of out's file type. Raises DataError for a type that is not known."""
     sink = SINKS.get(out.suffix.lower())
     if sink is None:
@@ -133,9 +142,9 @@ def sink_for(out: Path) -> Callable[[Path, Layout, int], Sink]:
 
 def check_layout(out: Path, layout: Layout) -> None:
     """Raise DataError if out's file type cannot hold such rows."""
-    if out.suffix.lower() == ".csv" and len(layout.row_shape) != 1:
+    if sink_for(out).tables_only and len(layout.row_shape) != 1:
         shape = (layout.rows, *layout.row_shape)
-        raise DataError(f"{out}: a CSV holds (N, D), not {shape}; write .npy or .npz")
+        raise DataError(f"{out}: a {out.suffix} holds (N, D), not {shape}; write .npy or .npz")
 
 
 def _open_at(path: Path, position: int) -> BinaryIO:

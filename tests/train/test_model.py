@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ae_train import fitting, training
 from ae_train.arch.dense import ACTIVATIONS, CODE_ACTIVATIONS
-from ae_train.fitting import Fitting, Rows, evaluate
+from ae_train.fitting import Epoch, Fitting, Rows, evaluate
 from ae_train.model import Model
 from ae_train.recipe import Recipe
 from ae_train.run import Run
@@ -57,6 +57,18 @@ def test_dropout_is_off_in_use(small: Make) -> None:
     s = normal(64, 5)
     assert torch.equal(model.reconstruct_scaled(s), model.reconstruct_scaled(s))
     assert torch.equal(model(s), model.reconstruct_scaled(s))
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation(small: Make, rows: np.ndarray) -> None:
+    fit = {"lr": 1e-30, "weight_decay": 0.0, "epochs": 1}  # the weights stay as they are
+    arch, data = {"dropout": 0.5, "pca_path": False}, {"validation": "train"}
+    shown: list[Epoch] = []
+    run = train(rows, small(arch=arch, fit=fit, data=data), show=lambda e, _: shown.append(e))
+    s = run.model.preprocess.scale_rows(torch.from_numpy(rows[run.split.train]))
+    with torch.no_grad():
+        expected = float((run.model.reconstruct_scaled(s) - s).square().mean())
+    assert shown[1].validation_loss == pytest.approx(expected, rel=1e-5)  # float32 sums
+    assert shown[1].train_loss != pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("code_activation", CODE_ACTIVATIONS)

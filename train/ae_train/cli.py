@@ -11,6 +11,8 @@ import click
 
 from ae_runtime import command as cmd
 from ae_runtime.command import common_options, print_json, say
+from ae_runtime.errors import WorkFailed
+from ae_runtime.outputs import part_of
 from ae_train.recipe import make_recipe, read_recipe, set_value
 
 if TYPE_CHECKING:
@@ -41,7 +43,11 @@ if TYPE_CHECKING:
     type=int,
     help="Numbers that stand for a row.  [default: those that leave PCA 10 % of the variance]",
 )
-@click.option("--epochs", type=int, help="Passes over the rows at most; 0 gives PCA.")
+@click.option(
+    "--epochs",
+    type=int,
+    help="Passes over the rows at most; 0 keeps the start, which is PCA by default.",
+)
 @click.option("--batch", type=int, help="Rows a step.")
 @click.option("--seed", type=int, help="Seed of every random draw.")
 @click.option(
@@ -89,7 +95,10 @@ def ae_train(
         set_value(fields, assignment)
     recipe = make_recipe(fields, str(recipe_file) if recipe_file else "settings")
     from ae_train.data import load_dataset
+    from ae_train.extras import need
 
+    # Before reading the data, which may take long: may the run be written?
+    need("ae_train.workplace", "train").Workplace(out, resume, overwrite)
     dataset = load_dataset(data, recipe.data.kind)
     if dataset.note:
         say(dataset.note)
@@ -101,9 +110,12 @@ def ae_train(
 
     from ae_train import train
 
-    run = train(dataset, recipe, out, resume=resume, overwrite=overwrite, show=show)
-    if line.live and not quiet:
-        line.show("", last=True)
+    try:
+        run = train(dataset, recipe, out, resume=resume, overwrite=overwrite, show=show)
+    except KeyboardInterrupt:
+        raise WorkFailed(f"interrupted; --resume goes on with {part_of(out)}") from None
+    finally:
+        line.clear()
     if as_json:
         print_json(_summary(run))
     else:
@@ -132,7 +144,8 @@ def _progress(epoch: Epoch, pca_mse: float, epochs: int) -> str:
 
 
 def _ratio(mse: float, pca_mse: float) -> str:
-    return f"{mse / pca_mse:.3f}" if pca_mse > 0 else "-"
+    # Scaled rows have a variance of about 1: less than this is float32 rounding, not an error.
+    return f"{mse / pca_mse:.3f}" if pca_mse > 1e-10 else "-"
 
 
 def _report(run: Run) -> list[str]:
@@ -152,6 +165,8 @@ def _report(run: Run) -> list[str]:
         )
     if quality.is_pca:
         lines.append("the saved model is PCA: training found nothing better on validation rows")
+    elif quality.validation_mse > quality.pca_mse:
+        lines.append("the saved model is worse than PCA of the same size on validation rows")
     empty = [
         c.name or f"column {at + 1}" for at, c in enumerate(schema.columns or []) if c.min is None
     ]

@@ -65,7 +65,7 @@ def evaluate(model: Model, rows: Rows) -> tuple[float, float]:
     with torch.no_grad():
         for start in range(0, len(rows), _EVALUATE_ROWS):
             s = rows.s[start : start + _EVALUATE_ROWS]
-            y = model(s)
+            y = model.as_used(s)
             losses = model.objective.loss(y, s)
             errors = (model.objective.output(y) - s).square()
             if rows.present is not None:
@@ -156,7 +156,7 @@ class Fitting:
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"the loss is no longer a number after epoch {state.epoch}; lower [fit] lr "
-                f"(it is {recipe.lr:g}) or set clip = 1"
+                f"(it is {recipe.lr:g})" + ("" if recipe.clip else " or set clip = 1")
             )
         state.model = self.model.state_dict()
         if loss < state.best_loss:

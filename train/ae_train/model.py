@@ -15,7 +15,7 @@ from ae_train.recipe import Recipe
 class Model(nn.Module):
     """An autoencoder that takes and gives rows in data units.
 
-    `encode` and `decode` are what is exported; `reconstruct_scaled` is what is trained.
+    `encode` and `decode` are what is exported, `forward` is what is trained.
     """
 
     def __init__(
@@ -45,9 +45,13 @@ class Model(nn.Module):
         return self.preprocess.unrounded(self.objective.output(self.arch.decode(z)))
 
     def forward(self, s: Tensor) -> Tensor:
-        """The network's output y for scaled rows s, as trained: dropout and noise are on."""
+        """The network's output y for scaled rows s, as in a training step, which may be random."""
         return self.arch.decode(self.bottleneck(self.arch.encode(s)))
 
+    def as_used(self, s: Tensor) -> Tensor:
+        """The network's output y for scaled rows s, as exported: deterministic."""
+        return self.arch.decode(self.bottleneck.encode(self.arch.encode(s)))
+
     def reconstruct_scaled(self, s: Tensor) -> Tensor:
-        """Reconstruction in scaled space, (B, ...), as used: deterministic. s: (B, ...) scaled."""
-        return self.objective.output(self.arch.decode(self.bottleneck.encode(self.arch.encode(s))))
+        """Reconstruction in scaled space, (B, ...), as exported. s: (B, ...) scaled."""
+        return self.objective.output(self.as_used(s))

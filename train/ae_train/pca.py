@@ -53,7 +53,8 @@ def fit_pca(s: Array) -> Pca:
 
 
 def default_latent_dim(pca: Pca) -> int:
-    """The smallest K in 2..64 whose components leave at most 10 % of the variance."""
+    """The smallest K in 2..64 whose components leave at most 10 % of the variance; less than D."""
     left = 1 - np.cumsum(pca.variance) / pca.variance.sum()
     smallest = int(np.argmax(left <= LEFT_OVER + 1e-12)) + 1
-    return min(max(smallest, MIN_DEFAULT), MAX_DEFAULT, len(pca.axes))
+    fewer = max(1, pca.axes.shape[1] - 1)  # as many as a row has would compress nothing
+    return min(max(smallest, MIN_DEFAULT), MAX_DEFAULT, len(pca.axes), fewer)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +16,15 @@ import tomli_w
 from numpy.typing import NDArray
 
 from ae_runtime import outputs
-from ae_runtime.errors import OutputExists, RecipeError, RunError
-from ae_train.data import Split
-from ae_train.fitting import State
+from ae_runtime.bundle import MANIFEST
+from ae_runtime.errors import RecipeError, RunError
+from ae_train.data import Dataset, Split
 from ae_train.model import Model
-from ae_train.recipe import Recipe, differences, make_recipe, read_recipe, to_fields
+from ae_train.recipe import Recipe, make_recipe, read_recipe, to_fields
 from ae_train.schema import Schema, dump_schema, parse_schema
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
-PROBE, SPLIT, METRICS, STATE = "probe.npz", "split.npz", "metrics.jsonl", "state.safetensors"
+PROBE, SPLIT = "probe.npz", "split.npz"
 
 
 @dataclass
@@ -46,16 +44,8 @@ class Run:
 
     @property
     def model_id(self) -> str:
-        """SHA-256 of the weights and of what makes them a model."""
-        fields = to_fields(self.recipe)
-        meaning = {
-            "recipe": {name: fields[name] for name in ("latent_dim", "arch", "bottleneck", "fit")},
-            "schema": [self.schema.kind, self.schema.dtype, self.schema.row_shape],
-            "columns": [[c.name, c.type] for c in self.schema.columns or []],
-        }
-        digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
-        digest.update(safetensors.torch.save(self.model.state_dict()))
-        return digest.hexdigest()
+        """SHA-256 of the trained weights and of what makes them a model."""
+        return self.schema.model_id
 
     def save(self, folder: Path) -> None:
         """Write the run's files into an existing folder, each whole or not at all."""
@@ -77,6 +67,8 @@ class Run:
             found = "holds no finished run" if folder.is_dir() else found
             part = outputs.part_of(folder)
             hint = f"; {part} holds an unfinished one: ae-train --resume" if part.is_dir() else ""
+            if (folder / MANIFEST).is_file():
+                hint = "; it is a bundle already, ae-run works with it"
             raise RunError(f"{folder} {found}{hint}")
         try:
             recipe = make_recipe(read_recipe(folder / RECIPE), str(folder / RECIPE))
@@ -95,6 +87,18 @@ class Run:
         return cls(recipe, schema, model.eval(), probe, Split(**parts), folder)
 
 
+def model_id(model: Model, recipe: Recipe, data: Dataset) -> str:
+    """SHA-256 of the weights, the settings that make them a function, and the rows they are for."""
+    fields = to_fields(recipe)
+    meaning = {
+        "settings": [fields["arch"], fields["bottleneck"], fields["fit"]["objective"]],
+        "rows": [data.kind, data.dtype, data.row_shape, data.columns],
+    }
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+    digest.update(safetensors.torch.save(model.state_dict()))
+    return digest.hexdigest()
+
+
 def make_model(recipe: Recipe, schema: Schema) -> Model:
     """A model without weights for a run; one that found nothing better than PCA has no networks."""
     networks = not schema.quality.is_pca
@@ -104,121 +108,6 @@ def make_model(recipe: Recipe, schema: Schema) -> Model:
 def is_run(folder: Path) -> bool:
     """Whether folder holds a finished run of ours."""
     return all((folder / name).is_file() for name in (RECIPE, SCHEMA, WEIGHTS))
-
-
-class Workplace:
-    """Where a run grows: OUT.part, which becomes OUT when the training is finished.
-
-    Raises OutputExists, before anything is written, where OUT or an unfinished run stands in the
-    way and neither resume nor overwrite was asked for.
-    """
-
-    def __init__(self, out: str | Path, resume: bool, overwrite: bool) -> None:
-        self.out = Path(out)
-        self.part = outputs.part_of(self.out)
-        unfinished = (self.part / RECIPE).is_file()
-        if not outputs.is_empty_folder(self.out):
-            # An unfinished run beside a finished one was begun with overwrite.
-            replace = overwrite or (resume and unfinished)
-            outputs.check_free(self.out, is_run(self.out), replace, "a run of ae-train")
-        if os.path.lexists(self.part) and not unfinished and not _is_barely_begun(self.part):
-            raise OutputExists(f"{self.part} is in the way and not ours; move it")
-        if unfinished and not (resume or overwrite):
-            raise OutputExists(
-                f"{self.part} holds an unfinished run; --resume goes on with it, "
-                "--overwrite starts anew"
-            )
-        if resume and not unfinished:
-            raise RunError(f"there is no unfinished run {self.part} to resume; leave out --resume")
-
-    def start(self, recipe: Recipe) -> None:
-        """Make an empty workplace that names its recipe."""
-        with outputs.said_in_one_line(self.out):
-            shutil.rmtree(self.part, ignore_errors=True)
-            self.part.mkdir()
-            self._write(RECIPE, tomli_w.dumps(to_fields(recipe)).encode())
-
-    def restore(self, recipe: Recipe, data_id: str) -> State | None:
-        """The state to go on from, None if the kill came before the first was saved.
-
-        Raises RunError if the recipe or the data are not those of the unfinished run.
-        """
-        stored = make_recipe(read_recipe(self.part / RECIPE), str(self.part / RECIPE))
-        changed = differences(stored, recipe)
-        if changed:
-            raise RunError(
-                f"{self.part} was started with another {', '.join(changed)}; resume with the same "
-                "settings, or start anew with --overwrite"
-            )
-        path = self.part / STATE
-        if not path.is_file():
-            return None
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                meta = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except safetensors.SafetensorError as error:
-            raise RunError(f"{path} is damaged ({error}); start anew with --overwrite") from None
-        if meta["data_id"] != data_id:
-            raise RunError(f"{self.part} was started on other data; start anew with --overwrite")
-        fields = json.loads(meta["state"])
-        with outputs.said_in_one_line(self.out):
-            self._cut_metrics(fields["epoch"])
-        state = State(**fields, random=tensors.pop("random"))
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition("/")
-            getattr(state, group)[rest] = tensor
-        return state
-
-    def save_state(self, state: State, data_id: str) -> None:
-        """Save a state, so that a kill from now on costs only what comes after it."""
-        tensors = {
-            f"{group}/{name}": tensor.contiguous()
-            for group in ("model", "best", "optimizer")
-            for name, tensor in getattr(state, group).items()
-        }
-        assert state.random is not None  # set by Fitting before a state is handed out
-        tensors["random"] = state.random
-        names = ("epoch", "best_epoch", "best_loss")
-        fields = {name: getattr(state, name) for name in names}
-        meta = {"data_id": data_id, "state": json.dumps(fields)}
-        # One file holds both, so that no kill can leave weights and counters of two epochs.
-        self._write(STATE, safetensors.torch.save(tensors, meta))
-
-    def log(self, line: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with outputs.said_in_one_line(self.out), (self.part / METRICS).open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def finish(self, run: Run) -> None:
-        """Save the run and put it where OUT is."""
-        with outputs.said_in_one_line(self.out):
-            run.save(self.part)
-            (self.part / STATE).unlink(missing_ok=True)
-            if outputs.is_empty_folder(self.out):
-                self.out.rmdir()
-            outputs.replace_folder(self.part, self.out)
-        run.folder = self.out
-
-    def abandon(self) -> None:
-        """Leave nothing behind."""
-        shutil.rmtree(self.part, ignore_errors=True)
-
-    def _cut_metrics(self, epoch: int) -> None:
-        path = self.part / METRICS
-        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-        self._write(METRICS, "".join(lines[: epoch + 1]).encode())  # epoch 0 has a line too
-
-    def _write(self, name: str, raw: bytes) -> None:
-        with outputs.said_in_one_line(self.out):
-            outputs.write_atomic(self.part / name, raw)
-
-
-def _is_barely_begun(part: Path) -> bool:
-    """Whether a kill left this folder while its very first file was being written."""
-    if part.is_symlink() or not part.is_dir():
-        return False
-    return {path.name for path in part.iterdir()} <= {outputs.part_of(Path(RECIPE)).name}
 
 
 def _npz(**arrays: NDArray[Any]) -> bytes:

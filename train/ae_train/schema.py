@@ -19,9 +19,11 @@ class Schema(msgspec.Struct, frozen=True):
     row_shape: of one sample. x_deviation: standard deviation over the training rows, one per
     table column or image channel, in data units. z_mean, z_deviation: (K,), of the latents of the
     training rows. rows: how many each part of the split has. best_epoch: the one whose weights
-    are kept.
+    are kept. model_id: SHA-256 of the weights and of what makes them a model, taken once, so that
+    a later version of the toolkit does not give a trained model another name.
     """
 
+    model_id: str
     kind: Literal["table", "image"]
     dtype: Dtype
     row_shape: tuple[int, ...]

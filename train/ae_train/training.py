@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime.devices import available_cpus
-from ae_runtime.errors import DataError
+from ae_runtime.errors import DataError, OutputFailed
 from ae_runtime.manifest import Column, Quality
 from ae_train.data import Dataset, make_dataset, split_rows
 from ae_train.fitting import Epoch, Fitting, Rows, State, evaluate
@@ -23,8 +23,9 @@ from ae_train.model import Model
 from ae_train.pca import default_latent_dim, fit_pca
 from ae_train.preprocess import LIMIT, Preprocess, measure
 from ae_train.recipe import Recipe, make_recipe, to_fields
-from ae_train.run import Run, Workplace
+from ae_train.run import Run, model_id
 from ae_train.schema import Schema
+from ae_train.workplace import Workplace
 
 Show = Callable[[Epoch, float], None]
 PROBE_ROWS = 256
@@ -118,6 +119,11 @@ class _Training:
             fitting.run(after_epoch)
             run = self._finished(fitting.state)
             place.finish(run)
+        except OutputFailed as error:
+            if not place.has_state:
+                place.abandon()
+                raise
+            raise OutputFailed(f"{error}; {place.part} is kept for --resume") from None
         except Exception:  # not KeyboardInterrupt: that one is resumed
             place.abandon()
             raise
@@ -191,7 +197,7 @@ class _Training:
         is_pca = (
             state.best_epoch == 0
             and recipe.arch.pca_path
-            and recipe.bottleneck.name == "plain"
+            and self.model.bottleneck.is_identity
             and recipe.fit.objective == "mse"
         )
         if is_pca:
@@ -200,6 +206,7 @@ class _Training:
         held_out, rows = (test, split.test) if len(test) else (self.validation, split.validation)
         z_mean, z_deviation = self._latent_statistics()
         schema = Schema(
+            model_id=model_id(self.model, recipe, data),
             kind=data.kind,
             dtype=data.dtype,
             row_shape=data.row_shape,

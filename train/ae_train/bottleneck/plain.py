@@ -8,16 +8,16 @@ from ae_train.recipe import Bottleneck
 
 
 class Plain(nn.Module):
-    """z = h. Keeps latent_dim free numbers, so a model with it is never worse than PCA."""
+    """z = h: latent_dim free numbers."""
+
+    is_identity = True
 
     def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
         super().__init__()
-        self.code_dim = latent_dim  # numbers that the encoder network must give
+        self.code_dim = latent_dim
 
     def forward(self, h: Tensor) -> Tensor:
-        """Latents for a training step, (B, latent_dim); may be random. h: (B, code_dim)."""
         return h
 
     def encode(self, h: Tensor) -> Tensor:
-        """Latents for use, (B, latent_dim); deterministic. h: (B, code_dim)."""
         return h
