@@ -37,7 +37,8 @@ bench-start: .venv/.ready build/runtime/.ready  ## load + first row in a fresh p
 bench-digits: .venv/.ready  ## test error against PCA's on digits, at 8, 16 and 32 latents
 	$(BIN)/python benchmarks/digits.py
 
-models/digits: .venv/.ready
+models/digits: .venv/.ready  ## the ready bundle, from its recipe
+	mkdir -p build/models
 	$(BIN)/ae-train digits --recipe models/digits/recipe.toml --out build/models/digits --overwrite
 	$(BIN)/ae-export build/models/digits --out models/digits --overwrite
 

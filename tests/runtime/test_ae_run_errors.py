@@ -14,7 +14,10 @@ from ae_runtime import command as cmd
 from ae_runtime.cli import ae_run
 
 Run = Callable[..., tuple[int, str, str]]
-LINE = "tables of numbers are taken, so leave the column out or write it as numbers"
+LINE = (
+    "tables of numbers are taken: leave the column out, or write it as numbers with a point "
+    "before decimals"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -125,7 +125,7 @@ def test_files_of_another_shape_are_named(ae: Autoencoder) -> None:
 def test_images_do_not_go_into_a_csv(digits_bundle: Path) -> None:
     np.save("x.npy", np.ones((4, 8, 8), np.uint8))
     assert refused(DataError, load(digits_bundle), "reconstruct", "x.npy", "x_hat.csv") == (
-        "x_hat.csv: a CSV holds (N, D), not (4, 8, 8); write .npy or .npz"
+        "x_hat.csv: a .csv holds (N, D), not (4, 8, 8); write .npy or .npz"
     )
 
 

@@ -39,14 +39,16 @@ def test_text_in_a_numeric_column(quote: str) -> None:
     found = complaint(f"a,{quote}b{quote}\n1,2\n\n3,red\n5,blue\n")
     assert found == (
         "t.csv: row 2, column 'b': 'red' is not a number; "
-        "tables of numbers are taken, so leave the column out or write it as numbers"
+        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
+        "before decimals"
     )
 
 
 def test_text_in_a_column_without_a_name() -> None:
     assert complaint("1,2\n3,4\n5,red\n") == (
         "t.csv: row 3, column 2: 'red' is not a number; "
-        "tables of numbers are taken, so leave the column out or write it as numbers"
+        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
+        "before decimals"
     )
 
 
@@ -56,14 +58,16 @@ def test_what_only_looks_like_a_number_is_text(cell: str, other: str) -> None:
     # `other` sends the file through the fast reader first, or straight through the slow one.
     assert complaint(f"a;b;c\n1;2;3\n4;{cell};{other}\n") == (
         f"t.csv: row 2, column 'b': {cell!r} is not a number; "
-        "tables of numbers are taken, so leave the column out or write it as numbers"
+        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
+        "before decimals"
     )
 
 
 def test_a_separator_in_a_quoted_cell_does_not_cut_it() -> None:
     assert complaint('a,b\n1,2\n"3,5",4\n') == (
         "t.csv: row 2, column 'a': '3,5' is not a number; "
-        "tables of numbers are taken, so leave the column out or write it as numbers"
+        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
+        "before decimals"
     )
 
 

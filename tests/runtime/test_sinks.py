@@ -134,7 +134,7 @@ def test_more_axes_do_not_go_into_a_csv() -> None:
     layout = layout_of(np.ones((5, 2, 3)))
     with pytest.raises(DataError) as error:
         check_layout(Path("x.csv"), layout)
-    assert str(error.value) == "x.csv: a CSV holds (N, D), not (5, 2, 3); write .npy or .npz"
+    assert str(error.value) == "x.csv: a .csv holds (N, D), not (5, 2, 3); write .npy or .npz"
     check_layout(Path("x.npy"), layout)
     check_layout(Path("x.csv"), layout_of(np.ones((5, 2))))
 

@@ -26,7 +26,10 @@ def csv(*lines: str, rows: int = 20) -> bytes:
 
 COMMA = "x.csv: separator ',', with a header"
 TWENTY = "x.csv: 20 rows of 2 float64 (table)"
-NOT_A_NUMBER = "tables of numbers are taken, so leave the column out or write it as numbers"
+NOT_A_NUMBER = (
+    "tables of numbers are taken: leave the column out, or write it as numbers with a point "
+    "before decimals"
+)
 
 
 @pytest.mark.parametrize(

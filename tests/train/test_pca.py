@@ -66,7 +66,8 @@ def test_reconstruct() -> None:
     ("variance", "latent_dim"),
     [
         ([5, 3, 1, 1], 3),  # 50 %, 20 %, then exactly 10 % left
-        ([5, 3, 0.99, 1.01], 4),  # 10.1 % left after three
+        ([5, 3, 0.99, 0.5, 0.51], 4),  # 10.1 % left after three
+        ([1] * 4, 3),  # four would be needed; as many as a row has would compress nothing
         ([99, 1, 0, 0], 2),  # one would do; 2 is the least
         ([1], 1),  # but not more than there are
         ([1] * 40, 36),
