@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from ae_train import training
 from ae_train.data import load_digits
 from ae_train.fitting import Epoch
 from ae_train.recipe import Recipe, make_recipe
@@ -17,12 +16,6 @@ from ae_train.run import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]
-
-
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads take three times as long where other work keeps the processors busy."""
-    monkeypatch.setattr(training, "available_cpus", lambda: 1)
 
 
 def test_without_epochs_the_model_is_pca(small: Make, rows: np.ndarray) -> None:
@@ -69,7 +62,6 @@ def test_a_model_of_another_objective_is_never_called_pca(small: Make, rows: np.
 
 
 @pytest.mark.parametrize(("latent_dim", "most"), [(8, 0.48), (16, 0.48), (32, 0.60)])
-@pytest.mark.usefixtures("one_thread")
 def test_digits(latent_dim: int, most: float) -> None:
     x = load_digits()
     run = train(x, make_recipe({"latent_dim": latent_dim, "data": {"test": 0.2}}))
@@ -110,7 +102,6 @@ keep = "last"
 """
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_articles_network() -> None:
     x = np.random.default_rng(0).standard_normal((1000, 10))
     epochs: list[Epoch] = []

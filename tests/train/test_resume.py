@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 
 from ae_runtime import command
-from ae_runtime.errors import OutputExists, RunError
+from ae_runtime.errors import OutputExists, OutputFailed, RunError
 from ae_train import training
 from ae_train.cli import ae_train as click_command
 from ae_train.fitting import Epoch
 from ae_train.recipe import Recipe
+from ae_train.run import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]
@@ -208,6 +210,34 @@ def test_a_damaged_state_is_refused_in_one_line(
         f"{state} is damaged (Error while deserializing header: incomplete metadata, file not "
         "fully covered); start anew with --overwrite"
     )
+
+
+def test_a_disk_that_fills_up_late_costs_nothing_that_was_saved(
+    recipe: Recipe,
+    rows: np.ndarray,
+    tmp_path: Path,
+    uninterrupted: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "SAVE_STATE_EVERY_S", 0.0)
+    out = tmp_path / "run"
+
+    def full(self: Run, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", full)
+        with pytest.raises(OutputFailed) as caught:
+            train(rows, recipe, out)
+    assert str(caught.value) == (
+        f"{out} could not be written: the disk is full; free some space; "
+        f"{out}.part is kept for --resume"
+    )
+    assert not out.exists()
+    shown: list[int] = []
+    train(rows, recipe, out, resume=True, show=lambda epoch, _: shown.append(epoch.epoch))
+    assert shown == []  # only the last step was missing
+    assert contents(out) == uninterrupted
 
 
 def test_a_replacement_can_be_resumed_and_the_old_run_stands_until_then(
