@@ -109,7 +109,9 @@ class Workplace:
         """Save the run and put it where OUT is."""
         with outputs.said_in_one_line(self.out):
             run.save(self.part)
-            (self.part / STATE).unlink(missing_ok=True)
+            # A kill while a file was being written leaves its unfinished half.
+            for done_with in (self.part / STATE, *self.part.glob("*.part")):
+                done_with.unlink(missing_ok=True)
             if outputs.is_empty_folder(self.out):
                 self.out.rmdir()
             outputs.replace_folder(self.part, self.out)
