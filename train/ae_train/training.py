@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime.devices import available_cpus
 from ae_runtime.errors import DataError, OutputFailed
-from ae_runtime.manifest import Column, Quality
 from ae_train.data import Dataset, make_dataset, split_rows
-from ae_train.fitting import Epoch, Fitting, Rows, State, evaluate
+from ae_train.fitting import Epoch, Fitting, Rows, State
+from ae_train.judging import baseline_mse, describe_columns, latent_statistics, quality
 from ae_train.model import Model
 from ae_train.pca import default_latent_dim, fit_pca
 from ae_train.preprocess import LIMIT, Preprocess, measure
@@ -94,7 +94,7 @@ class _Training:
 
     def run(self, resume: bool) -> Run:
         fitting = Fitting(self.model, self.recipe.fit, self.train, self.validation)
-        pca_mse = self._baseline(self.validation, self._latent_dim)
+        pca_mse = baseline_mse(self.pca, self.validation, self._latent_dim)
         place = self.place
         if place is None:
             fitting.run(lambda epoch, state: self._show(epoch, pca_mse))
@@ -144,7 +144,7 @@ class _Training:
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = np.ascontiguousarray(self.data.x[rows[start : start + _BLOCK_ROWS]])
             s[start : start + _BLOCK_ROWS] = self.preprocess.scale_rows(torch.from_numpy(block))
-        if not (self.statistics.missing > 0).any() and self.data.x.dtype == np.uint8:
+        if self.data.dtype == "uint8":
             return Rows(s)
         present = torch.from_numpy(~np.isnan(self.data.x[rows]))
         return Rows(s, None if bool(present.all()) else present)
@@ -178,19 +178,6 @@ class _Training:
         for rows in (self.train, self.validation) if scaling != "range" else (self.train,):
             self.model.objective.check(rows.s, scaling)
 
-    def _baseline(self, rows: Rows, latent_dim: int) -> float:
-        """MSE in scaled space of PCA with latent_dim components; of the training mean with 0."""
-        squares, count = 0.0, 0
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            s = rows.s[start : start + _BLOCK_ROWS].flatten(1).numpy()
-            errors = (self.pca.reconstruct(s, latent_dim) - s) ** 2
-            if rows.present is not None:
-                present = rows.present[start : start + _BLOCK_ROWS].flatten(1).numpy()
-                squares, count = squares + errors[present].sum(), count + int(present.sum())
-            else:
-                squares, count = squares + errors.sum(), count + errors.size
-        return float(squares) / max(count, 1)
-
     def _finished(self, state: State) -> Run:
         """The run of the weights that were kept."""
         recipe, data, split = self.recipe, self.data, self.split
@@ -204,14 +191,17 @@ class _Training:
             self.model = _without_networks(self.model, recipe, data)
         test = self._rows(split.test)
         held_out, rows = (test, split.test) if len(test) else (self.validation, split.validation)
-        z_mean, z_deviation = self._latent_statistics()
+        columns = None
+        if data.kind == "table":
+            columns = describe_columns(self.model, data, self.statistics, held_out, data.x[rows])
+        z_mean, z_deviation = latent_statistics(self.model, self.train)
         schema = Schema(
             model_id=model_id(self.model, recipe, data),
             kind=data.kind,
             dtype=data.dtype,
             row_shape=data.row_shape,
-            columns=self._columns(held_out, data.x[rows]) if data.kind == "table" else None,
-            quality=self._quality(test, is_pca),
+            columns=columns,
+            quality=quality(self.model, self.pca, self._latent_dim, self.validation, test, is_pca),
             x_deviation=np.nan_to_num(self.statistics.deviation).tolist(),
             z_mean=z_mean,
             z_deviation=z_deviation,
@@ -220,52 +210,6 @@ class _Training:
             best_epoch=state.best_epoch,
         )
         return Run(recipe, schema, self.model.eval(), np.array(data.x[rows[:PROBE_ROWS]]), split)
-
-    def _quality(self, test: Rows, is_pca: bool) -> Quality:
-        baseline, k = self._baseline, self._latent_dim
-        return Quality(
-            validation_mse=evaluate(self.model, self.validation)[1],
-            pca_mse=baseline(self.validation, k),
-            mean_mse=baseline(self.validation, 0),
-            test_mse=evaluate(self.model, test)[1] if len(test) else None,
-            test_pca_mse=baseline(test, k) if len(test) else None,
-            test_mean_mse=baseline(test, 0) if len(test) else None,
-            is_pca=is_pca,
-        )
-
-    @torch.no_grad()
-    def _latent_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each latent over the training rows."""
-        s = self.train.s.split(_BLOCK_ROWS)
-        self.model.eval()
-        z = torch.cat([self.model.bottleneck.encode(self.model.arch.encode(block)) for block in s])
-        z = z.double()
-        return z.mean(0).tolist(), z.std(0, correction=0).tolist()
-
-    @torch.no_grad()
-    def _columns(self, rows: Rows, x: NDArray[Any]) -> list[Column]:
-        """The columns of a table, each with its root mean squared error in its own units."""
-        blocks = rows.s.split(_BLOCK_ROWS)
-        x_hat = torch.cat([self.model.reconstruct_scaled(s) for s in blocks])
-        errors = (x_hat - rows.s).double().square()
-        present = torch.ones_like(errors) if rows.present is None else rows.present.double()
-        mse = (errors * present).sum(0) / present.sum(0)
-        # A column that did not vary is scaled to 0 whatever these rows hold: its error is in x.
-        offset, scale = self.preprocess.offset, self.preprocess.scale
-        still = (torch.from_numpy(x).double() - offset).square().nanmean(0)
-        rmse = torch.where(scale > 0, mse.sqrt() * scale, still.sqrt()).tolist()
-        names: Sequence[str | None] = self.data.columns or [None] * self.data.numbers
-        integer = self.data.integer
-        return [
-            Column(
-                name=name,
-                integer=bool(integer is not None and integer[at]),
-                min=_number(self.statistics.min[at]),
-                max=_number(self.statistics.max[at]),
-                rmse=_number(rmse[at]),
-            )
-            for at, name in enumerate(names)
-        ]
 
 
 def _without_networks(model: Model, recipe: Recipe, data: Dataset) -> Model:
@@ -285,7 +229,3 @@ def _metrics(epoch: Epoch, pca_mse: float) -> dict[str, Any]:
         "pca_mse": pca_mse,
         "lr": epoch.lr,
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
