@@ -91,15 +91,6 @@ def test_the_doctor_finds_the_bundle_well(case: Any) -> None:
     assert [check.ok for check in golden] == [True, True]
 
 
-def test_real_golden_rows_are_held_out_rows(any_case: Callable[[str], Any], tmp_path: Path) -> None:
-    case = any_case("table")
-    export(case.run, tmp_path / "real", golden="real")
-    x = np.load(tmp_path / "real" / "golden.npz")["x"]
-    np.testing.assert_array_equal(x, case.x[case.run.split.test[:32]])
-    manifest = manifests.parse((tmp_path / "real" / "manifest.json").read_bytes())
-    assert manifest.golden.rows == len(x)
-
-
 def test_the_manifest_is_that_of_the_run(case: Any) -> None:
     manifest, run = manifest_of(case), case.run
     assert manifest.format == "1.0"

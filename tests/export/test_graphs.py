@@ -16,6 +16,7 @@ import onnx
 import pytest
 
 from ae_export.exporting import export
+from ae_runtime import manifest as manifests
 from ae_runtime.manifest import Manifest
 from ae_train.run import Run
 
@@ -109,7 +110,10 @@ def test_no_row_of_the_data_is_in_a_bundle(case: Any) -> None:
     assert all(set(column) == ends for column in columns or [])
 
 
-def test_the_same_run_gives_the_same_bytes_anywhere(case: Any, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_bytes_anywhere(
+    any_case: Callable[[str], Any], tmp_path: Path
+) -> None:
+    case = any_case("image")  # test_command.py does the same for a table in another process
     elsewhere = tmp_path / "another name"
     shutil.copytree(case.run.folder, elsewhere)
     bundle = tmp_path / "a bundle"
@@ -124,15 +128,14 @@ def test_real_golden_rows_are_in_the_bundle(any_case: Callable[[str], Any], tmp_
     export(case.run, tmp_path / "real", golden="real")
     raw = {path.name: path.read_bytes() for path in (tmp_path / "real").iterdir()}
     golden = np.load(tmp_path / "real" / "golden.npz")
-    np.testing.assert_array_equal(golden["x"], case.run.probe[:32])
+    np.testing.assert_array_equal(golden["x"], case.x[case.run.split.test[:32]])
+    assert manifests.parse(raw["manifest.json"]).golden.rows == 32
     assert row_in(case.x, raw) == "golden.npz"  # so the search above would have found them
     same = [name for name in raw if raw[name] == case.files[name]]
     assert sorted(same) == ["README.md", "decoder.onnx", "encoder.onnx", "recipe.toml"]
 
 
 def test_the_files_are_those_of_the_manifest(case: Any) -> None:
-    from ae_runtime import manifest as manifests
-
     manifest: Manifest = manifests.parse(case.files["manifest.json"])
     assert sorted(case.files) == sorted(
         ["README.md", "decoder.onnx", "encoder.onnx", "golden.npz", "manifest.json", "recipe.toml"]

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from ae_train.cli import ae_train
 from ae_train.run import Run
 
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -138,40 +140,35 @@ def test_debug_adds_the_traceback(ae_train_process: Process) -> None:
     assert last == "ae-train: x.csv does not exist"
 
 
-def test_a_gap_is_told_and_a_model_made(ae_train_process: Process, tmp_path: Path) -> None:
+def test_a_table_with_a_gap_becomes_a_run_and_one_json_object(
+    ae_train_process: Process, tmp_path: Path
+) -> None:
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(csv("a,b", "?,2", rows=39)))
-    done = ae_train_process("x.csv.gz", "--out=run")
+    done = ae_train_process("x.csv.gz", "--out=run", "--json")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "x.csv.gz: separator ',', with a header",
         "x.csv.gz: 40 rows of 2 float64 (table), 1.2% missing",
     ]
-    columns = Run.load(tmp_path / "run").schema.columns or []
-    assert [(column.name, column.integer) for column in columns] == [("a", True), ("b", True)]
-
-
-def test_json_is_one_object_and_the_last_line(ae_train_process: Process, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((100, 4)))
-    done = ae_train_process("x.npy", "--out=run", "--json", "--quiet")
-    assert done.returncode == 0
-    said = json.loads(done.stdout)
-    run = Run.load(tmp_path / "run")
+    run, said = Run.load(tmp_path / "run"), json.loads(done.stdout)
+    columns = [(column.name, column.integer) for column in run.schema.columns or []]
+    assert columns == [("a", True), ("b", True)]
     assert said["model_id"] == run.model_id
     assert (said["run"], said["latent_dim"], said["epochs"]) == ("run", 2, 3)
     assert said["best_epoch"] == run.schema.best_epoch
     assert said["quality"]["test_mse"] == run.schema.quality.test_mse
-    metrics = [
-        json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()
-    ]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
     assert [line["epoch"] for line in metrics] == [0, 1, 2, 3]
     best = metrics[run.schema.best_epoch]
     assert best["validation_mse"] == run.schema.quality.validation_mse
 
 
-def test_a_model_that_is_pca_says_so(ae_train_process: Process, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((100, 4)))
-    done = ae_train_process("x.npy", "--out=run", "--epochs=0")
-    assert done.returncode == 0
+def test_a_model_that_is_pca_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).standard_normal((100, 4)))
+    done = CliRunner().invoke(ae_train, ["x.npy", "--out=run", "--latent=2", "--epochs=0"])
+    assert done.exit_code == 0
     assert "the saved model is PCA: training found nothing better on validation rows" in (
         done.stdout.splitlines()
     )
