@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 
 import pytest
+
+# As ae_train does when it is imported, for tests that import torch first: without spinning, the
+# tests take as long beside a busy neighbour as alone.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,26 +61,6 @@ def test_the_same_seed_gives_the_same_bundle_byte_for_byte(folder: Path) -> None
     assert names == sorted(path.name for path in (folder / "bundle2").iterdir())
     for name in names:
         assert (folder / "bundle" / name).read_bytes() == (folder / "bundle2" / name).read_bytes()
-
-
-def test_an_interrupted_training_says_how_to_go_on(folder: Path) -> None:
-    words = ["ae-train", folder / "rows.npy", "--epochs", 10**6, "--set", "fit.patience=1000000"]
-    out = folder / "long"
-    command = subprocess.Popen(
-        [BIN / words[0], *map(str, words[1:]), "--latent", "2", "--out", str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    metrics = folder / "long.part" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
-    assert command.returncode == 1
-    last = said.splitlines()[-1]
-    assert last == f"ae-train: interrupted; --resume goes on with {folder / 'long.part'}"
-    assert not out.exists()
 
 
 def test_an_output_in_the_way_is_said_before_the_data_are_read(folder: Path) -> None:

@@ -177,8 +177,13 @@ def test_a_model_that_is_pca_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_interrupt_ends_in_one_line_and_can_be_resumed(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((100, 4)))
-    command = [sys.executable, "-c", "from ae_train.cli import main; main()", "x.npy", "--out=run"]
-    command += ["--latent=2", "--epochs=1000000", "--set=fit.patience=1000000"]
+    # A shell that runs tests in the background lets them ignore interrupts; a terminal does not.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from ae_train.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "x.npy", "--out=run", "--latent=2"]
+    command += ["--epochs=1000000", "--set=fit.patience=1000000"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run.part" / "metrics.jsonl"
     deadline = time.monotonic() + 60
@@ -187,7 +192,10 @@ def test_an_interrupt_ends_in_one_line_and_can_be_resumed(tmp_path: Path) -> Non
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    try:
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert stderr.splitlines() == [
         "x.npy: 100 rows of 4 float64 (table)",

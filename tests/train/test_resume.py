@@ -154,11 +154,13 @@ def test_killed_and_resumed_is_uninterrupted(
     process = subprocess.Popen([sys.executable, "-c", SLOWLY, *SETTINGS])
     metrics = Path("run.part/metrics.jsonl")
     deadline = time.monotonic() + 60
-    while not metrics.exists() or metrics.read_bytes().count(b"\n") < after_lines:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
+    try:
+        while not metrics.exists() or metrics.read_bytes().count(b"\n") < after_lines:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    finally:
+        process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not Path("run").exists()
     assert after_lines == 1 or Path("run.part/state.safetensors").exists()
