@@ -25,12 +25,18 @@ STAMP_FIELDS = ("ae_toolkit", "model_id")  # what the rows are, and the model th
 
 def part_of(out: Path) -> Path:
     """Where the unfinished output lies."""
-    return out.with_name(out.name + ".part")
+    return _beside(out, ".part")
 
 
 def sidecar_of(out: Path) -> Path:
     """Where the stamp of a file of rows lies."""
-    return out.with_name(out.name + ".json")
+    return _beside(out, ".json")
+
+
+def _beside(out: Path, ending: str) -> Path:
+    if not out.name:
+        raise OutputExists(f"{out} cannot be written anew; choose a name for the output")
+    return out.with_name(out.name + ending)
 
 
 def check_free(out: Path, ours: bool, overwrite: bool, what: str) -> None:

@@ -264,3 +264,10 @@ def test_why_the_system_said_no(number: int, reason: str) -> None:
         raise OSError(number, os.strerror(number), "out/z.npy.part")
     assert str(error.value) == f"out/z.npy could not be written: {reason}"
     assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_an_output_needs_a_name(name: str) -> None:
+    with pytest.raises(errors.OutputExists) as error:
+        outputs.part_of(Path(name))
+    assert str(error.value) == f"{name} cannot be written anew; choose a name for the output"

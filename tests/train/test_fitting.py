@@ -171,3 +171,11 @@ def test_show_is_called_with_the_start_and_each_epoch(small: Make, rows: np.ndar
     best = shown[run.schema.best_epoch][0]
     assert best.validation_mse == quality.validation_mse
     assert shown[-1][0].seconds_left == 0
+
+
+def test_patience_is_for_the_best_weights(small: Make) -> None:
+    fit = {"epochs": 40, "patience": 1, "lr": 0.3, "clip": 0.0}
+    best, _ = fitted(small(fit=fit | {"keep": "best"}), noise())
+    last, _ = fitted(small(fit=fit | {"keep": "last"}), noise())
+    assert best.state.epoch < 40
+    assert last.state.epoch == 40

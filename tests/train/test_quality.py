@@ -95,7 +95,6 @@ lr = 1
 schedule = "constant"
 batch = 256
 epochs = 100
-patience = 100
 weight_decay = 0
 clip = 0
 keep = "last"

@@ -88,7 +88,7 @@ class Fitting:
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch)
 
     def run(self, after_epoch: Callable[[Epoch, State], None]) -> None:
-        """Train until the last epoch or until patience runs out.
+        """Train until the last epoch or, where the best weights are kept, patience runs out.
 
         after_epoch is called with the start, as epoch 0, and after each epoch with a state that
         stays as it is until the call returns; what it raises ends the training. Raises
@@ -99,7 +99,8 @@ class Fitting:
             self._judge(after_epoch, None, math.nan)
         started, first = time.monotonic(), state.epoch
         while state.epoch < recipe.epochs:
-            if state.epoch - state.best_epoch >= recipe.patience:
+            stale = state.epoch - state.best_epoch >= recipe.patience
+            if stale and recipe.keep == "best":
                 break
             train_loss = self._epoch()
             state.epoch += 1

@@ -67,7 +67,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     batch: Annotated[int, Meta(ge=1)] = 256
     # passes over the training rows at most; 0 keeps the start, which is PCA on a pca_path
     epochs: Annotated[int, Meta(ge=0)] = 200
-    # epochs without a better validation error after which training stops
+    # epochs without a better validation error after which training stops; for keep = "best" only
     patience: Annotated[int, Meta(ge=1)] = 20
     # decoupled for adamw, an L2 penalty for adadelta
     weight_decay: Annotated[float, Meta(ge=0)] = 1e-4

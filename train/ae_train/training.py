@@ -99,7 +99,8 @@ class _Training:
         if place is None:
             fitting.run(lambda epoch, state: self._show(epoch, pca_mse))
             return self._finished(fitting.state)
-        data_id = hashlib.sha256(np.ascontiguousarray(self.data.x).data).hexdigest()
+        x = np.ascontiguousarray(self.data.x)
+        data_id = f"{x.dtype} {x.shape} {hashlib.sha256(x.data).hexdigest()}"
         state = place.restore(self.recipe, data_id) if resume else None
         if state is not None:
             fitting.resume(state)
