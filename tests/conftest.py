@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# As ae_train does when it is imported, for tests that import torch first: without spinning, the
-# tests take as long beside a busy neighbour as alone.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As ae_train does when it is imported, for tests that import torch first.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 ROOT = Path(__file__).parent.parent
 
