@@ -104,16 +104,16 @@ class ProgressLine:
         # A log says something at once only on a terminal; short work elsewhere stays silent.
         self._last = 0.0 if self.live else time.monotonic()
 
-    def show(self, line: str, last: bool = False) -> None:
-        """Show the line if it is time for one; `last` always does, and ends it."""
+    def show(self, line: str) -> None:
+        """Show the line if it is time for one."""
         now = time.monotonic()
         due = now - self._last >= (REDRAW_EVERY_S if self.live else LOG_EVERY_S)
-        if self.quiet or not (due or last):
+        if self.quiet or not due:
             return
         self._last = now
         if self.live:
-            sys.stderr.write("\r" + line.ljust(self._width) + ("\n" if last else ""))
-            self._width = 0 if last else len(line)
+            sys.stderr.write("\r" + line.ljust(self._width))
+            self._width = len(line)
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -16,7 +16,6 @@ FORMAT_MAJOR = 1
 HASH_FIELD = "manifest_sha256"
 
 Dtype = Literal["uint8", "float32", "float64"]
-GraphName = Literal["encoder", "decoder"]
 Size = Annotated[int, Meta(ge=1, le=1 << 28)]  # of an axis; admission.py has the same limit
 
 

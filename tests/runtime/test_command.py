@@ -174,8 +174,6 @@ def test_progress_in_a_log_is_a_line_now_and_then(
         line.show(f"{second} s")
     line.clear()
     assert capsys.readouterr().err == "10 s\n20 s\n"  # short work stays silent
-    line.show("done", last=True)
-    assert capsys.readouterr().err == "done\n"
 
 
 def test_progress_on_a_terminal_is_redrawn_in_place(
@@ -191,9 +189,6 @@ def test_progress_on_a_terminal_is_redrawn_in_place(
     line.clear()
     line.clear()
     assert capsys.readouterr().err == "\r      \r"
-    line.show("done", last=True)
-    line.clear()
-    assert capsys.readouterr().err == "\rdone\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -202,6 +197,5 @@ def test_quiet_progress_says_nothing(
 ) -> None:
     line = progress(terminal, monkeypatch, quiet=True)
     line.show("10 of 20")
-    line.show("done", last=True)
     line.clear()
     assert capsys.readouterr().err == ""
