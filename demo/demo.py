@@ -16,7 +16,7 @@ import torch
 
 from ae_export.verify import column_deviation, in_float64, latent_deviation
 from ae_train import Run
-from ae_train.data import load_digits
+from ae_train.loading import load_digits
 
 LATENT_DIM = 8
 ROOT = Path(__file__).parent.parent

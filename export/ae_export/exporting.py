@@ -20,7 +20,7 @@ from ae_runtime import manifest as manifests
 from ae_runtime import outputs
 from ae_runtime.admission import admit
 from ae_runtime.bundle import MANIFEST, REQUIRED, file_entry, open_bundle
-from ae_runtime.errors import BundleRefused, OutputExists, VerificationFailed
+from ae_runtime.errors import BundleRefused, OutputExists, RunError, VerificationFailed
 from ae_runtime.manifest import Golden, Latent, Manifest, Port
 from ae_train.model import Model
 from ae_train.recipe import to_fields
@@ -53,7 +53,7 @@ class _Decoder(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.model.decode(z)
 
 
@@ -74,23 +74,28 @@ def export(
     out = Path(out)
     _check_out(out, overwrite)
     run = run if isinstance(run, Run) else Run.load(run)
+    if run.schema.form.is_mixed:
+        raise RunError(
+            "this version exports tables of numbers, images and series, and the run is of a table "
+            "with categories; train on its numeric columns, with --columns or --drop"
+        )
     say("tracing encoder and decoder (some seconds, mostly imports) ...")
     x, x_hat, z = _ports(run)
-    example = torch.from_numpy(run.probe[:1])
+    example = torch.from_numpy(run.probe[0][:1])
     files = {
         "encoder.onnx": trace(_Encoder(run.model), example, x, z),
-        "decoder.onnx": trace(_Decoder(run.model), torch.zeros(1, z.shape[1] or 0), z, x_hat),
+        "decoder.onnx": trace(_Decoder(run.model), torch.zeros(1, run.schema.latent_dim), z, x_hat),
     }
     for name, feed, fetch in (("encoder.onnx", x, z), ("decoder.onnx", z, x_hat)):
         try:
             admit(name, files[name], feed, fetch)
         except BundleRefused as error:  # what our own loader would refuse is not written
             raise VerificationFailed(f"{error}; nothing was written") from None
-    say(f"verifying against the model in float64 on {len(run.probe)} held-out rows ...")
+    say(f"verifying against the model in float64 on {len(run.probe[0])} held-out rows ...")
     agreement = verify(run, files["encoder.onnx"], files["decoder.onnx"])
     files["golden.npz"] = golden_npz(run, golden)
     files["recipe.toml"] = tomli_w.dumps(to_fields(run.recipe)).encode()
-    manifest = _manifest(run, files, len(run.probe[:ROWS]) if golden == "real" else ROWS)
+    manifest = _manifest(run, files, len(run.probe[0][:ROWS]) if golden == "real" else ROWS)
     files[CARD] = model_card(run, manifest).encode()
     files[MANIFEST] = manifests.dump(manifest)
     _write(out, files)
@@ -102,8 +107,14 @@ def _ports(run: Run) -> tuple[Port, Port, Port]:
     """The graphs' x, x_hat and z."""
     shape: list[int | None] = [None, *run.schema.row_shape]
     dtype = run.schema.dtype
-    z = Port("z", "float32", [None, run.recipe.latent_dim])
+    z = Port("z", "float32", [None, run.schema.latent_dim])
     return Port("x", dtype, shape), Port("x_hat", dtype, shape), z
+
+
+def _latent(run: Run) -> Latent:
+    settings, dim = run.recipe.bottleneck, run.schema.latent_dim
+    levels = [settings.levels] * dim if settings.levels is not None else None
+    return Latent(dim, settings.name, levels, ordered=settings.name == "ordered")
 
 
 def _manifest(run: Run, files: dict[str, bytes], golden_rows: int) -> Manifest:
@@ -112,7 +123,7 @@ def _manifest(run: Run, files: dict[str, bytes], golden_rows: int) -> Manifest:
         format=manifests.FORMAT,
         model_id=run.model_id,
         kind=run.schema.kind,
-        latent=Latent(dim=z.row_shape[0], bottleneck=run.recipe.bottleneck.name),
+        latent=_latent(run),
         inputs=[x],
         outputs=[x_hat],
         columns=run.schema.columns,

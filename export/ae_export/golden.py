@@ -24,7 +24,7 @@ def golden_npz(run: Run, which: GoldenRows) -> bytes:
     first held-out rows.
     """
     reference = in_float64(run.model)
-    x = _synthetic(run) if which == "synthetic" else run.probe[:ROWS]
+    x = _synthetic(run) if which == "synthetic" else run.probe[0][:ROWS]
     z = reference.encode(torch.from_numpy(x)).numpy().astype(np.float32)
     x_hat = reference.decode(torch.from_numpy(z).double()).numpy().astype(run.schema.dtype)
     buffer = io.BytesIO()

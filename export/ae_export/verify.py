@@ -43,7 +43,7 @@ def verify(run: Run, encoder: bytes, decoder: bytes) -> Agreement:
     reference = in_float64(run.model)
     encode, decode = open_session(encoder), open_session(decoder)
     worst = {"z": 0.0, "x_hat": 0.0}
-    for which, rows in (("held-out", run.probe), ("edge", edge_rows(run))):
+    for which, rows in (("held-out", run.probe[0]), ("edge", edge_rows(run))):
         far = _how_far(reference, rows)
         expected_z = _numpy(reference.encode(torch.from_numpy(rows)))
         for batch in BATCHES:
@@ -78,7 +78,7 @@ def latent_deviation(run: Run) -> Array:
 
 
 def column_deviation(run: Run) -> Array:
-    """Deviations that broadcast against rows, (D,) for tables and (C,) or (1,) for images."""
+    """Deviations that broadcast against rows: (D,) for tables, (C,) or (1,) for all others."""
     return np.array(run.schema.x_deviation)
 
 
@@ -93,9 +93,7 @@ def edge_rows(run: Run) -> Array:
             np.arange(np.prod(shape)).reshape(shape) % 256,
         ]
         return np.stack(rows).astype(np.uint8)
-    columns = schema.columns or []
-    least = np.array([np.nan if c.min is None else c.min for c in columns])
-    most = np.array([np.nan if c.max is None else c.max for c in columns])
+    least, most = _range(run)
     far = np.nan_to_num(most) + 1e8 * column_deviation(run)
     nothing = np.full(shape, np.nan)
     limit = np.finfo(schema.dtype).max / 4
@@ -106,9 +104,22 @@ def edge_rows(run: Run) -> Array:
         far,
         -far,
         nothing,
-        np.where(np.arange(len(least)) % 2, least, nothing),
+        np.where(np.arange(least.size).reshape(shape) % 2, least, nothing),
     ]
     return np.clip(np.stack(rows), -limit, limit).astype(schema.dtype)
+
+
+def _range(run: Run) -> tuple[Array, Array]:
+    """Least and greatest value of each number of a row, NaN where there is none."""
+    columns = run.schema.columns
+    if columns is not None:
+        ends = [[np.nan if end is None else end for end in (c.min, c.max)] for c in columns]
+        least, most = np.array(ends, np.float64).T
+        return least, most
+    probe = run.probe[0].reshape(-1, run.probe[0].shape[-1])  # time steps x channels
+    shape = run.schema.row_shape
+    ends = [np.broadcast_to(reduce(probe, axis=0), shape) for reduce in (np.fmin.reduce, np.fmax.reduce)]
+    return ends[0].astype(np.float64), ends[1].astype(np.float64)
 
 
 @dataclass(frozen=True)

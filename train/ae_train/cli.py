@@ -13,19 +13,21 @@ from ae_runtime import command as cmd
 from ae_runtime.command import common_options, print_json, say
 from ae_runtime.errors import WorkFailed
 from ae_runtime.outputs import part_of
-from ae_train.recipe import make_recipe, read_recipe, set_value
+from ae_train.recipe import make_recipe, read_recipe, set_value, to_fields
 
 if TYPE_CHECKING:
     from ae_train.data import Dataset
+    from ae_train.device import Device
     from ae_train.fitting import Epoch
     from ae_train.run import Run
+    from ae_train.schema import MixedQuality
 
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: ae-train digits --latent 8 --out run",
 )
-@click.argument("data", metavar="DATA")
+@click.argument("data", metavar="DATA...", nargs=-1, required=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the run.")
 @click.option(
     "--recipe",
@@ -35,13 +37,29 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--kind",
-    type=click.Choice(["table", "image"]),
-    help="What a row is.  [default: uint8 arrays of 3 or 4 axes are images]",
+    type=click.Choice(["table", "image", "series"]),
+    help="What a row is.  [default: uint8 arrays of 3 or 4 axes and folders are images]",
 )
+@click.option("--window", type=int, help="Time steps of a series that are one row.  [default: 64]")
+@click.option(
+    "--stride", type=int, help="Time steps from one window to the next.  [default: 1, or more]"
+)
+@click.option("--columns", help="Columns to use, separated by commas.  [default: all]")
+@click.option("--drop", help="Columns to leave out, separated by commas.")
+@click.option("--id", "ids", help="Columns that name a row and are not learned.")
+@click.option("--val", help="A file to validate on.  [default: a tenth of the rows]")
+@click.option("--split-by", help="A column: rows that share its value stay in one part.")
 @click.option(
     "--latent",
-    type=int,
-    help="Numbers that stand for a row.  [default: those that leave PCA 10 % of the variance]",
+    metavar="K|auto",
+    help="Numbers that stand for a row; auto tries sizes.  "
+    "[default: those that leave PCA 10 % of the variance]",
+)
+@click.option("--arch", type=click.Choice(["dense", "conv", "gru"]), help="The networks.")
+@click.option(
+    "--bottleneck",
+    type=click.Choice(["plain", "ordered", "sparse", "variational", "quantized"]),
+    help="What the code is made to be.  [default: plain]",
 )
 @click.option(
     "--epochs",
@@ -51,6 +69,18 @@ if TYPE_CHECKING:
 @click.option("--batch", type=int, help="Rows a step.")
 @click.option("--seed", type=int, help="Seed of every random draw.")
 @click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train; auto takes a GPU where there is one.",
+)
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="A run to go on from: its weights, scaling and recipe.",
+)
+@click.option(
     "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other setting."
 )
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run of --out.")
@@ -59,47 +89,42 @@ if TYPE_CHECKING:
 @common_options
 @cmd.version_option
 def ae_train(
-    data: str,
+    data: tuple[str, ...],
     out: Path,
     recipe_file: Path | None,
-    kind: str | None,
-    latent: int | None,
-    epochs: int | None,
-    batch: int | None,
-    seed: int | None,
+    val: str | None,
+    device: Device,
+    init: Path | None,
     assignments: tuple[str, ...],
     resume: bool,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Train an autoencoder on the rows in DATA.
 
-    DATA is a .npy, .npz (or file.npz:key), .csv or .tsv file (or either with .gz), or the
-    built-in "digits".
+    DATA is one or more .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz) or .parquet
+    files, a folder of images, or the built-in "digits".
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
-    fields = read_recipe(recipe_file) if recipe_file else {}
-    flags = {
-        "data.kind": kind,
-        "latent_dim": latent,
-        "fit.epochs": epochs,
-        "fit.batch": batch,
-        "seed": seed,
-    }
-    for key, value in flags.items():
+    before = _load_before(init)
+    fields = to_fields(before.recipe) if before else {}
+    _merge(fields, read_recipe(recipe_file) if recipe_file else {})
+    for flag, value in flags.items():
         if value is not None:
-            set_value(fields, f"{key}={value}")
+            _set_flag(fields, flag, value)
     for assignment in assignments:
         set_value(fields, assignment)
     recipe = make_recipe(fields, str(recipe_file) if recipe_file else "settings")
-    from ae_train.data import load_dataset
     from ae_train.extras import need
 
     # Before reading the data, which may take long: may the run be written?
     need("ae_train.workplace", "train").Workplace(out, resume, overwrite)
-    dataset = load_dataset(data, recipe.data.kind)
+    from ae_train.loading import load
+
+    dataset = load(data, recipe, val, before.schema.columns if before else None)
     if dataset.note:
         say(dataset.note)
     say(_describe_rows(data, dataset))
@@ -108,29 +133,101 @@ def ae_train(
     def show(epoch: Epoch, pca_mse: float) -> None:
         line.show(_progress(epoch, pca_mse, recipe.fit.epochs))
 
+    def tell(text: str) -> None:
+        line.clear()
+        say(text)
+
     from ae_train import train
 
     try:
-        run = train(dataset, recipe, out, resume=resume, overwrite=overwrite, show=show)
+        run = train(
+            dataset,
+            recipe,
+            out,
+            init=before,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            show=show,
+            say=tell,
+        )
     except KeyboardInterrupt:
-        raise WorkFailed(f"interrupted; --resume goes on with {part_of(out)}") from None
+        hint = f"; --resume goes on with {part_of(out)}" if part_of(out).is_dir() else ""
+        raise WorkFailed(f"interrupted{hint}") from None
     finally:
         line.clear()
     if as_json:
         print_json(_summary(run))
     else:
         click.echo("\n".join(_report(run)))
+    if run.schema.stopped == "interrupt":
+        raise WorkFailed(
+            f"interrupted after epoch {run.schema.epochs}; the best model so far is in {out}"
+        )
 
 
-def _describe_rows(name: str, dataset: Dataset) -> str:
-    shape = "x".join(map(str, dataset.row_shape))
+# Flags and the settings they stand for.
+_FLAGS = {
+    "kind": "data.kind",
+    "window": "data.window",
+    "stride": "data.stride",
+    "columns": "data.columns",
+    "drop": "data.drop",
+    "ids": "data.id",
+    "split_by": "data.split_by",
+    "latent": "latent_dim",
+    "arch": "arch.name",
+    "bottleneck": "bottleneck.name",
+    "epochs": "fit.epochs",
+    "batch": "fit.batch",
+    "seed": "seed",
+}
+_LISTS = ("columns", "drop", "ids")
+
+
+def _set_flag(fields: dict[str, Any], flag: str, value: Any) -> None:
+    section, _, key = _FLAGS[flag].rpartition(".")
+    if flag in _LISTS:
+        value = [name.strip() for name in value.split(",")]
+    elif flag == "latent" and value.lstrip("-").isdecimal():
+        value = int(value)
+    target = fields.setdefault(section, {}) if section else fields
+    target[key] = value
+
+
+def _merge(fields: dict[str, Any], more: dict[str, Any]) -> None:
+    """Put `more` over fields, section by section."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(fields.get(key), dict):
+            fields[key] |= value
+        else:
+            fields[key] = value
+
+
+def _load_before(init: Path | None) -> Run | None:
+    if init is None:
+        return None
+    from ae_train.extras import need
+
+    run: Run = need("ae_train.run", "train").Run.load(init)
+    return run
+
+
+def _describe_rows(names: tuple[str, ...], dataset: Dataset) -> str:
+    import numpy as np
+
+    from ae_train.data import IN_MEMORY_BYTES
+
+    form = dataset.form
+    shape = "x".join(map(str, form.row_shape))
+    if form.is_mixed:
+        shape = f"{form.row_shape[0]} numbers and {len(form.levels)} categories,"
     missing = ""
-    if dataset.x.dtype.kind == "f":
-        import numpy as np
-
-        share = float(np.isnan(dataset.x).mean())
+    if form.dtype != "uint8" and dataset.bytes_scaled < IN_MEMORY_BYTES:
+        share = float(np.isnan(dataset.take(slice(None))[0]).mean()) if form.row_shape[0] else 0
         missing = f", {share:.1%} missing" if share else ""
-    return f"{name}: {len(dataset.x):,} rows of {shape} {dataset.dtype} ({dataset.kind}){missing}"
+    where = names[0] if len(names) == 1 else f"{len(names)} files"
+    return f"{where}: {len(dataset):,} rows of {shape} {form.dtype} ({form.kind}){missing}"
 
 
 def _progress(epoch: Epoch, pca_mse: float, epochs: int) -> str:
@@ -167,13 +264,24 @@ def _report(run: Run) -> list[str]:
         lines.append("the saved model is PCA: training found nothing better on validation rows")
     elif quality.validation_mse > quality.pca_mse:
         lines.append("the saved model is worse than PCA of the same size on validation rows")
+    if schema.mixed:
+        lines += [_mixed_line(name, figures) for name, figures in schema.mixed.items()]
+    lines += schema.advice
     empty = [
-        c.name or f"column {at + 1}" for at, c in enumerate(schema.columns or []) if c.min is None
+        c.name or f"column {at + 1}" for at, c in enumerate(schema.columns or []) if c.min is None and not c.levels
     ]
     if empty:
         lines.append(f"columns without any value come back as NaN: {', '.join(empty[:5])}")
     lines.append(f"run written to {run.folder}; next: ae-export {run.folder} --out BUNDLE")
     return lines
+
+
+def _mixed_line(name: str, figures: MixedQuality) -> str:
+    return (
+        f"{name:<10} numbers MSE {figures.numeric_mse:.5f}, PCA {figures.pca_numeric_mse:.5f}; "
+        f"words right {figures.accuracy:.1%}, PCA {figures.pca_accuracy:.1%}, "
+        f"most frequent {figures.frequent_accuracy:.1%}"
+    )
 
 
 def _summary(run: Run) -> dict[str, Any]:

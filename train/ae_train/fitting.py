@@ -6,28 +6,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ae_runtime.errors import TrainingFailed
+from ae_train.corruption import Corrupt
 from ae_train.model import Model
 from ae_train.recipe import Fit
+from ae_train.rows import Rows
 
-_EVALUATE_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows in scaled space. s: (N, ...) float32. present: the same shape, bool; None: all are."""
-
-    s: Tensor
-    present: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.s)
-
+Stop = Literal["epochs", "patience", "interrupt"]
 
 @dataclass(frozen=True)
 class Epoch:
@@ -56,61 +46,100 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     random: Tensor | None = None
+    device_random: Tensor | None = None  # of the GPU's generator
 
 
 def evaluate(model: Model, rows: Rows) -> tuple[float, float]:
     """(loss, mean squared error) over the present numbers of rows, the model as used."""
     model.eval()
-    loss = squares = torch.zeros((), dtype=torch.float64)
+    totals = torch.zeros(5, dtype=torch.float64)  # loss, its weight, squares, numbers, penalty
+    share = model.objective.share()
+    numbers = 1
     with torch.no_grad():
-        for start in range(0, len(rows), _EVALUATE_ROWS):
-            s = rows.s[start : start + _EVALUATE_ROWS]
-            y = model.as_used(s)
+        for s, present in rows.blocks():
+            y, penalty = model.as_used(s)
             losses = model.objective.loss(y, s)
             errors = (model.objective.output(y) - s).square()
-            if rows.present is not None:
-                present = rows.present[start : start + _EVALUATE_ROWS]
+            weights = _weights(s, present, share)
+            if present is not None:
                 losses, errors = losses * present, errors * present
-            loss = loss + losses.sum(dtype=torch.float64)
-            squares = squares + errors.sum(dtype=torch.float64)
-    count = rows.s.numel() if rows.present is None else int(rows.present.sum())
-    return float(loss) / max(count, 1), float(squares) / max(count, 1)
+            numbers = s[0].numel()
+            found = [
+                losses.sum(dtype=torch.float64),
+                torch.as_tensor(float(s.numel()) if weights is None else weights.double().sum()),
+                errors.sum(dtype=torch.float64),
+                torch.as_tensor(float(s.numel()) if present is None else present.sum()),
+                torch.zeros(()) if penalty is None else penalty.sum(dtype=torch.float64),
+            ]
+            totals += torch.stack([value.double().cpu() for value in found])
+    loss, weight, squares, count, penalties = totals.tolist()
+    mean, mse = loss / max(weight, 1e-12), squares / max(count, 1)
+    whole = model.bottleneck.combine(
+        torch.tensor(mean),
+        torch.tensor(penalties / max(len(rows), 1) / numbers),
+        model.objective.likelihood,
+    )
+    return float(whole), mse
+
+
+def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor | None:
+    """What each number counts in the mean loss, broadcast to s; None: each counts 1."""
+    if share is None:
+        return present
+    return share.expand_as(s) if present is None else share * present
 
 
 class Fitting:
     """One training. `run` goes on from `state` and leaves the weights to keep in the model."""
 
-    def __init__(self, model: Model, recipe: Fit, train: Rows, validation: Rows) -> None:
+    def __init__(
+        self,
+        model: Model,
+        recipe: Fit,
+        train: Rows,
+        validation: Rows,
+        corrupt: Corrupt | None = None,
+    ) -> None:
         self.model, self.recipe = model, recipe
-        self.train, self.validation = train, validation
+        self.train, self.validation, self.corrupt = train, validation, corrupt
         self.state = State()
         self.optimizer = _make_optimizer(model, recipe)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch)
+        self.share = model.objective.share()
 
-    def run(self, after_epoch: Callable[[Epoch, State], None]) -> None:
-        """Train until the last epoch or, where the best weights are kept, patience runs out.
+    def run(self, after_epoch: Callable[[Epoch, State], None]) -> Stop:
+        """Train until the last epoch, an interrupt, or, where the best is kept, out of patience.
 
         after_epoch is called with the start, as epoch 0, and after each epoch with a state that
-        stays as it is until the call returns; what it raises ends the training. Raises
-        TrainingFailed if a loss is no longer a number.
+        stays as it is until the call returns; what it raises ends the training. Returns why it
+        ended. Raises TrainingFailed if a loss is no longer a number.
         """
-        state, recipe = self.state, self.recipe
+        state = self.state
         if not state.model:
             self._judge(after_epoch, None, math.nan)
-        started, first = time.monotonic(), state.epoch
-        while state.epoch < recipe.epochs:
-            stale = state.epoch - state.best_epoch >= recipe.patience
-            if stale and recipe.keep == "best":
-                break
-            train_loss = self._epoch()
-            state.epoch += 1
-            pace = (time.monotonic() - started) / (state.epoch - first)
-            self._judge(after_epoch, train_loss, pace * (recipe.epochs - state.epoch))
-        if recipe.keep == "best":
+        try:
+            stop = self._epochs(after_epoch)
+        except KeyboardInterrupt:
+            stop = "interrupt"
+        if self.recipe.keep == "best":
             self.model.load_state_dict(state.best)
         else:
             state.best_epoch = state.epoch
         self.model.eval()
+        return stop
+
+    def _epochs(self, after_epoch: Callable[[Epoch, State], None]) -> Stop:
+        state, recipe = self.state, self.recipe
+        started, first = time.monotonic(), state.epoch
+        while state.epoch < recipe.epochs:
+            stale = state.epoch - state.best_epoch >= recipe.patience
+            if stale and recipe.keep == "best":
+                return "patience"
+            train_loss = self._epoch()
+            state.epoch += 1
+            pace = (time.monotonic() - started) / (state.epoch - first)
+            self._judge(after_epoch, train_loss, pace * (recipe.epochs - state.epoch))
+        return "epochs"
 
     def resume(self, state: State) -> None:
         """Go on from a state that after_epoch was given."""
@@ -119,32 +148,42 @@ class Fitting:
         load_optimizer(self.optimizer, state.optimizer)
         if state.random is not None:
             torch.set_rng_state(state.random)
+        if state.device_random is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state.device_random, self.device)
 
     def _epoch(self) -> float:
         """Mean training loss of one pass over the rows; no step waits for a number."""
         self.model.train()
         parameters = list(self.model.parameters())
-        order = torch.randperm(len(self.train))
-        total = torch.zeros(())
-        for step, start in enumerate(range(0, len(order), self.recipe.batch)):
+        total = torch.zeros((), device=self.device)
+        for step, (s, present) in enumerate(self.train.batches(self.recipe.batch)):
             self._set_lr(self.state.epoch * self.steps_per_epoch + step)
-            batch = order[start : start + self.recipe.batch]
-            loss = self._loss(batch)
+            loss = self._loss(s, present)
             self.optimizer.zero_grad()
             loss.backward()
             if self.recipe.clip:
-                torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+                torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip, foreach=True)
             self.optimizer.step()
-            total += loss.detach() * len(batch)
-        return float(total) / len(order)
+            total += loss.detach() * len(s)
+        return float(total) / len(self.train)
 
-    def _loss(self, batch: Tensor) -> Tensor:
-        s = self.train.s[batch]
-        losses = self.model.objective.loss(self.model(s), s)
-        if self.train.present is None:
-            return losses.mean()
-        present = self.train.present[batch]
-        return (losses * present).sum() / present.sum().clamp(min=1)
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _loss(self, s: Tensor, present: Tensor | None) -> Tensor:
+        y, penalty = self.model(s if self.corrupt is None else self.corrupt(s))
+        losses = self.model.objective.loss(y, s)
+        weights = _weights(s, present, self.share)
+        if weights is None:
+            mean = losses.mean()
+        else:
+            losses = losses if present is None else losses * present
+            mean = losses.sum() / weights.sum().clamp(min=1e-6)
+        if penalty is None:
+            return mean
+        per_number = penalty.mean() / s[0].numel()
+        return self.model.bottleneck.combine(mean, per_number, self.model.objective.likelihood)
 
     def _judge(
         self,
@@ -165,6 +204,8 @@ class Fitting:
             state.best = {name: value.clone() for name, value in state.model.items()}
         state.optimizer = optimizer_tensors(self.optimizer)
         state.random = torch.get_rng_state()
+        if self.device.type == "cuda":
+            state.device_random = torch.cuda.get_rng_state(self.device)
         lr = self.optimizer.param_groups[0]["lr"]
         epoch = Epoch(state.epoch, train_loss, loss, mse, lr, state.best_epoch, seconds_left)
         after_epoch(epoch, state)

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ae_runtime.manifest import Column, Quality
-from ae_train.data import Dataset
-from ae_train.fitting import Rows, evaluate
+from ae_train.fitting import evaluate
+from ae_train.mixed import MixedPreprocess
 from ae_train.model import Model
 from ae_train.pca import Pca
-from ae_train.preprocess import Statistics
+from ae_train.preprocess import Preprocess, Statistics
+from ae_train.rows import HeldRows, Rows
+from ae_train.schema import MixedQuality
 
-_BLOCK_ROWS = 8192
+Array = NDArray[Any]
 
 
 def baseline_mse(pca: Pca, rows: Rows, latent_dim: int) -> float:
     """MSE in scaled space of PCA with latent_dim components; of the training mean with 0."""
     squares, count = 0.0, 0
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        s = rows.s[start : start + _BLOCK_ROWS].flatten(1).numpy()
-        errors = (pca.reconstruct(s, latent_dim) - s) ** 2
-        if rows.present is not None:
-            present = rows.present[start : start + _BLOCK_ROWS].flatten(1).numpy()
-            squares, count = squares + errors[present].sum(), count + int(present.sum())
-        else:
+    for s, present in rows.blocks():
+        flat = s.flatten(1).cpu().numpy()
+        errors = (pca.reconstruct(flat, latent_dim) - flat) ** 2
+        if present is None:
             squares, count = squares + errors.sum(), count + errors.size
+        else:
+            there = present.flatten(1).cpu().numpy()
+            squares, count = squares + errors[there].sum(), count + int(there.sum())
     return float(squares) / max(count, 1)
 
 
@@ -49,42 +53,113 @@ def quality(
 
 
 @torch.no_grad()
+def codes_of(model: Model, rows: Rows) -> Tensor:
+    """What the encoder networks give for rows, (N, code_dim), on the CPU."""
+    model.eval()
+    return torch.cat([model.code(s).cpu() for s, _ in rows.blocks()])
+
+
+@torch.no_grad()
 def latent_statistics(model: Model, rows: Rows) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each latent over rows."""
     model.eval()
-    blocks = rows.s.split(_BLOCK_ROWS)
-    z = torch.cat([model.bottleneck.encode(model.arch.encode(s)) for s in blocks]).double()
+    z = torch.cat([model.bottleneck.encode(model.code(s)).cpu() for s, _ in rows.blocks()]).double()
     return z.mean(0).tolist(), z.std(0, correction=0).tolist()
 
 
 @torch.no_grad()
-def describe_columns(
-    model: Model, data: Dataset, statistics: Statistics, rows: Rows, x: NDArray[Any]
-) -> list[Column]:
-    """The columns of a table, each with its root mean squared error on rows, in its own units.
+def squared_errors(model: Model, rows: Rows) -> Array:
+    """Squared error of every number of rows in scaled space, (N, W) float64, NaN where missing."""
+    parts = []
+    for s, present in rows.blocks():
+        errors = (model.reconstruct_scaled(s) - s).double().square()
+        if present is not None:
+            errors[~present] = torch.nan
+        parts.append(errors.flatten(1).cpu())
+    return torch.cat(parts).numpy()
 
-    x: the same rows in data units.
+
+def mean_of_present(errors: Array, axis: int) -> Array:
+    """Mean over an axis of what is not NaN; NaN where nothing is."""
+    count = (~np.isnan(errors)).sum(axis=axis)
+    return np.where(count > 0, np.nansum(errors, axis=axis) / np.maximum(count, 1), np.nan)
+
+
+def describe_columns(
+    columns: list[Column], preprocess: Preprocess, statistics: Statistics, errors: Array, x: Array
+) -> list[Column]:
+    """A table's columns, those of numbers with their root mean squared error in their own units.
+
+    errors: (N, >= P) of held-out rows in scaled space. x: (N, P), the same rows in data units.
     """
-    x_hat = torch.cat([model.reconstruct_scaled(s) for s in rows.s.split(_BLOCK_ROWS)])
-    errors = (x_hat - rows.s).double().square()
-    present = torch.ones_like(errors) if rows.present is None else rows.present.double()
-    mse = (errors * present).sum(0) / present.sum(0)
+    mse = mean_of_present(errors[:, : x.shape[1]], 0)
     # A column that did not vary is scaled to 0 whatever these rows hold: its error is in x.
-    offset, scale = model.preprocess.offset, model.preprocess.scale
-    still = (torch.from_numpy(x).double() - offset).square().nanmean(0)
-    rmse = torch.where(scale > 0, mse.sqrt() * scale, still.sqrt()).tolist()
-    names: Sequence[str | None] = data.columns or [None] * data.numbers
-    return [
-        Column(
-            name=name,
-            integer=bool(data.integer is not None and data.integer[at]),
+    offset, scale = preprocess.offset.cpu().numpy(), preprocess.scale.cpu().numpy()
+    still = mean_of_present((x.astype(np.float64) - offset) ** 2, 0)
+    rmse = np.where(scale > 0, np.sqrt(mse) * scale, np.sqrt(still))
+    described = [
+        msgspec.structs.replace(
+            column,
             min=_number(statistics.min[at]),
             max=_number(statistics.max[at]),
             rmse=_number(rmse[at]),
         )
-        for at, name in enumerate(names)
+        for at, column in enumerate(columns[: x.shape[1]])
     ]
+    return described + columns[x.shape[1] :]
 
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of the present words of each categorical column that come back right, (Q,) each."""
+
+    model: Array
+    pca: Array
+    frequent: Array  # of always saying the column's most frequent word
+
+
+@torch.no_grad()
+def mixed_quality(
+    model: Model, pca: Pca, latent_dim: int, sample: HeldRows, rows: Rows
+) -> tuple[MixedQuality, Accuracy]:
+    """A mixed table's figures on rows: of the model, of PCA on one-hot rows, of the training rows.
+
+    sample: training rows, for each column's most frequent word.
+    """
+    model.eval()
+    assert isinstance(model.preprocess, MixedPreprocess)
+    levels = model.preprocess.levels
+    width = sample.s.shape[1] - sum(levels)
+    frequent = sample.s[:, width:].mean(0, keepdim=True)
+    squares, numbers = torch.zeros(2, dtype=torch.float64), 0.0
+    right, known = torch.zeros(3, len(levels)), torch.zeros(len(levels))
+    for s, present in rows.blocks():
+        there = torch.ones_like(s, dtype=torch.bool) if present is None else present
+        linear = pca.reconstruct(s.cpu().numpy(), latent_dim)
+        both = [model.reconstruct_scaled(s), torch.from_numpy(linear).to(s)]
+        errors = [((y - s).square() * there)[:, :width].double().sum() for y in both]
+        squares += torch.stack(errors).cpu()
+        numbers += float(there[:, :width].sum())
+        said = [y[:, width:] for y in both] + [frequent.expand(len(s), -1)]
+        words = there[:, width:]
+        right += torch.stack([_right(y, s[:, width:], words, levels) for y in said]).cpu()
+        known += torch.stack([part[:, 0].sum() for part in words.split(levels, 1)]).cpu()
+    mse = (squares / max(numbers, 1)).tolist()
+    accuracy = (right.sum(1) / known.sum().clamp(min=1)).tolist()
+    each = Accuracy(*(right / known.clamp(min=1)).double().numpy())
+    return MixedQuality(mse[0], mse[1], *accuracy), each
+
+
+def _right(y: Tensor, s: Tensor, there: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """How many words of each column are the most likely ones of y, (Q,)."""
+    parts = zip(*(t.split(levels, 1) for t in (y, s, there)), strict=True)
+    return torch.stack(
+        [
+            ((said.argmax(1) == true.argmax(1)) & present[:, 0]).sum().float()
+            for said, true, present in parts
+        ]
+    )

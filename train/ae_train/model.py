@@ -1,57 +1,99 @@
-"""The model: preprocessing, network, bottleneck and objective put together."""
+"""The model: preprocessing, PCA path, network, bottleneck and objective put together."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ae_runtime.manifest import Dtype
 from ae_train.arch import ARCHS
 from ae_train.bottleneck import BOTTLENECKS
+from ae_train.form import Form
+from ae_train.mixed import MixedPreprocess
 from ae_train.objective import OBJECTIVES
+from ae_train.path import PcaPath
+from ae_train.pca import Pca
 from ae_train.preprocess import Preprocess
 from ae_train.recipe import Recipe
+
+CODE_ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
 class Model(nn.Module):
     """An autoencoder that takes and gives rows in data units.
 
-    `encode` and `decode` are what is exported, `forward` is what is trained.
+    `encode` and `decode` are what is exported, `forward` is what is trained. networks = False
+    leaves only the PCA path, for a model that found nothing better.
     """
 
-    def __init__(
-        self, recipe: Recipe, kind: str, dtype: Dtype, row_shape: tuple[int, ...],
-        networks: bool = True,
-    ) -> None:  # fmt: skip
+    preprocess: Preprocess | MixedPreprocess
+
+    def __init__(self, recipe: Recipe, form: Form, networks: bool = True) -> None:
         super().__init__()
-        if recipe.latent_dim is None:
-            raise ValueError("a model needs a recipe with its latent_dim")
-        self.preprocess = Preprocess(kind, dtype, row_shape)
+        if not isinstance(recipe.latent_dim, int) or recipe.arch.name is None:
+            raise ValueError("a model needs a resolved recipe")
+        self.preprocess = MixedPreprocess(form) if form.is_mixed else Preprocess(form)
         self.bottleneck = BOTTLENECKS[recipe.bottleneck.name](recipe.latent_dim, recipe.bottleneck)
-        self.arch = ARCHS[recipe.arch.name](
-            row_shape, self.bottleneck.code_dim, recipe.latent_dim, recipe.arch, networks
-        )
-        self.objective = OBJECTIVES[recipe.fit.objective]()
+        self.path = PcaPath(form, recipe.latent_dim) if recipe.arch.pca_path else None
+        self.arch = None
+        if networks:
+            sizes = self.bottleneck.code_dim, self.bottleneck.decoder_dim
+            self.arch = ARCHS[recipe.arch.name](form, *sizes, recipe.arch)
+        self.code_activation = CODE_ACTIVATIONS[recipe.arch.code_activation]()
+        self.objective = OBJECTIVES[recipe.fit.objective or "mse"](form)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Latents, (B, K). x: (B, ...) in data units."""
-        return self.bottleneck.encode(self.arch.encode(self.preprocess.scale_rows(x)))
+    def start_from(self, pca: Pca) -> None:
+        """Become PCA, if there is a path for it."""
+        if self.path is not None:
+            self.path.start_from(pca, *self.objective.start(), self.bottleneck.unit_scale)
+            if self.arch is not None:
+                self.arch.start_at_zero()
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Rows in data units, in x's shape and dtype. z: (B, K)."""
-        return self.preprocess.unscale_rows(self.objective.output(self.arch.decode(z)))
+    def encode(self, *parts: Tensor) -> Tensor:
+        """Latents, (B, K). parts: rows in data units."""
+        return self.bottleneck.encode(self.code(self.preprocess.scale_rows(*parts)))
+
+    def decode(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Rows in data units, in the shape and dtype of the parts. z: (B, K)."""
+        return self.preprocess.unscale_rows(self.objective.output(self.expand(z)))
 
     def decode_unrounded(self, z: Tensor) -> Tensor:
-        """Like decode, before integers are rounded and clipped."""
-        return self.preprocess.unrounded(self.objective.output(self.arch.decode(z)))
+        """Like decode, before integers are rounded and clipped; not for mixed tables."""
+        assert isinstance(self.preprocess, Preprocess)
+        return self.preprocess.unrounded(self.objective.output(self.expand(z)))
 
-    def forward(self, s: Tensor) -> Tensor:
-        """The network's output y for scaled rows s, as in a training step, which may be random."""
-        return self.arch.decode(self.bottleneck(self.arch.encode(s)))
+    def code(self, s: Tensor) -> Tensor:
+        """What the encoder networks give, (B, code_dim). s: (B, ...) scaled."""
+        if self.path is None:
+            assert self.arch is not None
+            return self.code_activation(self.arch.encode(s))
+        s = self.path.centred(s)
+        straight = self.path.encode(s)  # (B, K), the first of the code's numbers
+        missing = self.bottleneck.code_dim - straight.shape[1]
+        if missing:
+            straight = nn.functional.pad(straight, (0, missing))
+        return straight if self.arch is None else straight + self.arch.encode(s)
 
-    def as_used(self, s: Tensor) -> Tensor:
-        """The network's output y for scaled rows s, as exported: deterministic."""
-        return self.arch.decode(self.bottleneck.encode(self.arch.encode(s)))
+    def expand(self, z: Tensor) -> Tensor:
+        """The network's output y, (B, ...). z: (B, K)."""
+        straight = None if self.path is None else self.path.decode(z)
+        if self.arch is None:
+            assert straight is not None
+            return straight
+        y = self.arch.decode(self.bottleneck.spread(z))
+        return y if straight is None else straight + y
+
+    def forward(self, s: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(y, penalty) for scaled rows s in a training step, which may be random.
+
+        y: (B, ...), the network's output. penalty: (B,) nats, or None.
+        """
+        h = self.code(s)
+        return self.expand(self.bottleneck(h)), self.bottleneck.penalty(h)
+
+    def as_used(self, s: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Like forward, as exported: deterministic."""
+        h = self.code(s)
+        return self.expand(self.bottleneck.encode(h)), self.bottleneck.penalty(h)
 
     def reconstruct_scaled(self, s: Tensor) -> Tensor:
         """Reconstruction in scaled space, (B, ...), as exported. s: (B, ...) scaled."""
-        return self.objective.output(self.as_used(s))
+        return self.objective.output(self.as_used(s)[0])

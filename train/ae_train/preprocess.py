@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ae_runtime.manifest import Dtype
 from ae_train.data import Dataset
+from ae_train.form import Form
 
 Array = NDArray[Any]
 LIMIT = 1e6  # scaled input is clipped to +-LIMIT, so that finite rows give finite latents
@@ -38,15 +38,23 @@ class Statistics:
 
 
 def measure(data: Dataset, rows: NDArray[np.int64]) -> Statistics:
-    """Statistics of the given rows, one per column of a table, one per channel of images."""
-    x = data.x[rows]
-    if data.kind == "image":
-        channels = x.shape[3] if x.ndim == 4 else 1
-        parts = [_measure_column(x.reshape(-1, channels)[:, c]) for c in range(channels)]
-    else:
-        parts = [_measure_column(x[:, d]) for d in range(x.shape[1])]
-    mean, deviation, median, low, high, least, most, missing = np.array(parts, np.float64).T
+    """Statistics of the given rows, one per column of a table, one per channel of all else."""
+    x = data.take(rows)[0]
+    columns = x if data.form.kind == "table" else _by_channel(x, data.form)
+    parts = [_measure_column(columns[:, d]) for d in range(columns.shape[1])]
+    table = np.array(parts, np.float64).reshape(-1, 8).T
+    mean, deviation, median, low, high, least, most, missing = table
     return Statistics(mean, deviation, median, np.stack([low, high]), least, most, missing)
+
+
+def _by_channel(x: Array, form: Form) -> Array:
+    """Images or windows as (numbers of a channel, C)."""
+    return x.reshape(-1, _channels(form))
+
+
+def _channels(form: Form) -> int:
+    """Channels of an image or series: the last axis, or one where an image has none."""
+    return form.row_shape[-1] if len(form.row_shape) == 3 or form.kind == "series" else 1
 
 
 def _measure_column(column: Array) -> tuple[float, ...]:
@@ -99,11 +107,10 @@ class Preprocess(nn.Module):
     1e6 deviations stays exact, single for uint8 and float32. Its buffers are saved with the model.
     """
 
-    def __init__(self, kind: str, dtype: Dtype, row_shape: tuple[int, ...]) -> None:
+    def __init__(self, form: Form) -> None:
         super().__init__()
-        self.kind, self.dtype = kind, dtype
-        per = row_shape[2] if kind == "image" and len(row_shape) == 3 else 1
-        size = (per,) if kind == "image" else row_shape
+        self.dtype = dtype = form.dtype
+        size = form.row_shape if form.kind == "table" else (_channels(form),)
         edge = torch.float64 if dtype == "float64" else torch.float32
         for name in ("offset", "offset_rest", "gain", "scale"):
             self.register_buffer(name, torch.zeros(size, dtype=edge))
@@ -119,9 +126,7 @@ class Preprocess(nn.Module):
     fill: Tensor
     integer: Tensor
 
-    def fit(
-        self, statistics: Statistics, scaling: str, integer: NDArray[np.bool_] | None
-    ) -> Preprocess:
+    def fit(self, statistics: Statistics, scaling: str, integer: NDArray[np.bool_]) -> Preprocess:
         """Set the buffers from statistics of the training rows; returns itself."""
         edge = self.offset.numpy().dtype
         offset, scale = _offset_and_scale(statistics, scaling, edge)
@@ -134,10 +139,10 @@ class Preprocess(nn.Module):
             ("gain", gain),
             ("scale", scale),
             ("fill", fill),
-            ("integer", np.ones(len(offset), bool) if integer is None else integer),
+            ("integer", np.broadcast_to(integer, offset.shape)),
         ):
             buffer = getattr(self, name)
-            buffer.copy_(torch.from_numpy(np.ascontiguousarray(value)).to(buffer.dtype))
+            buffer.copy_(torch.from_numpy(np.array(value)).to(buffer.dtype))
         self.settle()
         return self
 
@@ -145,6 +150,10 @@ class Preprocess(nn.Module):
         """Note, outside of the graph, which steps the buffers make necessary."""
         self._has_rest = bool(self.offset_rest.any())
         self._rounds = "all" if self.integer.all() else "some" if self.integer.any() else "none"
+
+    def present(self, x: Tensor) -> Tensor | None:
+        """Which numbers of s are not missing, in the shape of s; None where none can be."""
+        return None if self.dtype == "uint8" else ~torch.isnan(x)
 
     def scale_rows(self, x: Tensor) -> Tensor:
         """Scaled rows s, in the dtype of `fill`. x: (B, ...) in data units; NaN is filled."""

@@ -19,25 +19,48 @@ from ae_runtime.errors import RecipeError, SourceNotFound
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
     """[data]: what the rows are and how they are split and scaled."""
 
-    # what a row is; left out: uint8 arrays of 3 or 4 axes are images, 2-d arrays are tables
-    kind: Literal["table", "image"] | None = None
+    # what a row is; left out: uint8 arrays of 3 or 4 axes and folders are images, the rest tables
+    kind: Literal["table", "image", "series"] | None = None
     # share of the rows to validate on, or "train" to validate on the training rows themselves
     validation: Annotated[float, Meta(gt=0, lt=1)] | Literal["train"] = 0.1
     # share of the rows held out until the end; 0 for none
     test: Annotated[float, Meta(ge=0, lt=1)] = 0.1
-    # one scale per table column or image channel: (x - mean) / std, (x - median) / (IQR / 1.349),
-    # (x - min) / (max - min), or x as it is
+    # one scale per table column, image channel or series channel: (x - mean) / std,
+    # (x - median) / (IQR / 1.349), (x - min) / (max - min), or x as it is
     scaling: Literal["standard", "robust", "range", "none"] = "standard"
+    # columns of a table or series that are used; left out: all
+    columns: list[str] | None = None
+    # columns that are not used
+    drop: list[str] | None = None
+    # columns that say which row it is; they are not learned
+    id: list[str] | None = None
+    # rows with the same value in this column go into the same part of the split; not learned
+    split_by: str | None = None
+    # what columns hold, where it is found out wrongly: types.zip = "category"
+    types: dict[str, Literal["number", "category", "boolean", "date"]] = {}
+    # most words of a category that are told apart; the rarer ones become "other"; 2 to 1000
+    max_levels: Annotated[int, Meta(ge=2, le=100_000)] = 100
+    # time steps of a series that are one row; left out: 64, or a fourth of a short series
+    window: Annotated[int, Meta(ge=1)] | None = None
+    # time steps from one window to the next; left out: 1, or more where that makes over 50,000
+    stride: Annotated[int, Meta(ge=1)] | None = None
+    # [height, width] in pixels that the images of a folder are brought to; left out: as they are
+    resize: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=2, max_length=2)] | None = (
+        None
+    )
+    # an image that cannot be read ends the command, or is left out and named
+    unreadable: Literal["stop", "skip"] = "stop"
 
 
 class Arch(Struct, frozen=True, forbid_unknown_fields=True):
     """[arch]: the two networks."""
 
-    name: Literal["dense"] = "dense"
-    # units of a hidden layer; 16 to 4096
-    width: Annotated[int, Meta(ge=1, le=65536)] = 256
-    # hidden layers on either side; 0 for none, rarely above 4
-    depth: Annotated[int, Meta(ge=0, le=64)] = 2
+    # left out: conv for images of at least 8 x 8 pixels, dense for the rest
+    name: Literal["dense", "conv", "gru"] | None = None
+    # units of a hidden layer, channels for conv; 16 to 4096; left out: the network's own default
+    width: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    # hidden layers on either side, stages for conv; 0 for none, rarely above 4
+    depth: Annotated[int, Meta(ge=0, le=64)] | None = None
     # share of hidden units dropped at a training step; 0 to 0.5
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     activation: Literal["silu", "relu", "gelu", "tanh"] = "silu"
@@ -50,14 +73,30 @@ class Arch(Struct, frozen=True, forbid_unknown_fields=True):
 class Bottleneck(Struct, frozen=True, forbid_unknown_fields=True):
     """[bottleneck]: what the code is made to be."""
 
-    name: Literal["plain"] = "plain"
+    name: Literal["plain", "ordered", "sparse", "variational", "quantized"] = "plain"
+    # sparse: latents of a row that are not zero; left out: a fourth of them
+    active: Annotated[int, Meta(ge=1)] | None = None
+    # variational: weight of the KL divergence; left out: 1; 0.1 to 10
+    beta: Annotated[float, Meta(gt=0)] | None = None
+    # quantized: values that a latent can take; left out: 8; 2 to 64
+    levels: Annotated[int, Meta(ge=2, le=256)] | None = None
+
+
+class Corruption(Struct, frozen=True, forbid_unknown_fields=True):
+    """[corruption]: what is done to a row before the encoder sees it, in training only."""
+
+    name: Literal["none", "gaussian", "mask", "swap"] = "none"
+    # gaussian: deviation of the noise in scaled space (left out: 0.1); mask: share of the numbers
+    # that are hidden, swap: share taken from other rows (left out: 0.1)
+    amount: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     """[fit]: the loss and how it is brought down."""
 
-    # what is brought down; bce needs scaled data in [0, 1]
-    objective: Literal["mse", "bce"] = "mse"
+    # what is brought down; bce needs scaled data in [0, 1]; left out: mixed for tables with
+    # categories (squared error of numbers, cross-entropy of categories), mse for the rest
+    objective: Literal["mse", "mae", "huber", "bce", "mixed"] | None = None
     optimizer: Literal["adamw", "adadelta"] = "adamw"
     # learning rate: 1e-4 to 1e-2 for adamw, 1 for adadelta
     lr: Annotated[float, Meta(gt=0)] = 1e-3
@@ -81,13 +120,14 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a training; the resolved one, without gaps, is saved in the run."""
 
     # K, numbers that stand for a row; left out: the smallest K in 2..64 whose PCA leaves at most
-    # 10 % of the training rows' variance
-    latent_dim: Annotated[int, Meta(ge=1)] | None = None
+    # 10 % of the training rows' variance; "auto": the smallest whose network does, found by trying
+    latent_dim: Annotated[int, Meta(ge=1)] | Literal["auto"] | None = None
     # of every random draw: split, initial weights, order of rows, dropout
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     data: Data = Data()
     arch: Arch = Arch()
     bottleneck: Bottleneck = Bottleneck()
+    corruption: Corruption = Corruption()
     fit: Fit = Fit()
 
 
@@ -95,7 +135,15 @@ SECTIONS: dict[str, type[Struct]] = {
     "data": Data,
     "arch": Arch,
     "bottleneck": Bottleneck,
+    "corruption": Corruption,
     "fit": Fit,
+}
+# Settings that only one value of a choice reads; set beside another value, they are a mistake.
+BELONGS = {
+    ("bottleneck", "active"): ("sparse",),
+    ("bottleneck", "beta"): ("variational",),
+    ("bottleneck", "levels"): ("quantized",),
+    ("corruption", "amount"): ("gaussian", "mask", "swap"),
 }
 
 
@@ -144,6 +192,19 @@ def make_recipe(fields: dict[str, Any], source: str = "recipe") -> Recipe:
     if complaints:
         raise RecipeError(f"{source}: {'; '.join(complaints)}")
     recipe = msgspec.convert(fields, Recipe)
+    for (section, key), names in BELONGS.items():
+        values = getattr(recipe, section)
+        if getattr(values, key) is not None and values.name not in names:
+            raise RecipeError(
+                f"{source}: [{section}] {key} belongs to name = {' or '.join(map(repr, names))}, "
+                f"the name is {values.name!r}; leave {key} out, or set the name"
+            )
+    corruption = recipe.corruption
+    if corruption.name in ("mask", "swap") and (corruption.amount or 0) >= 1:
+        raise RecipeError(
+            f"{source}: [corruption] amount = {corruption.amount:g} is a share of the numbers; "
+            "choose less than 1"
+        )
     if recipe.arch.pca_path and recipe.arch.code_activation != "none":
         raise RecipeError(
             f"{source}: [arch] code_activation = {recipe.arch.code_activation!r} would bend the "
@@ -190,7 +251,9 @@ def to_fields(recipe: Recipe) -> dict[str, Any]:
     """The recipe as TOML can hold it: settings that were left out stay out."""
     fields = msgspec.to_builtins(recipe)
     return {
-        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        key: {k: v for k, v in value.items() if v not in (None, {})}
+        if isinstance(value, dict)
+        else value
         for key, value in fields.items()
         if value is not None
     }

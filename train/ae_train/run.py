@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.torch
@@ -18,27 +19,31 @@ from numpy.typing import NDArray
 from ae_runtime import outputs
 from ae_runtime.bundle import MANIFEST
 from ae_runtime.errors import RecipeError, RunError
-from ae_train.data import Dataset, Split
+from ae_runtime.manifest import Column
+from ae_train.data import Split
+from ae_train.form import Form
 from ae_train.model import Model
 from ae_train.recipe import Recipe, make_recipe, read_recipe, to_fields
 from ae_train.schema import Schema, dump_schema, parse_schema
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
 PROBE, SPLIT = "probe.npz", "split.npz"
+PARTS = "x", "x_cat"  # arrays of PROBE
 
 
 @dataclass
 class Run:
     """A finished training.
 
-    model: in data units, see model.Model. probe: held-out rows, (P, ...), that export verifies
-    graphs on. split: which rows were trained on, validated on and held out.
+    model: in data units, see model.Model. probe: held-out rows that export verifies graphs on, as
+    the encoder takes them: (P, ...), or numbers and codes of a mixed table. split: which rows
+    were trained on, validated on and held out.
     """
 
     recipe: Recipe
     schema: Schema
     model: Model
-    probe: NDArray[Any]
+    probe: tuple[NDArray[Any], ...]
     split: Split
     folder: Path | None = None
 
@@ -52,7 +57,7 @@ class Run:
         write = outputs.write_atomic
         write(folder / RECIPE, tomli_w.dumps(to_fields(self.recipe)).encode())
         write(folder / WEIGHTS, safetensors.torch.save(self.model.state_dict()))
-        write(folder / PROBE, _npz(x=self.probe))
+        write(folder / PROBE, _npz(**dict(zip(PARTS, self.probe, strict=False))))
         split = self.split
         parts = {"train": split.train, "validation": split.validation, "test": split.test}
         write(folder / SPLIT, _npz(**parts))
@@ -75,7 +80,8 @@ class Run:
             schema = parse_schema((folder / SCHEMA).read_bytes())
             model = make_model(recipe, schema)
             model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-            probe = _read_npz(folder / PROBE)["x"]
+            stored = _read_npz(folder / PROBE)
+            probe = tuple(stored[name] for name in PARTS[: 1 + schema.form.is_mixed])
             parts = _read_npz(folder / SPLIT)
         except (RecipeError, RunError) as error:
             raise RunError(f"{folder} is damaged: {error}") from None
@@ -87,13 +93,12 @@ class Run:
         return cls(recipe, schema, model.eval(), probe, Split(**parts), folder)
 
 
-def model_id(model: Model, recipe: Recipe, data: Dataset) -> str:
+def model_id(model: Model, recipe: Recipe, form: Form, columns: list[Column] | None) -> str:
     """SHA-256 of the weights, the settings that make them a function, and the rows they are for."""
     fields = to_fields(recipe)
-    meaning = {
-        "settings": [fields["arch"], fields["bottleneck"], fields["fit"]["objective"]],
-        "rows": [data.kind, data.dtype, data.row_shape, data.columns],
-    }
+    rows = [form.kind, form.dtype, form.row_shape, msgspec.to_builtins(columns)]
+    settings = [fields["arch"], fields["bottleneck"], fields["fit"]["objective"]]
+    meaning = {"settings": settings, "rows": rows}
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     digest.update(safetensors.torch.save(model.state_dict()))
     return digest.hexdigest()
@@ -101,8 +106,7 @@ def model_id(model: Model, recipe: Recipe, data: Dataset) -> str:
 
 def make_model(recipe: Recipe, schema: Schema) -> Model:
     """A model without weights for a run; one that found nothing better than PCA has no networks."""
-    networks = not schema.quality.is_pca
-    return Model(recipe, schema.kind, schema.dtype, schema.row_shape, networks)
+    return Model(recipe, schema.form, networks=not schema.quality.is_pca)
 
 
 def is_run(folder: Path) -> bool:

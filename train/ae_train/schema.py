@@ -9,22 +9,47 @@ import msgspec
 
 from ae_runtime.errors import RunError
 from ae_runtime.manifest import Column, Dtype, Quality
+from ae_train.form import Form
 
-FORMAT = 1
+FORMAT = 2
+
+
+class MixedQuality(msgspec.Struct, frozen=True):
+    """A mixed table's figures on one part, for the model, for PCA of the same size on one-hot rows.
+
+    numeric_mse: of the numbers, in scaled space. accuracy: share of the present categories that
+    come back right. frequent_accuracy: of always saying each column's most frequent word.
+    """
+
+    numeric_mse: float
+    pca_numeric_mse: float
+    accuracy: float
+    pca_accuracy: float
+    frequent_accuracy: float
+
+
+class Size(msgspec.Struct, frozen=True):
+    """A point of the curve of --latent auto: validation errors at one latent size."""
+
+    latent_dim: int
+    mse: float
+    pca_mse: float
 
 
 class Schema(msgspec.Struct, frozen=True):
     """What a run knows besides its recipe and weights.
 
-    row_shape: of one sample. x_deviation: standard deviation over the training rows, one per
-    table column or image channel, in data units. z_mean, z_deviation: (K,), of the latents of the
-    training rows. rows: how many each part of the split has. best_epoch: the one whose weights
-    are kept. model_id: SHA-256 of the weights and of what makes them a model, taken once, so that
-    a later version of the toolkit does not give a trained model another name.
+    row_shape: of one sample; of a mixed table, its numbers. columns: of a table, numbers first.
+    x_deviation: standard deviation over the training rows, one per number of a table or channel,
+    in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
+    bottleneck says of its code on held-out rows. rows: how many each part of the split has.
+    best_epoch: the one whose weights are kept. stopped: why training ended. model_id: SHA-256 of
+    the weights and of what makes them a model, taken once, so that a later version of the toolkit
+    does not give a trained model another name.
     """
 
     model_id: str
-    kind: Literal["table", "image"]
+    kind: Literal["table", "image", "series"]
     dtype: Dtype
     row_shape: tuple[int, ...]
     columns: list[Column] | None
@@ -35,7 +60,28 @@ class Schema(msgspec.Struct, frozen=True):
     rows: dict[str, int]
     epochs: int
     best_epoch: int
+    stopped: Literal["epochs", "patience", "interrupt"]
+    train_mse: float
+    channels: list[str] | None = None
+    stride: int | None = None
+    mixed: dict[str, MixedQuality] | None = None
+    usage: dict[str, Any] = {}
+    sizes: list[Size] | None = None
+    advice: list[str] = []
     format: int = FORMAT
+
+    @property
+    def latent_dim(self) -> int:
+        return len(self.z_mean)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return tuple(len(c.levels) for c in self.columns or () if c.levels)
+
+    @property
+    def form(self) -> Form:
+        """What a model for these rows is made for."""
+        return Form(self.kind, self.dtype, tuple(self.row_shape), self.levels)
 
 
 def dump_schema(schema: Schema) -> bytes:

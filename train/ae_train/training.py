@@ -1,36 +1,35 @@
-"""From rows and a recipe to a run: split, scale, start from PCA, fit, and judge."""
+"""From rows and a recipe to a run: prepare, choose the size, fit, and judge."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ae_runtime.devices import available_cpus
-from ae_runtime.errors import DataError, OutputFailed
-from ae_train.data import Dataset, make_dataset, split_rows
-from ae_train.fitting import Epoch, Fitting, Rows, State
-from ae_train.judging import baseline_mse, describe_columns, latent_statistics, quality
-from ae_train.model import Model
-from ae_train.pca import default_latent_dim, fit_pca
-from ae_train.preprocess import LIMIT, Preprocess, measure
-from ae_train.recipe import Recipe, make_recipe, to_fields
-from ae_train.run import Run, model_id
-from ae_train.schema import Schema
+from ae_runtime.errors import OutputFailed, RecipeError
+from ae_train.building import better_than_pca, build
+from ae_train.data import Dataset, fingerprint, make_dataset
+from ae_train.device import Device, find_device, own_torch
+from ae_train.finishing import finish
+from ae_train.fitting import Epoch, Fitting, State, Stop
+from ae_train.judging import baseline_mse
+from ae_train.preparing import prepare
+from ae_train.recipe import Recipe, differences, make_recipe, to_fields
+from ae_train.resolving import resolve, with_latent_dim
+from ae_train.run import Run
+from ae_train.schema import Size
+from ae_train.sizes import find_sizes
 from ae_train.workplace import Workplace
 
 Show = Callable[[Epoch, float], None]
-PROBE_ROWS = 256
+Say = Callable[[str], None]
 SAVE_STATE_EVERY_S = 10.0
-_BLOCK_ROWS = 8192
+# What a run that goes on from another one's weights has in common with it.
+_SHARED = ("latent_dim", "arch", "bottleneck", "data.kind", "data.scaling", "fit.objective")
 
 
 def train(
@@ -38,87 +37,67 @@ def train(
     recipe: Recipe | None = None,
     out: str | Path | None = None,
     *,
+    init: Run | str | Path | None = None,
+    device: Device = "auto",
     resume: bool = False,
     overwrite: bool = False,
     show: Show | None = None,
+    say: Say | None = None,
 ) -> Run:
     """The run of training an autoencoder on rows x.
 
-    x: (N, D) numbers, NaN where missing, or uint8 images (N, H, W) or (N, H, W, C); or a Dataset.
-    out: folder for the run; None keeps it in memory. It appears when the training is finished;
-    until then OUT.part holds what `resume` goes on from. show: called after each epoch with the
-    PCA's validation error. The same arguments give the same weights, bit for bit, on the same
-    machine. Raises DataError, RecipeError, OutputExists, OutputFailed, RunError, TrainingFailed.
+    x: (N, D) numbers, NaN where missing, uint8 images (N, H, W[, C]), windows (N, T, C) with
+    recipe.data.kind = "series"; an array, or anything with shape, dtype and slicing that numpy
+    takes; or a Dataset. init: a run whose weights and scaling are gone on from; its recipe is the
+    default one. out: folder for the run; None keeps it in memory. It appears when the training is
+    finished; until then OUT.part holds what `resume` goes on from. show: called after each epoch
+    with the PCA's validation error; say: with lines on what is being done. An interrupt (Ctrl-C)
+    ends the training with the best weights so far. The same arguments give the same weights, bit
+    for bit, on the same machine. Raises DataError, RecipeError, DeviceUnavailable, OutputExists,
+    OutputFailed, RunError, TrainingFailed.
     """
-    recipe = make_recipe(to_fields(recipe or Recipe()))  # Recipe(...) itself checks nothing
+    before = init if isinstance(init, Run) or init is None else Run.load(init)
+    recipe = recipe or (before.recipe if before else Recipe())
+    recipe = make_recipe(to_fields(recipe))  # Recipe(...) itself checks nothing
     data = x if isinstance(x, Dataset) else make_dataset(x, recipe.data.kind)
     place = None if out is None else Workplace(out, resume, overwrite)
-    with _own_torch(recipe.seed):
-        return _Training(data, recipe, place, show).run(resume)
-
-
-@contextlib.contextmanager
-def _own_torch(seed: int) -> Iterator[None]:
-    """Random state and thread count of a training, the caller's put back afterwards."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(available_cpus())
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    where = find_device(device)
+    with own_torch(recipe.seed, where):
+        return _Training(data, recipe, where, before, place, show, say).run(resume)
 
 
 class _Training:
     """One call of `train`: the parts it prepares, and the run it makes of them."""
 
     def __init__(
-        self, data: Dataset, recipe: Recipe, place: Workplace | None, show: Show | None
+        self,
+        data: Dataset,
+        recipe: Recipe,
+        device: torch.device,
+        before: Run | None,
+        place: Workplace | None,
+        show: Show | None,
+        say: Say | None,
     ) -> None:
-        self.data, self.place, self.show = data, place, show
-        self.split = split_rows(len(data.x), recipe.data, recipe.seed)
-        self.statistics = measure(data, self.split.train)
-        self.preprocess = Preprocess(data.kind, data.dtype, data.row_shape).fit(
-            self.statistics, recipe.data.scaling, data.integer
-        )
-        self._check_scaling(recipe.data.scaling)
-        self.train = self._rows(self.split.train)
-        self.validation = self._rows(self.split.validation)
-        self.pca = fit_pca(self.train.s.flatten(1).numpy())
-        self.recipe = self._resolve(recipe)
-        self.model = Model(self.recipe, data.kind, data.dtype, data.row_shape)
-        self.model.preprocess = self.preprocess
-        self._check_objective()
-        self.model.arch.start_from(self.pca, self.model.objective.start)
+        self.place, self.show, self.say = place, show, say or (lambda line: None)
+        self.before = before.model if before else None
+        _check_form(before, data)
+        preprocess = self.before.preprocess if self.before else None
+        self.prepared = prepare(data, recipe, device, preprocess)
+        self.recipe = resolve(recipe, self.prepared)
+        if before is not None:
+            _check_shared(before.recipe, self.recipe)
 
     def run(self, resume: bool) -> Run:
-        fitting = Fitting(self.model, self.recipe.fit, self.train, self.validation)
-        pca_mse = baseline_mse(self.pca, self.validation, self._latent_dim)
         place = self.place
         if place is None:
-            fitting.run(lambda epoch, state: self._show(epoch, pca_mse))
-            return self._finished(fitting.state)
-        x = np.ascontiguousarray(self.data.x)
-        data_id = f"{x.dtype} {x.shape} {hashlib.sha256(x.data).hexdigest()}"
-        state = place.restore(self.recipe, data_id) if resume else None
-        if state is not None:
-            fitting.resume(state)
-        last_save = time.monotonic()
-
-        def after_epoch(epoch: Epoch, now: State) -> None:
-            nonlocal last_save
-            place.log(_metrics(epoch, pca_mse))
-            if time.monotonic() - last_save >= SAVE_STATE_EVERY_S:
-                place.save_state(now, data_id)
-                last_save = time.monotonic()
-            self._show(epoch, pca_mse)
-
+            return self._fit(None, None)
+        data_id = fingerprint(self.prepared.data)
         try:
-            if state is None:
+            state = place.restore(self.recipe, data_id) if resume else None
+            if not resume:
                 place.start(self.recipe)
-            fitting.run(after_epoch)
-            run = self._finished(fitting.state)
+            run = self._fit(state, data_id)
             place.finish(run)
         except OutputFailed as error:
             if not place.has_state:
@@ -126,99 +105,77 @@ class _Training:
                 raise
             raise OutputFailed(f"{error}; {place.part} is kept for --resume") from None
         except Exception:  # not KeyboardInterrupt: that one is resumed
-            place.abandon()
+            if not resume:
+                place.abandon()
             raise
         return run
 
-    @property
-    def _latent_dim(self) -> int:
-        assert self.recipe.latent_dim is not None  # set by _resolve
-        return self.recipe.latent_dim
+    def _fit(self, state: State | None, data_id: str | None) -> Run:
+        sizes = self._sizes()
+        recipe = self.recipe
+        if sizes:
+            recipe = with_latent_dim(recipe, self.prepared, sizes[-1].latent_dim)
+        assert isinstance(recipe.latent_dim, int)  # resolved
+        torch.manual_seed(recipe.seed)  # the same whether sizes were tried or not
+        model, corrupt = build(recipe, self.prepared, self.before)
+        prepared = self.prepared
+        fitting = Fitting(model, recipe.fit, prepared.train, prepared.validation, corrupt)
+        if state is not None:
+            fitting.resume(state)
+        pca_mse = baseline_mse(prepared.pca, prepared.validation, recipe.latent_dim)
+        metrics: list[dict[str, Any]] = []
+        last_save = time.monotonic()
 
-    def _show(self, epoch: Epoch, pca_mse: float) -> None:
-        if self.show:
-            self.show(epoch, pca_mse)
+        def after_epoch(epoch: Epoch, now: State) -> None:
+            nonlocal last_save
+            metrics.append(_metrics(epoch, pca_mse))
+            if self.place is not None and data_id is not None:
+                self.place.log(metrics[-1])
+                if time.monotonic() - last_save >= SAVE_STATE_EVERY_S:
+                    self.place.save_state(now, data_id)
+                    last_save = time.monotonic()
+            if self.show:
+                self.show(epoch, pca_mse)
 
-    def _rows(self, rows: NDArray[np.int64]) -> Rows:
-        """These rows in scaled space, and which of their numbers are not missing."""
-        s = torch.empty((len(rows), *self.data.row_shape))
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = np.ascontiguousarray(self.data.x[rows[start : start + _BLOCK_ROWS]])
-            s[start : start + _BLOCK_ROWS] = self.preprocess.scale_rows(torch.from_numpy(block))
-        if self.data.dtype == "uint8":
-            return Rows(s)
-        present = torch.from_numpy(~np.isnan(self.data.x[rows]))
-        return Rows(s, None if bool(present.all()) else present)
+        stopped: Stop = fitting.run(after_epoch)
+        kept = better_than_pca(fitting.model, recipe, prepared)
+        if self.place is not None:
+            metrics = self.place.metrics()
+        return finish(kept, recipe, prepared, fitting.state, stopped, sizes or None, metrics)
 
-    def _resolve(self, recipe: Recipe) -> Recipe:
-        """The recipe without gaps. Raises DataError if the code would be larger than the data."""
-        latent_dim = recipe.latent_dim or default_latent_dim(self.pca)
-        numbers, rows = self.data.numbers, len(self.split.train)
-        limit, what = min((numbers, "numbers of a row"), (rows, "training rows"))
-        if latent_dim > limit:
-            raise DataError(
-                f"latent_dim = {latent_dim} is larger than the {limit} {what}; "
-                f"choose at most {limit}"
+    def _sizes(self) -> list[Size]:
+        """The curve of latent sizes, if the size is to be found; the last one is the choice."""
+        if self.recipe.latent_dim != "auto":
+            return []
+        place = self.place
+
+        def tried(sizes: list[Size]) -> None:
+            last = sizes[-1]
+            self.say(
+                f"latent {last.latent_dim}: validation MSE {last.mse:.5f}, PCA {last.pca_mse:.5f}"
             )
-        data = msgspec.structs.replace(recipe.data, kind=self.data.kind)
-        return msgspec.structs.replace(recipe, latent_dim=latent_dim, data=data)
+            if place is not None:
+                place.save_sizes(sizes)
 
-    def _check_scaling(self, scaling: str) -> None:
-        varies = (self.preprocess.gain > 0).numpy()
-        if not varies.any():
-            raise DataError("nothing varies over the training rows; there is nothing to learn from")
-        largest = np.abs([self.statistics.min, self.statistics.max])[:, varies].max()
-        if scaling == "none" and largest > LIMIT:
-            raise DataError(
-                f"scaling = 'none' takes values up to {LIMIT:.0e}, the data hold {largest:.4g}; "
-                "use scaling = 'standard'"
-            )
+        return find_sizes(self.recipe, self.prepared, place.sizes() if place else [], tried)
 
-    def _check_objective(self) -> None:
-        scaling = self.recipe.data.scaling
-        for rows in (self.train, self.validation) if scaling != "range" else (self.train,):
-            self.model.objective.check(rows.s, scaling)
 
-    def _finished(self, state: State) -> Run:
-        """The run of the weights that were kept."""
-        recipe, data, split = self.recipe, self.data, self.split
-        is_pca = (
-            state.best_epoch == 0
-            and recipe.arch.pca_path
-            and self.model.bottleneck.is_identity
-            and recipe.fit.objective == "mse"
+def _check_form(before: Run | None, data: Dataset) -> None:
+    if before is not None and before.schema.form != data.form:
+        was, now = before.schema.form, data.form
+        raise RecipeError(
+            f"the run to go on from takes {was.kind} rows of {was.row_shape} {was.dtype}, the data "
+            f"are {now.kind} rows of {now.row_shape} {now.dtype}; train anew, without init"
         )
-        if is_pca:
-            self.model = _without_networks(self.model, recipe, data)
-        test = self._rows(split.test)
-        held_out, rows = (test, split.test) if len(test) else (self.validation, split.validation)
-        columns = None
-        if data.kind == "table":
-            columns = describe_columns(self.model, data, self.statistics, held_out, data.x[rows])
-        z_mean, z_deviation = latent_statistics(self.model, self.train)
-        schema = Schema(
-            model_id=model_id(self.model, recipe, data),
-            kind=data.kind,
-            dtype=data.dtype,
-            row_shape=data.row_shape,
-            columns=columns,
-            quality=quality(self.model, self.pca, self._latent_dim, self.validation, test, is_pca),
-            x_deviation=np.nan_to_num(self.statistics.deviation).tolist(),
-            z_mean=z_mean,
-            z_deviation=z_deviation,
-            rows={name: len(getattr(split, name)) for name in ("train", "validation", "test")},
-            epochs=state.epoch,
-            best_epoch=state.best_epoch,
+
+
+def _check_shared(before: Recipe, now: Recipe) -> None:
+    changed = [name for name in differences(before, now) if name.startswith(_SHARED)]
+    if changed:
+        raise RecipeError(
+            f"the run to go on from has another {', '.join(changed)}; leave them as they were, or "
+            "train anew, without init"
         )
-        return Run(recipe, schema, self.model.eval(), np.array(data.x[rows[:PROBE_ROWS]]), split)
-
-
-def _without_networks(model: Model, recipe: Recipe, data: Dataset) -> Model:
-    """The same model, its networks, which add nothing, left out: PCA."""
-    bare = Model(recipe, data.kind, data.dtype, data.row_shape, networks=False)
-    weights = model.state_dict()
-    bare.load_state_dict({name: weights[name] for name in bare.state_dict()})
-    return bare.eval()
 
 
 def _metrics(epoch: Epoch, pca_mse: float) -> dict[str, Any]:

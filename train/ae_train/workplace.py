@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors
 import safetensors.torch
 import tomli_w
@@ -17,8 +18,9 @@ from ae_runtime.errors import OutputExists, RunError
 from ae_train.fitting import State
 from ae_train.recipe import Recipe, differences, make_recipe, read_recipe, to_fields
 from ae_train.run import RECIPE, Run, is_run
+from ae_train.schema import Size
 
-METRICS, STATE = "metrics.jsonl", "state.safetensors"
+METRICS, STATE, SIZES = "metrics.jsonl", "state.safetensors", "sizes.json"
 
 
 class Workplace:
@@ -79,7 +81,8 @@ class Workplace:
         fields = json.loads(meta["state"])
         with outputs.said_in_one_line(self.out):
             self._cut_metrics(fields["epoch"])
-        state = State(**fields, random=tensors.pop("random"))
+        random = tensors.pop("random"), tensors.pop("device_random", None)
+        state = State(**fields, random=random[0], device_random=random[1])
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             getattr(state, group)[rest] = tensor
@@ -94,6 +97,8 @@ class Workplace:
         }
         assert state.random is not None  # set by Fitting before a state is handed out
         tensors["random"] = state.random
+        if state.device_random is not None:
+            tensors["device_random"] = state.device_random
         names = ("epoch", "best_epoch", "best_loss")
         fields = {name: getattr(state, name) for name in names}
         meta = {"data_id": data_id, "state": json.dumps(fields)}
@@ -105,12 +110,26 @@ class Workplace:
         with outputs.said_in_one_line(self.out), (self.part / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        path = self.part / METRICS
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def save_sizes(self, sizes: list[Size]) -> None:
+        """Save the curve of latent sizes so far."""
+        self._write(SIZES, msgspec.json.encode(sizes))
+
+    def sizes(self) -> list[Size]:
+        """The curve of latent sizes that was saved, if any."""
+        path = self.part / SIZES
+        return msgspec.json.decode(path.read_bytes(), type=list[Size]) if path.is_file() else []
+
     def finish(self, run: Run) -> None:
         """Save the run and put it where OUT is."""
         with outputs.said_in_one_line(self.out):
             run.save(self.part)
             # A kill while a file was being written leaves its unfinished half.
-            for done_with in (self.part / STATE, *self.part.glob("*.part")):
+            for done_with in (self.part / STATE, self.part / SIZES, *self.part.glob("*.part")):
                 done_with.unlink(missing_ok=True)
             if outputs.is_empty_folder(self.out):
                 self.out.rmdir()

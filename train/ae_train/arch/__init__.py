@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from ae_train import recipe
+from ae_train.arch.conv import Conv
 from ae_train.arch.dense import Dense
-from ae_train.pca import Pca
+from ae_train.form import Form
 
 
 class Arch(Protocol):
-    """What a pair of networks is to the model, besides a torch module."""
+    """What a pair of networks is to the model, besides a torch module.
+
+    DEFAULTS: width and depth where the recipe leaves them out.
+    """
+
+    DEFAULTS: ClassVar[dict[str, int]]
 
     def __init__(
-        self, row_shape: tuple[int, ...], code_dim: int, latent_dim: int, recipe: recipe.Arch,
-        networks: bool = True,
-    ) -> None: ...  # fmt: skip
-
-    def start_from(self, pca: Pca, start: tuple[float, float]) -> None:
-        """Become PCA, if the recipe has a path for it. start: gain and shift of the output."""
+        self, form: Form, code_dim: int, decoder_dim: int, recipe: recipe.Arch
+    ) -> None: ...
 
     def encode(self, s: Tensor) -> Tensor:
         """The code, (B, code_dim). s: (B, *row_shape), scaled."""
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The network's output y, (B, *row_shape). z: (B, latent_dim)."""
+    def decode(self, u: Tensor) -> Tensor:
+        """The network's output y, (B, *row_shape). u: (B, decoder_dim)."""
+
+    def start_at_zero(self) -> None:
+        """Give zeros from both at first, so that a model on a PCA path starts as PCA."""
 
 
 # A new network is one file with a class like Dense, its line here, and its word in recipe.py.
 # Operators that it brings into the graph are admitted in ae_runtime/admission.py.
-ARCHS: dict[str, type[Arch]] = {"dense": Dense}
+ARCHS: dict[str, type[Arch]] = {"dense": Dense, "conv": Conv}
+
+
+# Pixels of the shorter side from which on neighbourhoods are worth a convolution.
+MIN_IMAGE = 8
+
+
+def default_arch(form: Form) -> str:
+    """The network for rows of this form."""
+    if form.kind == "image" and min(form.row_shape[:2]) >= MIN_IMAGE:
+        return "conv"
+    return "dense"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ae_train.recipe import Bottleneck
@@ -11,13 +13,30 @@ class Plain(nn.Module):
     """z = h: latent_dim free numbers."""
 
     is_identity = True
+    unit_scale = False
 
     def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
         super().__init__()
-        self.code_dim = latent_dim
+        self.latent_dim = self.code_dim = self.decoder_dim = latent_dim
+
+    @classmethod
+    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
+        return recipe
 
     def forward(self, h: Tensor) -> Tensor:
-        return h
+        return self.encode(h)
 
     def encode(self, h: Tensor) -> Tensor:
         return h
+
+    def spread(self, z: Tensor) -> Tensor:
+        return z
+
+    def penalty(self, h: Tensor) -> Tensor | None:
+        return None
+
+    def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
+        return loss
+
+    def describe(self, h: Tensor) -> dict[str, Any]:
+        return {}

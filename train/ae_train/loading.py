@@ -1,0 +1,214 @@
+"""From what a user names on the command line to a dataset: files, folders, built-in digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.csv_files import read_table
+from ae_runtime.errors import DataError, SourceNotFound
+from ae_runtime.image_folder import read_folder
+from ae_runtime.manifest import Column
+from ae_runtime.parquet_files import read_parquet_table
+from ae_runtime.sources import read_source
+from ae_runtime.table import Table, to_blocks
+from ae_runtime.windows import Windows
+from ae_train.data import Dataset, Split, make_dataset
+from ae_train.extras import need
+from ae_train.inference import infer_columns, select
+from ae_train.recipe import Data, Recipe
+from ae_train.series import channels_of, make_series, split_series
+
+Array = NDArray[Any]
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+
+
+def load(
+    names: Sequence[str],
+    recipe: Recipe,
+    val: str | None = None,
+    columns: list[Column] | None = None,
+) -> Dataset:
+    """The rows of one or more files, of a folder of images, or of the built-in "digits".
+
+    val: a file of rows to validate on, in place of a share of the others. columns: of an earlier
+    run, whose words keep their codes; None: found out. Raises DataError that names the file,
+    SourceNotFound, MissingExtra.
+    """
+    every = [*names, val] if val is not None else list(names)
+    held = 0 if val is None else 1
+    if all(name.lower().endswith(TABLES) for name in every):
+        if recipe.data.kind == "series":
+            return _series_of_tables(every, held, recipe)
+        return _table(every, held, recipe, columns)
+    if any(name.lower().endswith(TABLES) for name in every):
+        raise DataError(f"{', '.join(every)}: tables and arrays do not go together")
+    _no_columns(recipe.data, every[0])
+    return _arrays(every, held, recipe)
+
+
+def load_digits() -> NDArray[np.uint8]:
+    """Scikit-learn's handwritten digits, (1797, 8, 8) uint8, 0..16."""
+    images: Array = need("sklearn.datasets", "train").load_digits().images
+    return images.astype(np.uint8)
+
+
+def _arrays(names: list[str], held: int, recipe: Recipe) -> Dataset:
+    """Images, windows, series or tables without names; the last `held` files to validate on."""
+    parts, notes = [], []
+    for name in names:
+        array, note = _read_array(name, recipe.data)
+        parts.append(array)
+        notes += [note] if note else []
+    note = "\n".join(notes)
+    kind = recipe.data.kind
+    if kind == "series" and all(part.ndim == 2 for part in parts):
+        return _series(parts, names, held, recipe, None, note)
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = ", ".join(f"{n}: {part.shape}" for n, part in zip(names, parts, strict=True))
+        raise DataError(f"the files hold rows of different shapes ({shapes})")
+    split = _held_out([len(part) for part in parts], held, recipe)
+    x = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    try:
+        return make_dataset(x, kind, note=note, split=split)
+    except DataError as error:
+        raise DataError(f"{', '.join(names)}: {error}") from None
+
+
+def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
+    path = Path(name)
+    if name == "digits" and not path.exists():
+        return load_digits(), ""
+    if path.is_dir():
+        size = (recipe.resize[0], recipe.resize[1]) if recipe.resize else None
+        images, _, note = read_folder(path, size, recipe.unreadable)
+        return images, note
+    source = read_source(name)
+    return source.array, source.note
+
+
+def _table(
+    names: list[str], held: int, recipe: Recipe, columns: list[Column] | None
+) -> Dataset:
+    tables = [_read_table(name) for name in names]
+    data = recipe.data
+    left_out = [*(data.id or ()), *([data.split_by] if data.split_by else ())]
+    chosen = [select(table, data.columns, data.drop, left_out) for table in tables]
+    learned = _joined(chosen[: len(chosen) - held], names)
+    notes = [table.note for table in tables if table.note]
+    try:
+        if columns is None:
+            columns, lines = infer_columns(learned, data.types, data.max_levels)
+            notes += lines
+        blocks = [to_blocks(table, columns) for table in chosen]
+        x, codes = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        groups = None
+        if data.split_by:
+            groups = np.concatenate([table.columns[data.split_by] for table in tables])
+        if not tables[0].named:
+            columns = [msgspec.structs.replace(column, name=None) for column in columns]
+        return make_dataset(
+            x,
+            "table",
+            columns,
+            "\n".join(notes),
+            _held_out([len(block[0]) for block in blocks], held, recipe),
+            groups,
+            codes if codes.shape[1] else None,
+        )
+    except DataError as error:
+        raise DataError(f"{', '.join(names)}: {error}") from None
+
+
+def _read_table(name: str) -> Table:
+    path = Path(name)
+    if not path.exists():
+        raise SourceNotFound(f"{path} does not exist")
+    return read_parquet_table(path) if path.suffix.lower() == ".parquet" else read_table(path)
+
+
+def _joined(tables: list[Table], names: list[str]) -> Table:
+    """The rows of all tables. Raises DataError unless they have the same columns."""
+    first = tables[0]
+    for table, name in zip(tables[1:], names[1:], strict=False):
+        differing = [
+            column
+            for column in first.columns.keys() | table.columns.keys()
+            if column not in table.columns
+            or column not in first.columns
+            or (table.columns[column].dtype == object) != (first.columns[column].dtype == object)
+        ]
+        if differing:
+            raise DataError(
+                f"{names[0]} and {name} have different columns: {', '.join(sorted(differing)[:5])}"
+            )
+    joined = {
+        name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns
+    }
+    integer = frozenset.intersection(*(table.integer for table in tables))
+    return Table(joined, first.named, first.note, integer)
+
+
+def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
+    data, parts, notes, channels = recipe.data, [], [], []
+    for name in names:
+        table = _read_table(name)
+        steps, found = channels_of(select(table, data.columns, data.drop, data.id or []), name)
+        parts.append(steps)
+        channels.append(found)
+        notes += [table.note] if table.note else []
+    for name, found in zip(names, channels, strict=True):
+        if found != channels[0]:
+            raise DataError(
+                f"{names[0]} and {name} have different columns: {', '.join(channels[0][:5])} and "
+                f"{', '.join(found[:5])}; choose the common ones with --columns"
+            )
+    return _series(parts, names, held, recipe, channels[0], "\n".join(notes))
+
+
+def _series(
+    parts: list[Array],
+    names: list[str],
+    held: int,
+    recipe: Recipe,
+    channels: list[str] | None,
+    note: str,
+) -> Dataset:
+    """Series as windows; those of the last `held` files are validated on."""
+    windows, stride = make_series(parts, recipe.data, names)
+    split = None
+    if held:
+        is_held = windows.index >= len(parts) - held
+        rows = np.flatnonzero(~is_held)
+        train = Windows(
+            windows.series, windows.window, windows.index[rows], windows.starts[rows]
+        )
+        kept, _, test = split_series(train, 0.0, recipe.data.test)
+        split = Split(rows[kept], np.flatnonzero(is_held), rows[test])
+    data = make_dataset(windows, "series", note=note, split=split)
+    return replace(data, channels=channels, stride=stride)
+
+
+def _held_out(lengths: list[int], held: int, recipe: Recipe) -> Split | None:
+    """The split where the last `held` files are validated on; None: it is the recipe's."""
+    if not held:
+        return None
+    known = sum(lengths[:-held])
+    order = np.random.default_rng(recipe.seed).permutation(known)
+    test = round(known * recipe.data.test)
+    return Split(order[test:], np.arange(known, sum(lengths)), order[:test])
+
+
+def _no_columns(recipe: Data, name: str) -> None:
+    given = [key for key in ("columns", "drop", "id", "split_by") if getattr(recipe, key)]
+    if given:
+        raise DataError(
+            f"{name} is an array, which has no named columns for {', '.join(given)}; slice it "
+            "before, or bring a CSV or Parquet file"
+        )
