@@ -155,6 +155,11 @@ def test_a_small_latent_that_saves_much_of_the_error_is_used() -> None:
     assert plain == ["latent 4 is unused: try --latent 3"]  # its units are its own there
 
 
+def test_latents_that_hold_rounding_alone_are_unused_where_no_error_is_left() -> None:
+    exact = {"z_deviation": [9.0, 3.0, 6e-8, 5e-8], "quality": quality(1e-15)}
+    assert advice(train_mse=1e-15, **exact) == ["latents 3-4 are unused: try --latent 2"]
+
+
 def test_posterior_collapse_names_beta() -> None:
     usage = {"kl": [2.0, 0.001, 0.001, 0.0], "unused": [1, 2, 3]}
     lines = advice(recipe=recipe(bottleneck={"name": "variational"}), usage=usage)

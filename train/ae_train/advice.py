@@ -24,6 +24,8 @@ UNUSED_NATS = 0.01
 UNUSED_DEVIATION = 0.01
 # Of the error that is left: spectra have small latents that are worth more than all that is left.
 UNUSED_OF_ERROR = 0.01
+# Of the largest deviation again: what rounding alone makes of a latent that PCA has no use for.
+ROUNDING = 1e-5
 # Bits: one value for 99.4 % of the rows.
 UNUSED_BITS = 0.05
 # Of a variational code: one idle unit in three is a size chosen too large, most of them a collapse.
@@ -95,10 +97,11 @@ def unused_latents(
         return _below(usage["entropy"], UNUSED_BITS)
     if name == "sparse":
         return list(usage["dead"])
-    limit = UNUSED_DEVIATION * max(z_deviation)
+    share = UNUSED_DEVIATION
     if recipe.arch.pca_path:  # latents are in the units of the rows there
-        limit = min(limit, (UNUSED_OF_ERROR * left) ** 0.5)
-    return _below(z_deviation, limit)
+        error = (UNUSED_OF_ERROR * left) ** 0.5
+        share = min(share, max(ROUNDING, error / max(*z_deviation, 1e-30)))
+    return _below(z_deviation, share * max(z_deviation))
 
 
 def spans(numbers: Sequence[int]) -> str:

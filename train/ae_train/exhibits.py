@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from ae_runtime.manifest import Column
 from ae_train import figures
 from ae_train.advice import column_label
 from ae_train.gallery import Gallery, Shown
@@ -21,6 +22,7 @@ _BARS = 40  # columns that have a bar
 _NAME = 60  # characters of a name
 # A value further off is clipped in the model, too (preprocess.LIMIT).
 _MOST = 1e6
+_LAST_DATE = 2.5e11  # seconds, in the year 9892
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -64,25 +66,24 @@ def _worst_rows(schema: Schema, shown: Shown) -> str:
         f"<td>{'; '.join(map(escape, _furthest(schema, shown, at)))}</td></tr>"
         for at in range(min(_WORST_ROWS, len(shown.rows)))
     ]
-    head = "<tr><th>row</th><th>error</th><th>original {_ARROW} reconstruction</th></tr>"
+    head = f"<tr><th>row</th><th>error</th><th>original {_ARROW} reconstruction</th></tr>"
     return f"<table class=rows>{head}{''.join(lines)}</table>"
 
 
 def _furthest(schema: Schema, shown: Shown, at: int) -> list[str]:
-    """What is furthest off in a row, in words: "age: 71 -> 48.2 (1.7 deviations)"."""
-    names = _names(schema)
-    deviation = np.asarray(schema.x_deviation)
+    """What is furthest off in a row, in words: "age: 71 -> 48 (1.7 deviations)"."""
+    assert schema.columns is not None
+    names, deviation = _names(schema), np.asarray(schema.x_deviation)
     x, x_hat = shown.x[at].astype(np.float64), shown.x_hat[at].astype(np.float64)
     with np.errstate(over="ignore"):
         far = np.abs(x_hat - x) / np.where(deviation > 0, deviation, np.inf)
     far = np.nan_to_num(far).clip(max=_MOST)
-    words = [
-        f"{names[d]}: {_value(x[d], deviation[d])} {_ARROW} "
-        f"{_value(x_hat[d], deviation[d])} ({far[d]:.1f} deviations)"
-        for d in np.argsort(-far, kind="stable")[:_FURTHEST]
-        if far[d] >= 0.05
-    ]
-    if shown.codes is None or shown.codes_hat is None or schema.columns is None:
+    words = []
+    for d in np.argsort(-far, kind="stable")[:_FURTHEST]:
+        if far[d] >= 0.05:
+            ours, theirs = (_value(v, schema.columns[d], deviation[d]) for v in (x[d], x_hat[d]))
+            words.append(f"{names[d]}: {ours} {_ARROW} {theirs} ({far[d]:.1f} deviations)")
+    if shown.codes is None or shown.codes_hat is None:
         return words
     for q, (code, found) in enumerate(zip(shown.codes[at], shown.codes_hat[at], strict=True)):
         levels = schema.columns[len(x) + q].levels
@@ -92,12 +93,22 @@ def _furthest(schema: Schema, shown: Shown, at: int) -> list[str]:
     return words
 
 
-def _value(value: float, deviation: float) -> str:
-    """A number with as many digits as a hundredth of a deviation takes."""
-    digits = 3
-    if value and deviation > 0:
-        digits += max(0, math.ceil(math.log10(abs(value)) - math.log10(deviation)))
-    return f"{value:.{min(digits, 17)}g}"
+def _value(value: float, column: Column, deviation: float) -> str:
+    """A value in words, to a hundredth of a deviation."""
+    if column.type == "date" and abs(value) < _LAST_DATE:
+        moment = str(np.datetime64(round(value), "s")).replace("T", " ")
+        return moment.removesuffix(" 00:00:00")
+    if not 1e-4 < deviation < 1e15 or abs(value) > 1e15:
+        return f"{value:.4g}"
+    digits = 0 if column.integer else max(0, 2 - math.floor(math.log10(deviation)))
+    return f"{value:.{digits}f}"
+
+
+def _in_units(rmse: float, column: Column) -> str:
+    """An error in a column's own units; of dates in days."""
+    if column.type == "date":
+        return f"\N{PLUS-MINUS SIGN}{rmse / 86400:.3g} days"
+    return f"\N{PLUS-MINUS SIGN}{rmse:.3g}"
 
 
 def columns(schema: Schema, gallery: Gallery) -> str:
@@ -110,9 +121,9 @@ def columns(schema: Schema, gallery: Gallery) -> str:
     lengths = []
     for at in order[:_BARS]:
         words = f"{errors[at]:.3f}"
-        rmse = schema.columns[at].rmse if schema.columns is not None else None
-        if rmse is not None:
-            words += f" (\N{PLUS-MINUS SIGN}{rmse:.3g})"
+        column = schema.columns[at] if schema.columns is not None else None
+        if column is not None and column.rmse is not None:
+            words += f" ({_in_units(column.rmse, column)})"
         lengths.append((names[at], errors[at] / most, words, "model"))
     more = len(order) - len(lengths)
     rest = f" The {more:,} others have less error." if more else ""

@@ -215,7 +215,8 @@ def tiles(x: Array, x_hat: Array) -> str:
     width = sheet.shape[1] * max(1, 900 // sheet.shape[1])
     alt = f"{len(x)} images, each above its reconstruction"
     data = base64.b64encode(png.getvalue()).decode()
-    return f'<img class="tiles" width="{width}" alt="{alt}" src="data:image/png;base64,{data}">'
+    look = f'class="tiles" style="width:{width}px"'
+    return f'<img {look} alt="{alt}" src="data:image/png;base64,{data}">'
 
 
 def _colour(one: Array) -> Array:
