@@ -35,16 +35,19 @@ class Port(msgspec.Struct, frozen=True):
 class Column(msgspec.Struct, frozen=True):
     """One column of a table; min and max over the training rows, rmse over the held-out rows.
 
-    name is null where the model was trained on an array, which has no names. min, max and rmse
-    are in the column's own units, and null where the column held no value.
+    name is null where the model was trained on an array, which has no names. A date is a number:
+    seconds since 1970-01-01 UTC. levels: the words of a category or boolean, a word's place is its
+    code. min, max and rmse are in the column's own units, and null where the column held no value
+    or holds words.
     """
 
     name: str | None
-    type: Literal["number"] = "number"
+    type: Literal["number", "category", "boolean", "date"] = "number"
     integer: bool = False
     min: float | None = None
     max: float | None = None
     rmse: float | None = None
+    levels: list[str] | None = None
 
 
 class Latent(msgspec.Struct, frozen=True):

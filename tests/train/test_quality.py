@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ae_train.data import load_digits
+from ae_train.loading import load_digits
 from ae_train.fitting import Epoch
 from ae_train.recipe import Recipe, make_recipe
 from ae_train.run import Run

@@ -51,6 +51,8 @@ def better_than_pca(model: Model, recipe: Recipe, prepared: Prepared) -> Model:
 
 def _check_objective(model: Model, prepared: Prepared, scaling: str) -> None:
     # With scaling = "range" held-out rows may lie past the training range: they are clamped.
-    for rows in (prepared.sample, prepared.validation) if scaling != "range" else (prepared.sample,):
+    for rows in (
+        (prepared.sample, prepared.validation) if scaling != "range" else (prepared.sample,)
+    ):
         if isinstance(rows, HeldRows):
             model.objective.check(rows.s, scaling)

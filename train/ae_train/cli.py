@@ -131,7 +131,7 @@ def ae_train(
     line = cmd.ProgressLine(quiet)
 
     def show(epoch: Epoch, pca_mse: float) -> None:
-        line.show(_progress(epoch, pca_mse, recipe.fit.epochs))
+        line.show(_progress(epoch, pca_mse))
 
     def tell(text: str) -> None:
         line.clear()
@@ -230,11 +230,11 @@ def _describe_rows(names: tuple[str, ...], dataset: Dataset) -> str:
     return f"{where}: {len(dataset):,} rows of {shape} {form.dtype} ({form.kind}){missing}"
 
 
-def _progress(epoch: Epoch, pca_mse: float, epochs: int) -> str:
+def _progress(epoch: Epoch, pca_mse: float) -> str:
     loss = epoch.validation_loss if epoch.train_loss is None else epoch.train_loss
     left = "" if math.isnan(epoch.seconds_left) else f", {cmd.duration(epoch.seconds_left)} left"
     return (
-        f"epoch {epoch.epoch}/{epochs}  loss {loss:.5f}  "
+        f"epoch {epoch.epoch}/{epoch.epochs}  loss {loss:.5f}  "
         f"validation MSE {epoch.validation_mse:.5f} = {_ratio(epoch.validation_mse, pca_mse)} "
         f"of PCA's, best at {epoch.best_epoch}{left}"
     )
@@ -268,7 +268,9 @@ def _report(run: Run) -> list[str]:
         lines += [_mixed_line(name, figures) for name, figures in schema.mixed.items()]
     lines += schema.advice
     empty = [
-        c.name or f"column {at + 1}" for at, c in enumerate(schema.columns or []) if c.min is None and not c.levels
+        c.name or f"column {at + 1}"
+        for at, c in enumerate(schema.columns or [])
+        if c.min is None and not c.levels
     ]
     if empty:
         lines.append(f"columns without any value come back as NaN: {', '.join(empty[:5])}")

@@ -161,9 +161,7 @@ def _array(x: Any) -> Any:
 def _kind(x: Any, wanted: Kind | None) -> Kind:
     axes = len(x.shape)
     image = x.dtype == np.uint8 and axes in (3, 4)
-    kind: Kind = wanted or (
-        "series" if isinstance(x, Windows) else "image" if image else "table"
-    )
+    kind: Kind = wanted or ("series" if isinstance(x, Windows) else "image" if image else "table")
     shape = tuple(x.shape)
     if kind == "image" and not image:
         raise DataError(

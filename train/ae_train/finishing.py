@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
+from ae_train.advice import Facts, give_advice
 from ae_train.fitting import State, Stop, evaluate
+from ae_train.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
 from ae_train.judging import (
+    Accuracy,
     codes_of,
     describe_columns,
     latent_statistics,
+    mean_of_present,
     mixed_quality,
     quality,
     squared_errors,
@@ -19,10 +26,12 @@ from ae_train.judging import (
 from ae_train.mixed import MixedPreprocess
 from ae_train.model import Model
 from ae_train.preparing import Prepared
+from ae_train.preprocess import Preprocess
 from ae_train.recipe import Recipe
 from ae_train.run import Run, model_id
 from ae_train.schema import MixedQuality, Schema, Size
 
+Array = NDArray[Any]
 PROBE_ROWS = 256
 
 
@@ -32,57 +41,134 @@ def finish(
     prepared: Prepared,
     state: State,
     stopped: Stop,
-    sizes: list[Size] | None,
-    metrics: list[dict[str, Any]],
-) -> Run:
-    """The run of a trained model, which is moved to the CPU."""
-    data, split, form = prepared.data, prepared.split, prepared.data.form
+    sizes: list[Size],
+    metrics: Sequence[dict[str, Any]],
+) -> tuple[Run, Gallery]:
+    """The run of a trained model, which is moved to the CPU, and what its report shows.
+
+    metrics: of each epoch from 0 on.
+    """
+    data, form, statistics = prepared.data, prepared.data.form, prepared.statistics
     assert isinstance(recipe.latent_dim, int)  # resolved
-    is_pca = model.arch is None
-    parts = (prepared.validation, prepared.test)
-    figures = quality(model, prepared.pca, recipe.latent_dim, *parts, is_pca)
+    held_out = (prepared.validation, prepared.test)
+    errors = squared_errors(model, prepared.judged)
     z_mean, z_deviation = latent_statistics(model, prepared.sample)
-    usage = model.bottleneck.describe(codes_of(model, prepared.judged))
-    train_mse = evaluate(model, prepared.sample)[1]
-    mixed = _mixed(model, recipe.latent_dim, prepared) if form.is_mixed else None
+    mixed, accuracy = _mixed(model, recipe.latent_dim, prepared) if form.is_mixed else (None, None)
     columns = data.columns
     if columns is not None:
-        numbers = model.preprocess
-        numbers = numbers.numbers if isinstance(numbers, MixedPreprocess) else numbers
         x = data.take(prepared.judged_rows)[0]
-        errors = squared_errors(model, prepared.judged)
-        columns = describe_columns(columns, numbers, prepared.statistics, errors, x)
+        columns = describe_columns(columns, _scaling_of(model), statistics, errors, x)
     schema = Schema(
         model_id="",
         kind=form.kind,
         dtype=form.dtype,
         row_shape=form.row_shape,
         columns=columns,
-        quality=figures,
-        x_deviation=np.nan_to_num(prepared.statistics.deviation).tolist(),
+        quality=quality(model, prepared.pca, recipe.latent_dim, *held_out, model.arch is None),
+        x_deviation=np.nan_to_num(statistics.deviation).tolist(),
         z_mean=z_mean,
         z_deviation=z_deviation,
-        rows={name: len(getattr(split, name)) for name in ("train", "validation", "test")},
+        rows={n: len(getattr(prepared.split, n)) for n in ("train", "validation", "test")},
         epochs=state.epoch,
         best_epoch=state.best_epoch,
         stopped=stopped,
-        train_mse=train_mse,
+        train_mse=evaluate(model, prepared.sample)[1],
         channels=data.channels,
         stride=data.stride,
         mixed=mixed,
-        usage=usage,
-        sizes=sizes,
+        usage=model.bottleneck.describe(codes_of(model, prepared.sample)),
+        sizes=sizes or None,
     )
     model = model.cpu().eval()
-    schema = replace(schema, model_id=model_id(model, recipe, form, data.columns))
+    schema = replace(
+        schema,
+        model_id=model_id(model, recipe, form, data.columns),
+        advice=give_advice(_facts(schema, recipe, prepared, metrics)),
+    )
     probe = data.take(prepared.judged_rows[:PROBE_ROWS])
-    return Run(recipe, schema, model, probe, split)
+    run = Run(recipe, schema, model, probe, prepared.split)
+    return run, _gallery(model, prepared, errors, accuracy)
 
 
-def _mixed(model: Model, latent_dim: int, prepared: Prepared) -> dict[str, MixedQuality]:
+def _scaling_of(model: Model) -> Preprocess:
+    found = model.preprocess
+    return found.numbers if isinstance(found, MixedPreprocess) else found
+
+
+def _mixed(
+    model: Model, latent_dim: int, prepared: Prepared
+) -> tuple[dict[str, MixedQuality], Accuracy]:
     parts = {"validation": prepared.validation, "test": prepared.test}
-    return {
-        name: mixed_quality(model, prepared.pca, latent_dim, prepared.sample, rows)[0]
+    found = {
+        name: mixed_quality(model, prepared.pca, latent_dim, prepared.sample, rows)
         for name, rows in parts.items()
         if len(rows)
     }
+    *_, (_, accuracy) = found.values()
+    return {name: figures for name, (figures, _) in found.items()}, accuracy
+
+
+def _facts(
+    schema: Schema, recipe: Recipe, prepared: Prepared, metrics: Sequence[dict[str, Any]]
+) -> Facts:
+    statistics = prepared.statistics
+    furthest = np.fmax(statistics.max - statistics.mean, statistics.mean - statistics.min)
+    deviation = np.where(statistics.deviation > 0, statistics.deviation, np.nan)
+    names: Sequence[str | None] = schema.channels or [None] * len(furthest)
+    if schema.columns is not None:
+        names = [column.name for column in schema.columns if not column.levels]
+    return Facts(
+        recipe=recipe,
+        train_mse=schema.train_mse,
+        quality=schema.quality,
+        epochs=schema.epochs,
+        best_epoch=schema.best_epoch,
+        stopped=schema.stopped,
+        history=[line["validation_mse"] for line in metrics],
+        z_deviation=schema.z_deviation,
+        usage=schema.usage,
+        rows=schema.rows,
+        numbers=schema.form.numbers,
+        tails=(furthest / deviation).tolist(),
+        names=names,
+    )
+
+
+@torch.no_grad()
+def _gallery(model: Model, prepared: Prepared, errors: Array, accuracy: Accuracy | None) -> Gallery:
+    """What the report shows of the judged rows. errors: (N, ...) as squared_errors gives them."""
+    data, form = prepared.data, prepared.data.form
+    rows = prepared.judged_rows[:MAP_ROWS]
+    by_row = mean_of_present(errors[: len(rows)], 1)
+    z = model.encode(*(torch.from_numpy(part) for part in data.take(rows))).numpy()
+
+    def shown(at: Array) -> Shown:
+        parts = data.take(rows[at])
+        x_hat = model.decode(torch.from_numpy(z[at]))
+        back = [part.numpy() for part in (x_hat if isinstance(x_hat, tuple) else (x_hat,))]
+        words = (parts[1], back[1]) if form.is_mixed else (None, None)
+        return Shown(rows[at], parts[0], back[0], by_row[at], *words)
+
+    typical, worst = rows_to_show(by_row)
+    return Gallery(
+        part="test" if len(prepared.split.test) else "validation",
+        errors=by_row,
+        z=z,
+        typical=shown(typical),
+        worst=shown(worst),
+        column_error=None if form.kind == "image" else _column_error(model, prepared, errors),
+        accuracy=None
+        if accuracy is None
+        else np.stack([accuracy.model, accuracy.pca, accuracy.frequent]),
+    )
+
+
+def _column_error(model: Model, prepared: Prepared, errors: Array) -> Array:
+    """Root mean squared error of each column or channel in its standard deviations."""
+    form = prepared.data.form
+    numbers = form.row_shape[-1]
+    if form.kind == "series":
+        errors = errors.reshape(-1, numbers)
+    scale = _scaling_of(model).scale.cpu().numpy()
+    deviation = np.where(prepared.statistics.deviation > 0, prepared.statistics.deviation, np.nan)
+    return np.sqrt(mean_of_present(errors[:, :numbers], 0)) * scale / deviation

@@ -19,14 +19,17 @@ from ae_train.rows import Rows
 
 Stop = Literal["epochs", "patience", "interrupt"]
 
+
 @dataclass(frozen=True)
 class Epoch:
     """What is known after an epoch; losses are means over present numbers, in scaled space.
 
-    seconds_left: until the last epoch, at the pace so far; training may well stop earlier.
+    epochs: how many there are at most. seconds_left: until the last of them, at the pace so far;
+    training may well stop earlier.
     """
 
     epoch: int
+    epochs: int
     train_loss: float | None
     validation_loss: float
     validation_mse: float
@@ -100,7 +103,8 @@ class Fitting:
         validation: Rows,
         corrupt: Corrupt | None = None,
     ) -> None:
-        self.model, self.recipe = model, recipe
+        assert recipe.epochs is not None  # filled in when the recipe is resolved
+        self.model, self.recipe, self.epochs = model, recipe, recipe.epochs
         self.train, self.validation, self.corrupt = train, validation, corrupt
         self.state = State()
         self.optimizer = _make_optimizer(model, recipe)
@@ -131,14 +135,14 @@ class Fitting:
     def _epochs(self, after_epoch: Callable[[Epoch, State], None]) -> Stop:
         state, recipe = self.state, self.recipe
         started, first = time.monotonic(), state.epoch
-        while state.epoch < recipe.epochs:
+        while state.epoch < self.epochs:
             stale = state.epoch - state.best_epoch >= recipe.patience
             if stale and recipe.keep == "best":
                 return "patience"
             train_loss = self._epoch()
             state.epoch += 1
             pace = (time.monotonic() - started) / (state.epoch - first)
-            self._judge(after_epoch, train_loss, pace * (recipe.epochs - state.epoch))
+            self._judge(after_epoch, train_loss, pace * (self.epochs - state.epoch))
         return "epochs"
 
     def resume(self, state: State) -> None:
@@ -200,20 +204,22 @@ class Fitting:
             )
         state.model = self.model.state_dict()
         if loss < state.best_loss:
-            state.best_loss, state.best_epoch = loss, state.epoch
-            state.best = {name: value.clone() for name, value in state.model.items()}
+            best = {name: value.clone() for name, value in state.model.items()}
+            state.best, state.best_loss, state.best_epoch = best, loss, state.epoch
         state.optimizer = optimizer_tensors(self.optimizer)
         state.random = torch.get_rng_state()
         if self.device.type == "cuda":
             state.device_random = torch.cuda.get_rng_state(self.device)
         lr = self.optimizer.param_groups[0]["lr"]
-        epoch = Epoch(state.epoch, train_loss, loss, mse, lr, state.best_epoch, seconds_left)
+        epoch = Epoch(
+            state.epoch, self.epochs, train_loss, loss, mse, lr, state.best_epoch, seconds_left
+        )
         after_epoch(epoch, state)
 
     def _set_lr(self, step: int) -> None:
         lr = self.recipe.lr
         if self.recipe.schedule == "cosine":
-            steps = self.recipe.epochs * self.steps_per_epoch
+            steps = self.epochs * self.steps_per_epoch
             lr *= 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in self.optimizer.param_groups:
             group["lr"] = lr

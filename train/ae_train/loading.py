@@ -93,9 +93,7 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
     return source.array, source.note
 
 
-def _table(
-    names: list[str], held: int, recipe: Recipe, columns: list[Column] | None
-) -> Dataset:
+def _table(names: list[str], held: int, recipe: Recipe, columns: list[Column] | None) -> Dataset:
     tables = [_read_table(name) for name in names]
     data = recipe.data
     left_out = [*(data.id or ()), *([data.split_by] if data.split_by else ())]
@@ -186,9 +184,7 @@ def _series(
     if held:
         is_held = windows.index >= len(parts) - held
         rows = np.flatnonzero(~is_held)
-        train = Windows(
-            windows.series, windows.window, windows.index[rows], windows.starts[rows]
-        )
+        train = Windows(windows.series, windows.window, windows.index[rows], windows.starts[rows])
         kept, _, test = split_series(train, 0.0, recipe.data.test)
         split = Split(rows[kept], np.flatnonzero(is_held), rows[test])
     data = make_dataset(windows, "series", note=note, split=split)

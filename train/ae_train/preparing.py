@@ -103,9 +103,7 @@ def _sample(rows: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:
     return rows[np.sort(chosen)]
 
 
-def _check(
-    data: Dataset, statistics: Statistics, preprocess: AnyPreprocess, scaling: str
-) -> None:
+def _check(data: Dataset, statistics: Statistics, preprocess: AnyPreprocess, scaling: str) -> None:
     numbers = preprocess.numbers if isinstance(preprocess, MixedPreprocess) else preprocess
     varies = (numbers.gain > 0).numpy()
     if not varies.any() and not data.form.is_mixed:

@@ -55,14 +55,14 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
 class Arch(Struct, frozen=True, forbid_unknown_fields=True):
     """[arch]: the two networks."""
 
-    # left out: conv for images of at least 8 x 8 pixels, dense for the rest
+    # left out: conv for images of at least 16 x 16 pixels, dense for the rest
     name: Literal["dense", "conv", "gru"] | None = None
     # units of a hidden layer, channels for conv; 16 to 4096; left out: the network's own default
     width: Annotated[int, Meta(ge=1, le=65536)] | None = None
     # hidden layers on either side, stages for conv; 0 for none, rarely above 4
     depth: Annotated[int, Meta(ge=0, le=64)] | None = None
-    # share of hidden units dropped at a training step; 0 to 0.5
-    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    # share of hidden units dropped at a training step; 0 to 0.5; left out: 0.1 for dense
+    dropout: Annotated[float, Meta(ge=0, lt=1)] | None = None
     activation: Literal["silu", "relu", "gelu", "tanh"] = "silu"
     # applied to the code itself; "none" unless pca_path is false
     code_activation: Literal["none", "relu", "tanh", "sigmoid"] = "none"
@@ -104,8 +104,9 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Literal["cosine", "constant"] = "cosine"
     # rows a step; 32 to 4096
     batch: Annotated[int, Meta(ge=1)] = 256
-    # passes over the training rows at most; 0 keeps the start, which is PCA on a pca_path
-    epochs: Annotated[int, Meta(ge=0)] = 200
+    # passes over the training rows at most; 0 keeps the start, which is PCA on a pca_path;
+    # left out: as many as make 12,000 steps, from 10 to 200
+    epochs: Annotated[int, Meta(ge=0)] | None = None
     # epochs without a better validation error after which training stops; for keep = "best" only
     patience: Annotated[int, Meta(ge=1)] = 20
     # decoupled for adamw, an L2 penalty for adadelta

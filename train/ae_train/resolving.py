@@ -5,13 +5,17 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ae_runtime.errors import DataError, RecipeError
-from ae_train.arch import ARCHS, default_arch
+from ae_train.arch import ARCHS, check_arch, default_arch
 from ae_train.bottleneck import BOTTLENECKS
 from ae_train.corruption import DEFAULTS
 from ae_train.form import Form
 from ae_train.pca import default_latent_dim
 from ae_train.preparing import Prepared
-from ae_train.recipe import Recipe
+from ae_train.recipe import Arch, Recipe
+
+# Steps are what a training is made of: with fewer the errors of most tables still fall, and more
+# take long on large data. Small data are seen at most 200 times.
+STEPS, MIN_EPOCHS, MAX_EPOCHS = 12_000, 10, 200
 
 
 def resolve(recipe: Recipe, prepared: Prepared) -> Recipe:
@@ -26,7 +30,9 @@ def resolve(recipe: Recipe, prepared: Prepared) -> Recipe:
         latent_dim=recipe.latent_dim or default_latent_dim(prepared.pca),
         data=replace(recipe.data, kind=form.kind, **_windows_of(recipe, prepared)),
         arch=_resolved_arch(recipe, form),
-        fit=replace(recipe.fit, objective=_objective(recipe, form)),
+        fit=replace(
+            recipe.fit, objective=_objective(recipe, form), epochs=_epochs(recipe, prepared)
+        ),
     )
     corruption = recipe.corruption
     if corruption.name != "none" and corruption.amount is None:
@@ -49,16 +55,19 @@ def with_latent_dim(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Reci
     return replace(recipe, latent_dim=latent_dim, bottleneck=settings)
 
 
-def _resolved_arch(recipe: Recipe, form: Form) -> Recipe:
+def _resolved_arch(recipe: Recipe, form: Form) -> Arch:
     name = recipe.arch.name or default_arch(form)
-    defaults = ARCHS[name].DEFAULTS
-    width, depth = recipe.arch.width, recipe.arch.depth
-    return replace(
-        recipe.arch,
-        name=name,
-        width=defaults["width"] if width is None else width,
-        depth=defaults["depth"] if depth is None else depth,
-    )
+    check_arch(name, form)
+    defaults = ARCHS[name].DEFAULTS.items()
+    left_out = {key: value for key, value in defaults if getattr(recipe.arch, key) is None}
+    return replace(recipe.arch, name=name, **left_out)
+
+
+def _epochs(recipe: Recipe, prepared: Prepared) -> int:
+    if recipe.fit.epochs is not None:
+        return recipe.fit.epochs
+    steps = -(-len(prepared.split.train) // recipe.fit.batch)
+    return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-STEPS // steps)))
 
 
 def _objective(recipe: Recipe, form: Form) -> str:

@@ -1,5 +1,4 @@
-"""Rows in scaled space as training takes them: held as one tensor, or streamed from where they are.
-"""
+"""Rows in scaled space as training takes them: held as one tensor, or streamed from a file."""
 
 from __future__ import annotations
 

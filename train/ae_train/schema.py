@@ -42,7 +42,7 @@ class Schema(msgspec.Struct, frozen=True):
     row_shape: of one sample; of a mixed table, its numbers. columns: of a table, numbers first.
     x_deviation: standard deviation over the training rows, one per number of a table or channel,
     in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
-    bottleneck says of its code on held-out rows. rows: how many each part of the split has.
+    bottleneck says of its code on training rows. rows: how many each part of the split has.
     best_epoch: the one whose weights are kept. stopped: why training ended. model_id: SHA-256 of
     the weights and of what makes them a model, taken once, so that a later version of the toolkit
     does not give a trained model another name.

@@ -51,7 +51,7 @@ def is_enough(size: Size, mean_mse: float) -> bool:
 
 
 def _try(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Size:
-    epochs = -(-recipe.fit.epochs // _SHARE_OF_EPOCHS)
+    epochs = -(-(recipe.fit.epochs or 0) // _SHARE_OF_EPOCHS)
     recipe = with_latent_dim(recipe, prepared, latent_dim)
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=epochs))
     torch.manual_seed(recipe.seed)

@@ -16,6 +16,7 @@ from ae_train.data import Dataset, fingerprint, make_dataset
 from ae_train.device import Device, find_device, own_torch
 from ae_train.finishing import finish
 from ae_train.fitting import Epoch, Fitting, State, Stop
+from ae_train.gallery import Gallery
 from ae_train.judging import baseline_mse
 from ae_train.preparing import prepare
 from ae_train.recipe import Recipe, differences, make_recipe, to_fields
@@ -91,14 +92,16 @@ class _Training:
     def run(self, resume: bool) -> Run:
         place = self.place
         if place is None:
-            return self._fit(None, None)
+            return self._fit(None, None)[0]
         data_id = fingerprint(self.prepared.data)
         try:
             state = place.restore(self.recipe, data_id) if resume else None
             if not resume:
                 place.start(self.recipe)
-            run = self._fit(state, data_id)
-            place.finish(run)
+            run, gallery = self._fit(state, data_id)
+            from ae_train.report import report_html  # late: matplotlib takes 0.6 s to import
+
+            place.finish(run, report_html(run, place.metrics(), gallery))
         except OutputFailed as error:
             if not place.has_state:
                 place.abandon()
@@ -110,7 +113,7 @@ class _Training:
             raise
         return run
 
-    def _fit(self, state: State | None, data_id: str | None) -> Run:
+    def _fit(self, state: State | None, data_id: str | None) -> tuple[Run, Gallery]:
         sizes = self._sizes()
         recipe = self.recipe
         if sizes:
@@ -141,7 +144,7 @@ class _Training:
         kept = better_than_pca(fitting.model, recipe, prepared)
         if self.place is not None:
             metrics = self.place.metrics()
-        return finish(kept, recipe, prepared, fitting.state, stopped, sizes or None, metrics)
+        return finish(kept, recipe, prepared, fitting.state, stopped, sizes, metrics)
 
     def _sizes(self) -> list[Size]:
         """The curve of latent sizes, if the size is to be found; the last one is the choice."""

@@ -20,7 +20,8 @@ from ae_train.recipe import Recipe, differences, make_recipe, read_recipe, to_fi
 from ae_train.run import RECIPE, Run, is_run
 from ae_train.schema import Size
 
-METRICS, STATE, SIZES = "metrics.jsonl", "state.safetensors", "sizes.json"
+METRICS, STATE = "metrics.jsonl", "state.safetensors"
+SIZES, REPORT = "sizes.json", "report.html"
 
 
 class Workplace:
@@ -124,9 +125,10 @@ class Workplace:
         path = self.part / SIZES
         return msgspec.json.decode(path.read_bytes(), type=list[Size]) if path.is_file() else []
 
-    def finish(self, run: Run) -> None:
-        """Save the run and put it where OUT is."""
+    def finish(self, run: Run, report: str) -> None:
+        """Save the run and its report, and put them where OUT is."""
         with outputs.said_in_one_line(self.out):
+            self._write(REPORT, report.encode())
             run.save(self.part)
             # A kill while a file was being written leaves its unfinished half.
             for done_with in (self.part / STATE, self.part / SIZES, *self.part.glob("*.part")):

@@ -6,19 +6,23 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from ae_runtime.errors import RecipeError
 from ae_train import recipe
 from ae_train.arch.conv import Conv
 from ae_train.arch.dense import Dense
+from ae_train.arch.gru import Gru
 from ae_train.form import Form
 
 
 class Arch(Protocol):
     """What a pair of networks is to the model, besides a torch module.
 
-    DEFAULTS: width and depth where the recipe leaves them out.
+    DEFAULTS: settings of the recipe that it may leave out: width, depth, dropout. KINDS: of rows
+    that it takes.
     """
 
-    DEFAULTS: ClassVar[dict[str, int]]
+    DEFAULTS: ClassVar[dict[str, float]]
+    KINDS: ClassVar[tuple[str, ...]]
 
     def __init__(
         self, form: Form, code_dim: int, decoder_dim: int, recipe: recipe.Arch
@@ -36,11 +40,11 @@ class Arch(Protocol):
 
 # A new network is one file with a class like Dense, its line here, and its word in recipe.py.
 # Operators that it brings into the graph are admitted in ae_runtime/admission.py.
-ARCHS: dict[str, type[Arch]] = {"dense": Dense, "conv": Conv}
+ARCHS: dict[str, type[Arch]] = {"dense": Dense, "conv": Conv, "gru": Gru}
 
 
 # Pixels of the shorter side from which on neighbourhoods are worth a convolution.
-MIN_IMAGE = 8
+MIN_IMAGE = 16
 
 
 def default_arch(form: Form) -> str:
@@ -48,3 +52,13 @@ def default_arch(form: Form) -> str:
     if form.kind == "image" and min(form.row_shape[:2]) >= MIN_IMAGE:
         return "conv"
     return "dense"
+
+
+def check_arch(name: str, form: Form) -> None:
+    """Raise RecipeError unless the network takes rows of this form."""
+    kinds = ARCHS[name].KINDS
+    if form.kind not in kinds:
+        raise RecipeError(
+            f"[arch] name = {name!r} is for {' and '.join(kinds)} rows, these are {form.kind} "
+            "rows; use 'dense'"
+        )

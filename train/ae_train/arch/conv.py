@@ -25,7 +25,8 @@ class Conv(nn.Module):
     Images (H, W[, C]) are convolved in two dimensions, windows of series (T, C) in one.
     """
 
-    DEFAULTS: ClassVar[dict[str, int]] = {"width": 32, "depth": 2}
+    DEFAULTS: ClassVar[dict[str, float]] = {"width": 16, "depth": 2, "dropout": 0.0}
+    KINDS: ClassVar[tuple[str, ...]] = ("image", "series")
 
     def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: Arch) -> None:
         super().__init__()
@@ -49,7 +50,10 @@ class Conv(nn.Module):
         for inputs, outputs in pairwise(channels):
             down += [_CONV[axes](inputs, outputs, _KERNEL, 2, half), activation()]
         self.encode_net = nn.Sequential(
-            *down, nn.Flatten(), nn.Linear(flat, _HIDDEN), activation(), nn.Linear(_HIDDEN, code_dim)
+            *down,
+            nn.Flatten(),
+            *_hidden(flat, activation(), recipe),
+            nn.Linear(_HIDDEN, code_dim),
         )
         up: list[nn.Module] = []
         stages = list(pairwise(zip(channels, sizes, strict=True)))
@@ -57,7 +61,7 @@ class Conv(nn.Module):
             extra = tuple(1 - n % 2 for n in size)
             up += [activation(), _TRANSPOSED[axes](inputs, outputs, _KERNEL, 2, half, extra)]
         self.head = nn.Sequential(
-            nn.Linear(decoder_dim, _HIDDEN), activation(), nn.Linear(_HIDDEN, flat)
+            *_hidden(decoder_dim, activation(), recipe), nn.Linear(_HIDDEN, flat)
         )
         self.decode_net = nn.Sequential(*up)
 
@@ -74,3 +78,8 @@ class Conv(nn.Module):
         for layer in (self.encode_net[-1], (self.decode_net or self.head)[-1]):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+
+
+def _hidden(inputs: int, activation: nn.Module, recipe: Arch) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Linear(inputs, _HIDDEN), activation]
+    return [*layers, nn.Dropout(recipe.dropout)] if recipe.dropout else layers

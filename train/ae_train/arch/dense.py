@@ -15,7 +15,8 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tan
 class Dense(nn.Module):
     """Perceptrons of `depth` hidden layers of `width` units, on rows of any shape, flattened."""
 
-    DEFAULTS: ClassVar[dict[str, int]] = {"width": 256, "depth": 2}
+    DEFAULTS: ClassVar[dict[str, float]] = {"width": 256, "depth": 2, "dropout": 0.1}
+    KINDS: ClassVar[tuple[str, ...]] = ("table", "image", "series")
 
     def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: Arch) -> None:
         super().__init__()
