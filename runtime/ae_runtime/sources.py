@@ -101,9 +101,7 @@ def _read_npz(path: Path, key: str | None) -> Source:
 
 def _read_csv(path: Path, key: str | None) -> Source:
     table = read_csv(path)
-    header = "with a header" if table.columns else "without a header"
-    note = f"{path.name}: separator {table.separator!r}, {header}"
-    return Source(path, table.values, table.columns, table.integer, note)
+    return Source(path, table.values, table.columns, table.integer, table.note)
 
 
 # A new file format is one reader and its line here; its writer goes into sinks.py.

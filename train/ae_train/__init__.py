@@ -22,7 +22,7 @@ _HOME = {"Recipe": "recipe", "Run": "run", "train": "training"}
 def __getattr__(name: str) -> Any:
     # Lazy, so that `ae-train --help` and wrong words are answered before torch is imported.
     if name in _HOME:
-        from ae_train import extras
+        from ae_runtime import extras
 
         return getattr(extras.need(f"ae_train.{_HOME[name]}", "train"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

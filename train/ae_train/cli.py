@@ -118,7 +118,7 @@ def ae_train(
     for assignment in assignments:
         set_value(fields, assignment)
     recipe = make_recipe(fields, str(recipe_file) if recipe_file else "settings")
-    from ae_train.extras import need
+    from ae_runtime.extras import need
 
     # Before reading the data, which may take long: may the run be written?
     need("ae_train.workplace", "train").Workplace(out, resume, overwrite)
@@ -207,7 +207,7 @@ def _merge(fields: dict[str, Any], more: dict[str, Any]) -> None:
 def _load_before(init: Path | None) -> Run | None:
     if init is None:
         return None
-    from ae_train.extras import need
+    from ae_runtime.extras import need
 
     run: Run = need("ae_train.run", "train").Run.load(init)
     return run

@@ -40,7 +40,8 @@ class Dataset:
     parts: what goes into the encoder: one array (N, ...), or (N, P) numbers and (N, Q) int32
     codes of a mixed table. raw: the arrays behind the parts; of series, the series. columns: of a
     table, numbers first. channels, stride: of series cut into windows, the names of their columns
-    and the time steps from one window to the next. note: lines on how the files were read. split: fixed by the caller; None: made by the recipe. groups: (N,) what split_by says.
+    and the time steps from one window to the next. note: lines on how the files were read. split:
+    fixed by the caller; None: made by the recipe. groups: (N,) what split_by says.
     """
 
     parts: tuple[Any, ...]
@@ -145,7 +146,7 @@ def make_dataset(
 
 
 def _array(x: Any) -> Any:
-    """x as an array, or as it is where it is large and can be sliced."""
+    """The array of x, or itself where it is large and can be sliced."""
     if isinstance(x, np.ndarray | Windows):
         return x
     sliceable = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__", "__len__"))

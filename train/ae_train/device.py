@@ -45,7 +45,7 @@ def own_torch(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def fastest_exact_precision() -> str:
-    """ "medium" where that is as exact as float32 here, else "highest".
+    """The word "medium" where that is as exact as float32 here, else "highest".
 
     On CPUs "medium" takes oneDNN's product in place of MKL's, which on AMD is twice as fast; where
     the processor has instructions for bfloat16 it may compute in that, which is not float32.

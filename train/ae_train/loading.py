@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.csv_files import read_table
 from ae_runtime.errors import DataError, SourceNotFound
+from ae_runtime.extras import need
 from ae_runtime.image_folder import read_folder
 from ae_runtime.manifest import Column
 from ae_runtime.parquet_files import read_parquet_table
@@ -20,7 +21,6 @@ from ae_runtime.sources import read_source
 from ae_runtime.table import Table, to_blocks
 from ae_runtime.windows import Windows
 from ae_train.data import Dataset, Split, make_dataset
-from ae_train.extras import need
 from ae_train.inference import infer_columns, select
 from ae_train.recipe import Data, Recipe
 from ae_train.series import channels_of, make_series, split_series
@@ -96,8 +96,7 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
 def _table(names: list[str], held: int, recipe: Recipe, columns: list[Column] | None) -> Dataset:
     tables = [_read_table(name) for name in names]
     data = recipe.data
-    left_out = [*(data.id or ()), *([data.split_by] if data.split_by else ())]
-    chosen = [select(table, data.columns, data.drop, left_out) for table in tables]
+    chosen = [_select(table, data, name) for table, name in zip(tables, names, strict=True)]
     learned = _joined(chosen[: len(chosen) - held], names)
     notes = [table.note for table in tables if table.note]
     try:
@@ -131,6 +130,15 @@ def _read_table(name: str) -> Table:
     return read_parquet_table(path) if path.suffix.lower() == ".parquet" else read_table(path)
 
 
+def _select(table: Table, recipe: Data, name: str) -> Table:
+    """The columns to learn from. Raises DataError that names the file."""
+    left_out = [*(recipe.id or ()), *([recipe.split_by] if recipe.split_by else ())]
+    try:
+        return select(table, recipe.columns, recipe.drop, left_out)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+
+
 def _joined(tables: list[Table], names: list[str]) -> Table:
     """The rows of all tables. Raises DataError unless they have the same columns."""
     first = tables[0]
@@ -150,17 +158,18 @@ def _joined(tables: list[Table], names: list[str]) -> Table:
         name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns
     }
     integer = frozenset.intersection(*(table.integer for table in tables))
-    return Table(joined, first.named, first.note, integer)
+    return replace(first, columns=joined, integer=integer)
 
 
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
     data, parts, notes, channels = recipe.data, [], [], []
     for name in names:
         table = _read_table(name)
-        steps, found = channels_of(select(table, data.columns, data.drop, data.id or []), name)
+        chosen = _select(table, data, name)
+        steps, found, note = channels_of(chosen, name)
         parts.append(steps)
         channels.append(found)
-        notes += [table.note] if table.note else []
+        notes += [line for line in (table.note, note) if line]
     for name, found in zip(names, channels, strict=True):
         if found != channels[0]:
             raise DataError(

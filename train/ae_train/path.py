@@ -46,7 +46,7 @@ class PcaPath(nn.Module):
         self.decode_axes.bias.copy_(gain * mean + shift)
 
     def centred(self, s: Tensor) -> Tensor:
-        """s - m, in the shape of s."""
+        """Rows s less the mean m, in the shape of s."""
         return (s.flatten(1) - self.center).reshape(s.shape)
 
     def encode(self, s: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     types: dict[str, Literal["number", "category", "boolean", "date"]] = {}
     # most words of a category that are told apart; the rarer ones become "other"; 2 to 1000
     max_levels: Annotated[int, Meta(ge=2, le=100_000)] = 100
-    # time steps of a series that are one row; left out: 64, or a fourth of a short series
+    # time steps of a series that are one row; left out: 64, or an eighth of a short series
     window: Annotated[int, Meta(ge=1)] | None = None
     # time steps from one window to the next; left out: 1, or more where that makes over 50,000
     stride: Annotated[int, Meta(ge=1)] | None = None
