@@ -13,7 +13,7 @@ __all__ = ["Exported", "export"]
 def __getattr__(name: str) -> Any:
     # Lazy, so that `ae-export --help` is answered before torch is imported.
     if name in __all__:
-        from ae_train import extras
+        from ae_runtime import extras
 
         return getattr(extras.need("ae_export.exporting", "export"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
