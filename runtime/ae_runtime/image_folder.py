@@ -28,9 +28,9 @@ def read_folder(
 
     images: (N, H, W) uint8 if all are grey, else (N, H, W, 3); turned as their camera says, the
     first frame of what moves, transparency left out. size: (H, W) in pixels to bring them to;
-    None: all must have one size. names: paths within the folder. note: names what was left out, or "". Raises
-    DataError for a folder without images, files that cannot be read (or "skip" leaves them out),
-    and several sizes; MissingExtra without Pillow.
+    None: all must have one size. names: paths within the folder. note: names what was left out,
+    or "". Raises DataError for a folder without images, files that cannot be read (or "skip" leaves
+    them out), and several sizes; MissingExtra without Pillow.
     """
     need("PIL.Image", "data")
     names = sorted(

@@ -159,7 +159,7 @@ def _overfit(facts: Facts) -> str:
     if quality.is_pca:
         tries.append("fewer latents (--latent)")
     else:
-        dropout = recipe.arch.dropout
+        dropout = recipe.arch.dropout or 0.0
         if dropout < 0.5:
             tries.append(f"[arch] dropout = {0.2 if dropout < 0.2 else min(dropout + 0.2, 0.5):g}")
         if recipe.corruption.name == "none":

@@ -221,7 +221,7 @@ def _describe_rows(names: tuple[str, ...], dataset: Dataset) -> str:
     form = dataset.form
     shape = "x".join(map(str, form.row_shape))
     if form.is_mixed:
-        shape = f"{form.row_shape[0]} numbers and {len(form.levels)} categories,"
+        shape = f"{form.row_shape[0] + len(form.levels)} columns,"
     missing = ""
     if form.dtype != "uint8" and dataset.bytes_scaled < IN_MEMORY_BYTES:
         share = float(np.isnan(dataset.take(slice(None))[0]).mean()) if form.row_shape[0] else 0

@@ -116,8 +116,8 @@ def _guess(name: str, values: Array) -> str:
             if word is not None and parse_number(word) is None
         )
         raise DataError(
-            f"column {name!r} holds numbers and {seen - are_numbers} texts (row {row + 1}: "
-            f"{word!r:.60}); correct them, or say --set data.types.{name}=category"
+            f"column {name!r} holds numbers, but for {seen - are_numbers} of {seen:,} cells (row "
+            f"{row + 1}: {word!r:.60}); correct them, or say --set data.types.{name}=category"
         )
     if len(counts) > max(1, seen / 2):
         raise DataError(
@@ -156,8 +156,11 @@ def _category(
         return Column(name, type="category", levels=kept), ""
     if OTHER not in kept:
         kept.append(OTHER)
-    rows = counts.total() - sum(counts[word] for word in kept)
-    line = f"{name}: {lost:,} rare words in {rows / len(words):.1%} of the rows become {OTHER!r}"
+    share = (counts.total() - sum(counts[word] for word in kept)) / len(words)
+    rare = f"{lost:,} rare word" + ("s" if lost > 1 else "")
+    line = f"{name}: {rare} in {share:.1%} of the rows become {OTHER!r}"
+    if share > 0.5:
+        line += f"; --drop {name} leaves the column out"
     return Column(name, type="category", levels=kept), line
 
 

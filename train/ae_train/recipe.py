@@ -193,11 +193,11 @@ def make_recipe(fields: dict[str, Any], source: str = "recipe") -> Recipe:
     if complaints:
         raise RecipeError(f"{source}: {'; '.join(complaints)}")
     recipe = msgspec.convert(fields, Recipe)
-    for (section, key), names in BELONGS.items():
-        values = getattr(recipe, section)
+    for (place, key), names in BELONGS.items():
+        values = getattr(recipe, place)
         if getattr(values, key) is not None and values.name not in names:
             raise RecipeError(
-                f"{source}: [{section}] {key} belongs to name = {' or '.join(map(repr, names))}, "
+                f"{source}: [{place}] {key} belongs to name = {' or '.join(map(repr, names))}, "
                 f"the name is {values.name!r}; leave {key} out, or set the name"
             )
     corruption = recipe.corruption
