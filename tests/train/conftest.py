@@ -19,7 +19,7 @@ from ae_train.training import train
 
 CONFIG: dict[str, Any] = {
     "latent_dim": 2,
-    "arch": {"width": 8, "depth": 1},
+    "arch": {"name": "dense", "width": 8, "depth": 1, "dropout": 0.0},
     "fit": {"epochs": 3, "lr": 1e-2, "batch": 64},
 }
 SMALL = [
@@ -28,6 +28,7 @@ SMALL = [
     "--batch=64",
     "--set=arch.width=8",
     "--set=arch.depth=1",
+    "--set=arch.dropout=0",
     "--set=fit.lr=1e-2",
 ]
 

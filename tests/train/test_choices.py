@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -11,9 +12,11 @@ import torch
 from torch import nn
 
 from ae_train.arch import ARCHS
-from ae_train.arch.dense import ACTIVATIONS, CODE_ACTIVATIONS
+from ae_train.arch.dense import ACTIVATIONS
 from ae_train.bottleneck import BOTTLENECKS
+from ae_train.corruption import DEFAULTS
 from ae_train.fitting import _make_optimizer
+from ae_train.model import CODE_ACTIVATIONS
 from ae_train.objective import OBJECTIVES
 from ae_train.recipe import SECTIONS, Fit, Recipe
 
@@ -21,6 +24,8 @@ from ae_train.recipe import SECTIONS, Fit, Recipe
 def words(section: str, key: str) -> set[str]:
     """The words that a key may hold."""
     (annotation,) = (f.type for f in msgspec.structs.fields(SECTIONS[section]) if f.name == key)
+    if get_origin(annotation) is not Literal:  # it may be left out
+        (annotation,) = (part for part in get_args(annotation) if part is not NoneType)
     assert get_origin(annotation) is Literal
     return set(get_args(annotation))
 
@@ -32,6 +37,7 @@ def words(section: str, key: str) -> set[str]:
         ("arch", "activation", ACTIVATIONS),
         ("arch", "code_activation", CODE_ACTIVATIONS),
         ("bottleneck", "name", BOTTLENECKS),
+        ("corruption", "name", {"none": None, **DEFAULTS}),
         ("fit", "objective", OBJECTIVES),
     ],
 )

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError
-from ae_train.data import load_dataset, load_digits, make_dataset, split_rows
-from ae_train.recipe import Data
+from ae_runtime.manifest import Column
+from ae_train.data import make_dataset
+from ae_train.loading import load, load_digits
+from ae_train.recipe import Data, Recipe
+from ae_train.splitting import split_data, split_rows
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -41,10 +44,12 @@ WHOLE = np.arange(60).reshape(20, 3)
 )
 def test_tables_keep_their_values(x: Any, kind: str, dtype: str, integer: bool) -> None:
     data = make_dataset(x)
-    assert (data.kind, data.dtype, data.row_shape, data.numbers) == (kind, dtype, (3,), 3)
-    assert data.x.dtype.isnative  # torch takes nothing else
-    np.testing.assert_array_equal(data.x, np.asarray(x))  # without loss: exactly
-    assert data.integer is not None
+    form = data.form
+    assert (form.kind, form.dtype, form.row_shape, form.numbers) == (kind, dtype, (3,), 3)
+    (taken,) = data.take(slice(None))
+    assert taken.dtype == dtype
+    assert taken.dtype.isnative  # torch takes nothing else
+    np.testing.assert_array_equal(taken, np.asarray(x))  # without loss: exactly
     assert data.integer.tolist() == [integer] * 3
 
 
@@ -52,15 +57,16 @@ def test_tables_keep_their_values(x: Any, kind: str, dtype: str, integer: bool) 
 def test_bytes_of_three_or_four_axes_are_images(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     data = make_dataset(x)
-    assert (data.kind, data.dtype, data.row_shape) == ("image", "uint8", shape[1:])
-    assert data.integer is None
-    assert make_dataset(x, "image").kind == "image"
+    assert (data.form.kind, data.form.dtype, data.form.row_shape) == ("image", "uint8", shape[1:])
+    assert data.integer.tolist() == [True]
+    assert data.columns is None
+    assert make_dataset(x, "image").form.kind == "image"
 
 
 def test_digits_are_images_of_16_grey_levels() -> None:
     x = load_digits()
     assert (x.shape, x.dtype, x.min(), x.max()) == ((1797, 8, 8), np.uint8, 0, 16)
-    np.testing.assert_array_equal(load_dataset("digits", None).x, x)
+    np.testing.assert_array_equal(load(["digits"], Recipe()).take(slice(None))[0], x)
 
 
 def test_a_file_named_digits_goes_before_the_built_in(
@@ -69,7 +75,7 @@ def test_a_file_named_digits_goes_before_the_built_in(
     monkeypatch.chdir(tmp_path)
     Path("digits").write_text("1,2\n")
     with pytest.raises(DataError) as caught:
-        load_dataset("digits", None)
+        load(["digits"], Recipe())
     assert str(caught.value).startswith("digits: no file extension cannot be read; known types: ")
 
 
@@ -77,7 +83,7 @@ def test_errors_of_a_file_name_it(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, numbers(1, 3))
     with pytest.raises(DataError) as caught:
-        load_dataset(str(path), None)
+        load([str(path)], Recipe())
     assert str(caught.value) == f"{path}: 1 row found; training needs at least 10"
 
 
@@ -87,7 +93,9 @@ def infinite() -> np.ndarray:
     return x
 
 
-RESHAPE = "reshape them to 2 axes, or bring images as uint8"
+RESHAPE = (
+    "reshape them to 2 axes, bring images as uint8, or say kind = 'series' for windows (N, T, C)"
+)
 BEYOND = "integers beyond 9007199254740992 lose digits as float64; subtract an offset"
 SAME = "all rows are the same; there is nothing to learn from"
 
@@ -124,7 +132,7 @@ def test_refusals(x: np.ndarray, message: str) -> None:
 
 def test_refusals_name_columns_where_they_have_names() -> None:
     with pytest.raises(DataError) as caught:
-        make_dataset(infinite(), columns=["a", "b", "c"])
+        make_dataset(infinite(), columns=[Column(name) for name in "abc"])
     assert str(caught.value) == (
         "row 5, column 'b' is infinite; correct it, or write NaN for missing"
     )
@@ -177,7 +185,7 @@ def test_validation_on_the_training_rows() -> None:
 
 def test_a_split_that_leaves_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        split_rows(10, Data(validation=0.5, test=0.4), seed=0)
+        split_data(make_dataset(numbers(10, 3)), Data(validation=0.5, test=0.4), seed=0)
     assert str(caught.value) == (
         "10 rows with validation = 0.5 and test = 0.4 leave 1 to train on; hold out less"
     )

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ae_train import fitting, training
-from ae_train.arch.dense import ACTIVATIONS, CODE_ACTIVATIONS
-from ae_train.fitting import Epoch, Fitting, Rows, evaluate
-from ae_train.model import Model
+from ae_train import rows as rows_module
+from ae_train.arch.dense import ACTIVATIONS
+from ae_train.fitting import Epoch, Fitting, evaluate
+from ae_train.form import Form
+from ae_train.model import CODE_ACTIVATIONS, Model
 from ae_train.recipe import Recipe
+from ae_train.rows import HeldRows
 from ae_train.run import Run
 from ae_train.training import train
 
@@ -24,7 +26,7 @@ Make = Callable[..., Recipe]
 
 def model_of(recipe: Recipe, size: int = 5) -> Model:
     torch.manual_seed(0)
-    return Model(recipe, "table", "float32", (size,))
+    return Model(recipe, Form("table", "float32", (size,)))
 
 
 def last_layer(net: nn.Sequential | None, weight: float, bias: float) -> nn.Linear:
@@ -44,19 +46,19 @@ def test_dropout_leaves_code_and_output_alone(small: Make) -> None:
     recipe = small(arch={"dropout": 0.9, "pca_path": False})
     model = model_of(recipe).train()
     s = normal(64, 5)
-    assert not torch.equal(model(s), model(s))  # it is on
+    assert not torch.equal(model(s)[0], model(s)[0])  # it is on
     # Hidden units no longer count, so what is left is random only if code or output is dropped.
     last_layer(model.arch.encode_net, 0.0, 1.0)
     last_layer(model.arch.decode_net, 0.0, -3.0)
     assert (model.arch.encode(s) == 1).all()
-    assert (model(s) == -3).all()
+    assert (model(s)[0] == -3).all()
 
 
 def test_dropout_is_off_in_use(small: Make) -> None:
     model = model_of(small(arch={"dropout": 0.9, "pca_path": False})).eval()
     s = normal(64, 5)
     assert torch.equal(model.reconstruct_scaled(s), model.reconstruct_scaled(s))
-    assert torch.equal(model(s), model.reconstruct_scaled(s))
+    assert torch.equal(model(s)[0], model.reconstruct_scaled(s))
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation(small: Make, rows: np.ndarray) -> None:
@@ -93,7 +95,7 @@ def test_the_code_is_bent_as_asked(
     for value, end in zip((-3.0, 3.0), ends, strict=True):
         last_layer(model.arch.encode_net, 0.0, value)
         torch.testing.assert_close(
-            model.arch.encode(normal(4, 5)), torch.full((4, 2), end), atol=1e-4, rtol=0
+            model.code(normal(4, 5)), torch.full((4, 2), end), atol=1e-4, rtol=0
         )  # `ends` has four digits
 
 
@@ -138,8 +140,7 @@ def test_the_training_loss_weighs_rows_not_batches(
 def test_evaluation_weighs_rows_not_batches(
     small: Make, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "_EVALUATE_ROWS", 7)
-    monkeypatch.setattr(training, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(rows_module, "_block_rows", lambda numbers: 7)
     check_quality(train(rows, small()), rows)
 
 
@@ -186,14 +187,15 @@ def test_the_loss_does_not_see_what_was_filled(small: Make) -> None:
     filled = torch.where(present, s, 1e3)
     seen = []
     for target in (s, filled):
-        rows = Rows(target, present)
+        rows = HeldRows(target, present)
         batches = torch.arange(50).split(16)
         fit = Fitting(model, recipe.fit, rows, rows)
         seen.append(
-            [float(fit._loss(batch).detach()) for batch in batches] + [*evaluate(model, rows)]
+            [float(fit._loss(target[batch], present[batch]).detach()) for batch in batches]
+            + [*evaluate(model, rows)]
         )
     assert seen[0] == seen[1]
-    errors = (model(s) - s).square()[present].detach()
+    errors = (model(s)[0] - s).square()[present].detach()
     assert seen[0][-1] == pytest.approx(float(errors.mean()), rel=1e-6)  # float32
 
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from ae_runtime.errors import DataError
+from ae_train.form import Form
 from ae_train.objective import Bce, Mse
 from ae_train.recipe import Recipe
 from ae_train.run import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]
+FORM = Form("table", "float32", (3,))
 
 
 def reconstruct(run: Run, x: np.ndarray) -> np.ndarray:
@@ -24,8 +26,8 @@ def reconstruct(run: Run, x: np.ndarray) -> np.ndarray:
 
 def test_mse_is_the_squared_difference() -> None:
     y, s = torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, -2.5]])
-    assert Mse().loss(y, s).tolist() == [[4.0, 0.25]]
-    assert Mse().output(y) is y
+    assert Mse(FORM).loss(y, s).tolist() == [[4.0, 0.25]]
+    assert Mse(FORM).output(y) is y
 
 
 def test_bce_is_the_cross_entropy_of_the_sigmoid() -> None:
@@ -33,25 +35,25 @@ def test_bce_is_the_cross_entropy_of_the_sigmoid() -> None:
     y = np.array([-3.0, 0.1, 0.0, 2.0, 4.0])
     p = 1 / (1 + np.exp(-y))
     expected = -(s * np.log(p) + (1 - s) * np.log(1 - p))
-    found = Bce().loss(torch.tensor(y).float(), torch.tensor(s).float())
+    found = Bce(FORM).loss(torch.tensor(y).float(), torch.tensor(s).float())
     np.testing.assert_allclose(found, expected, rtol=1e-6)  # float32
-    np.testing.assert_allclose(Bce().output(torch.tensor(y)), p, rtol=1e-12)
+    np.testing.assert_allclose(Bce(FORM).output(torch.tensor(y)), p, rtol=1e-12)
 
 
 def test_bce_stays_finite_at_sure_and_wrong() -> None:
     y = torch.tensor([200.0, -200.0])
-    assert Bce().loss(y, torch.tensor([0.0, 1.0])).tolist() == [200, 200]
+    assert Bce(FORM).loss(y, torch.tensor([0.0, 1.0])).tolist() == [200, 200]
 
 
 def test_bce_takes_held_out_rows_past_the_range_as_its_end() -> None:
     y = torch.tensor([0.3, 0.3])
     inside, outside = torch.tensor([0.0, 1.0]), torch.tensor([-0.4, 1.7])
-    assert torch.equal(Bce().loss(y, inside), Bce().loss(y, outside))
+    assert torch.equal(Bce(FORM).loss(y, inside), Bce(FORM).loss(y, outside))
 
 
-@pytest.mark.parametrize("objective", [Mse(), Bce()])
+@pytest.mark.parametrize("objective", [Mse(FORM), Bce(FORM)])
 def test_the_start_reproduces_its_input(objective: Mse | Bce) -> None:
-    gain, shift = objective.start
+    gain, shift = objective.start()
     s = torch.tensor([0.45, 0.5, 0.55])
     # Exact for mse; for bce to first order around 1/2: (s - 1/2)**3 * 16/3 = 7e-4.
     torch.testing.assert_close(objective.output(gain * s + shift), s, atol=1e-3, rtol=0)

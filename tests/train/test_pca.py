@@ -77,5 +77,5 @@ def test_reconstruct() -> None:
 )
 def test_default_latent_dim(variance: list[float], latent_dim: int) -> None:
     size = len(variance)
-    pca = Pca(np.zeros(size), np.eye(size), np.array(variance, float))
+    pca = Pca(np.zeros(size), np.eye(size), np.array(variance, float), sum(variance))
     assert default_latent_dim(pca) == latent_dim

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ae_runtime.errors import DataError
+from ae_runtime.manifest import Column
 from ae_train.data import make_dataset
 from ae_train.preprocess import LIMIT, Preprocess, measure
 from ae_train.recipe import Data, Recipe
@@ -22,8 +23,8 @@ Make = Callable[..., Recipe]
 
 def fitted(x: Any, scaling: str = "standard", **options: Any) -> Preprocess:
     data = make_dataset(x, **options)
-    statistics = measure(data, np.arange(len(data.x)))
-    return Preprocess(data.kind, data.dtype, data.row_shape).fit(statistics, scaling, data.integer)
+    statistics = measure(data, np.arange(len(data)))
+    return Preprocess(data.form).fit(statistics, scaling, data.integer)
 
 
 def scaled(preprocess: Preprocess, x: np.ndarray) -> np.ndarray:
@@ -148,7 +149,8 @@ def test_finite_rows_stay_finite(dtype: type) -> None:
 
 def test_integers_are_rounded_and_bytes_clipped() -> None:
     table = np.stack([np.arange(20.0), normal(20)], 1)
-    preprocess = fitted(table, "none", integer=np.array([True, False]))
+    columns = [Column("whole", integer=True), Column("real")]
+    preprocess = fitted(table, "none", columns=columns)
     back = preprocess.unscale_rows(torch.tensor([[2.4, 2.4], [2.6, 2.6]])).numpy()
     np.testing.assert_array_equal(back[:, 0], [2, 3])
     np.testing.assert_allclose(back[:, 1], [2.4, 2.6], rtol=1e-6)  # float32 y
@@ -184,7 +186,7 @@ def test_statistics_come_from_training_rows_alone(small: Make, rows: np.ndarray)
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     other[first.split.train[0]] += 1
     assert not torch.equal(
-        train(other, recipe).model.state_dict()["arch.center"], weights["arch.center"]
+        train(other, recipe).model.state_dict()["path.center"], weights["path.center"]
     )
 
 

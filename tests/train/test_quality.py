@@ -31,7 +31,7 @@ def test_without_epochs_the_model_is_pca(small: Make, rows: np.ndarray) -> None:
     assert quality.test_mse == pytest.approx(pca_mse, rel=1e-5)
     assert quality.test_pca_mse == pytest.approx(pca_mse, rel=1e-6)  # rows scaled in float32
     assert quality.validation_mse == pytest.approx(quality.pca_mse, rel=1e-5)
-    assert run.model.arch.encode_net is None  # nothing but PCA is saved
+    assert run.model.arch is None  # nothing but PCA is saved
     assert (run.schema.epochs, run.schema.best_epoch) == (0, 0)
 
 

@@ -27,14 +27,18 @@ Make = Callable[..., Recipe]
 EPOCHS = 8
 
 
+class Cut(BaseException):
+    """What ends a training in its middle, like a kill; not an interrupt, which saves the best."""
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def interrupt_at(epoch: int) -> Callable[[Epoch, float], None]:
+def cut_at(epoch: int) -> Callable[[Epoch, float], None]:
     def show(done: Epoch, pca_mse: float) -> None:
         if done.epoch == epoch:
-            raise KeyboardInterrupt
+            raise Cut
 
     return show
 
@@ -64,8 +68,8 @@ def test_resumed_is_uninterrupted(
     monkeypatch.setattr(training, "SAVE_STATE_EVERY_S", 0.0)
     out = tmp_path / "run"
     for at, epoch in enumerate(epochs):
-        with pytest.raises(KeyboardInterrupt):
-            train(rows, recipe, out, resume=at > 0, show=interrupt_at(epoch))
+        with pytest.raises(Cut):
+            train(rows, recipe, out, resume=at > 0, show=cut_at(epoch))
         assert not out.exists()
     shown: list[int] = []
     train(rows, recipe, out, resume=True, show=lambda epoch, _: shown.append(epoch.epoch))
@@ -82,8 +86,8 @@ def test_the_best_weights_survive_a_resume(
     recipe = small(fit={"epochs": 30, "patience": 5})
     whole = train(x, recipe, tmp_path / "whole")
     assert whole.schema.epochs == whole.schema.best_epoch + 5 < 30
-    with pytest.raises(KeyboardInterrupt):
-        train(x, recipe, tmp_path / "run", show=interrupt_at(whole.schema.epochs - 1))
+    with pytest.raises(Cut):
+        train(x, recipe, tmp_path / "run", show=cut_at(whole.schema.epochs - 1))
     train(x, recipe, tmp_path / "run", resume=True)
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
@@ -103,9 +107,9 @@ def test_what_came_after_the_last_state_is_done_again(
     def show(done: Epoch, pca_mse: float) -> None:
         if done.epoch == last_save:
             monkeypatch.setattr(training, "SAVE_STATE_EVERY_S", never)
-        interrupt_at(5)(done, pca_mse)
+        cut_at(5)(done, pca_mse)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Cut):
         train(rows, recipe, tmp_path / "run", show=show)
     assert len((tmp_path / "run.part" / "metrics.jsonl").read_text().splitlines()) == 6
     shown: list[int] = []
@@ -124,11 +128,11 @@ SLOWLY = """
 import time
 from ae_train import cli, training
 training.SAVE_STATE_EVERY_S = 0.0
-show = training._Training._show
-def slow(self, *said):
+log = training.Workplace.log
+def slow(self, line):
     time.sleep(0.03)  # long enough to be killed between any two files
-    show(self, *said)
-training._Training._show = slow
+    log(self, line)
+training.Workplace.log = slow
 cli.main()
 """
 SETTINGS = [
@@ -176,8 +180,8 @@ def test_other_settings_and_other_rows_are_refused(
 ) -> None:
     monkeypatch.setattr(training, "SAVE_STATE_EVERY_S", 0.0)
     part, out = tmp_path / "run.part", tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, small(), out, show=interrupt_at(1))
+    with pytest.raises(Cut):
+        train(rows, small(), out, show=cut_at(1))
     before = contents(part)
     with pytest.raises(RunError) as settings:
         train(rows, small(seed=3, fit={"lr": 0.5}), out, resume=True)
@@ -202,8 +206,8 @@ def test_a_damaged_state_is_refused_in_one_line(
     small: Make, rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "SAVE_STATE_EVERY_S", 0.0)
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, small(), tmp_path / "run", show=interrupt_at(1))
+    with pytest.raises(Cut):
+        train(rows, small(), tmp_path / "run", show=cut_at(1))
     state = tmp_path / "run.part" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(RunError) as caught:
@@ -249,8 +253,8 @@ def test_a_replacement_can_be_resumed_and_the_old_run_stands_until_then(
     out = tmp_path / "run"
     train(rows, small(seed=1), out)
     old = contents(out)
-    with pytest.raises(KeyboardInterrupt):
-        train(rows, small(seed=2), out, overwrite=True, show=interrupt_at(1))
+    with pytest.raises(Cut):
+        train(rows, small(seed=2), out, overwrite=True, show=cut_at(1))
     assert contents(out) == old
     shown: list[int] = []
     run = train(

@@ -38,6 +38,7 @@ def test_absent_is_made(ae_train: Command, tmp_path: Path) -> None:
         "probe.npz",
         "split.npz",
         "metrics.jsonl",
+        "report.html",
     }
     run = Run.load(tmp_path / "run")
     assert (run.recipe.latent_dim, run.schema.rows["train"]) == (2, 80)
@@ -172,15 +173,15 @@ def test_a_saved_run_is_the_run(finished: Run) -> None:
     loaded = Run.load(finished.folder)
     assert (loaded.recipe, loaded.schema) == (finished.recipe, finished.schema)
     assert loaded.model_id == finished.model_id
-    np.testing.assert_array_equal(loaded.probe, finished.probe)
+    np.testing.assert_array_equal(loaded.probe[0], finished.probe[0])
     np.testing.assert_array_equal(loaded.split.test, finished.split.test)
     assert not loaded.model.training
-    x = torch.from_numpy(finished.probe)
+    x = torch.from_numpy(finished.probe[0])
     assert torch.equal(loaded.model.encode(x), finished.model.encode(x))
 
 
 def test_the_probe_is_held_out(finished: Run, rows: np.ndarray) -> None:
-    np.testing.assert_array_equal(finished.probe, rows[finished.split.test])
+    np.testing.assert_array_equal(finished.probe[0], rows[finished.split.test])
 
 
 NPZ = "{run} is damaged ({name} is not a readable .npz archive); train again"
@@ -195,7 +196,7 @@ TENSORS = "{run} is damaged (Error while deserializing header: header too small)
         (
             "recipe.toml",
             NO_RUN,
-            "{run} is damaged (a model needs a recipe with its latent_dim); train again",
+            "{run} is damaged (a model needs a resolved recipe); train again",
             "{run} is damaged: {run}/recipe.toml is not valid TOML: ",
         ),
         (

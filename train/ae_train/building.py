@@ -10,6 +10,9 @@ from ae_train.preparing import Prepared
 from ae_train.recipe import Recipe
 from ae_train.rows import HeldRows
 
+# Of errors in float32: what is better by less is PCA computed otherwise.
+_ROUNDING = 1e-6
+
 
 def build(
     recipe: Recipe, prepared: Prepared, init: Model | None = None
@@ -41,7 +44,7 @@ def better_than_pca(model: Model, recipe: Recipe, prepared: Prepared) -> Model:
         return model
     assert isinstance(recipe.latent_dim, int)  # resolved
     pca_mse = baseline_mse(prepared.pca, prepared.validation, recipe.latent_dim)
-    if evaluate(model, prepared.validation)[1] < pca_mse:
+    if evaluate(model, prepared.validation)[1] < pca_mse * (1 - _ROUNDING):
         return model
     bare = Model(recipe, prepared.data.form, networks=False)
     bare.preprocess = prepared.preprocess

@@ -182,7 +182,7 @@ def _graph_dtype(dtype: np.dtype[Any]) -> Dtype:
     """uint8, float32 or float64, whichever holds all values of a dtype without loss."""
     if dtype in (np.bool_, np.uint8):
         return "uint8"
-    return "float32" if dtype in (np.float16, np.float32) else "float64"
+    return "float32" if dtype.kind == "f" and dtype.itemsize <= 4 else "float64"
 
 
 def _survey(raw: tuple[Any, ...], columns: Sequence[Column] | None) -> bool:
