@@ -15,7 +15,7 @@ from ae_train.recipe import make_recipe
 
 
 def recipe(**sections: Any) -> Any:
-    fit = {"objective": "mse", **sections.pop("fit", {})}
+    fit = {"objective": "mse", "epochs": 200, **sections.pop("fit", {})}
     return make_recipe({"latent_dim": 4, "data": {"kind": "table"}, "fit": fit, **sections})
 
 

@@ -114,7 +114,7 @@ class _Training:
         return run
 
     def _fit(self, state: State | None, data_id: str | None) -> tuple[Run, Gallery]:
-        sizes = self._sizes()
+        sizes = self._sizes(data_id or "")
         recipe = self.recipe
         if sizes:
             recipe = with_latent_dim(recipe, self.prepared, sizes[-1].latent_dim)
@@ -146,7 +146,7 @@ class _Training:
             metrics = self.place.metrics()
         return finish(kept, recipe, prepared, fitting.state, stopped, sizes, metrics)
 
-    def _sizes(self) -> list[Size]:
+    def _sizes(self, data_id: str) -> list[Size]:
         """The curve of latent sizes, if the size is to be found; the last one is the choice."""
         if self.recipe.latent_dim != "auto":
             return []
@@ -158,9 +158,9 @@ class _Training:
                 f"latent {last.latent_dim}: validation MSE {last.mse:.5f}, PCA {last.pca_mse:.5f}"
             )
             if place is not None:
-                place.save_sizes(sizes)
+                place.save_sizes(sizes, data_id)
 
-        return find_sizes(self.recipe, self.prepared, place.sizes() if place else [], tried)
+        return find_sizes(self.recipe, self.prepared, place.sizes(data_id) if place else [], tried)
 
 
 def _check_form(before: Run | None, data: Dataset) -> None:

@@ -70,6 +70,7 @@ class Workplace:
             )
         path = self.part / STATE
         if not path.is_file():
+            (self.part / METRICS).unlink(missing_ok=True)  # these epochs are done again
             return None
         try:
             with safetensors.safe_open(path, "pt") as file:
@@ -77,8 +78,7 @@ class Workplace:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except safetensors.SafetensorError as error:
             raise RunError(f"{path} is damaged ({error}); start anew with --overwrite") from None
-        if meta["data_id"] != data_id:
-            raise RunError(f"{self.part} was started on other data; start anew with --overwrite")
+        self._check_data(meta["data_id"], data_id)
         fields = json.loads(meta["state"])
         with outputs.said_in_one_line(self.out):
             self._cut_metrics(fields["epoch"])
@@ -116,14 +116,18 @@ class Workplace:
         path = self.part / METRICS
         return [json.loads(line) for line in path.read_text().splitlines()]
 
-    def save_sizes(self, sizes: list[Size]) -> None:
+    def save_sizes(self, sizes: list[Size], data_id: str) -> None:
         """Save the curve of latent sizes so far."""
-        self._write(SIZES, msgspec.json.encode(sizes))
+        self._write(SIZES, msgspec.json.encode((data_id, sizes)))
 
-    def sizes(self) -> list[Size]:
-        """The curve of latent sizes that was saved, if any."""
+    def sizes(self, data_id: str) -> list[Size]:
+        """The curve of latent sizes that was saved, if any. Raises RunError for other data's."""
         path = self.part / SIZES
-        return msgspec.json.decode(path.read_bytes(), type=list[Size]) if path.is_file() else []
+        if not path.is_file():
+            return []
+        stored_id, sizes = msgspec.json.decode(path.read_bytes(), type=tuple[str, list[Size]])
+        self._check_data(stored_id, data_id)
+        return sizes
 
     def finish(self, run: Run, report: str) -> None:
         """Save the run and its report, and put them where OUT is."""
@@ -146,6 +150,10 @@ class Workplace:
     def abandon(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self.part, ignore_errors=True)
+
+    def _check_data(self, stored_id: str, data_id: str) -> None:
+        if stored_id != data_id:
+            raise RunError(f"{self.part} was started on other data; start anew with --overwrite")
 
     def _cut_metrics(self, epoch: int) -> None:
         path = self.part / METRICS
