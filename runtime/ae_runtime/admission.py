@@ -14,6 +14,10 @@ OPSETS = range(18, 22)
 MAX_NODES = 10_000
 MAX_RANK = 8
 MAX_DIM = 1 << 28
+# Of a convolution: the largest kernel, stride, padding and dilation; and by how much the transposed
+# ones of a graph may widen an image or window altogether (six that double it).
+MAX_STEP = 64
+MAX_WIDENING = 64
 # What the networks of ae_train need and no more; ae_export checks against this same list. A new
 # operator must not let rows influence each other as our graphs use it, and must not take a shape
 # that could ask for gigabytes (Reshape keeps the number of elements): one that does (Expand, Tile,
@@ -23,7 +27,8 @@ OPERATORS = frozenset(
         *("Add", "Sub", "Mul", "Div", "Gemm", "MatMul"),
         *("Relu", "Sigmoid", "Tanh", "Erf"),
         *("Cast", "Clip", "IsNaN", "Round", "Where"),
-        *("Constant", "Flatten", "Identity", "Reshape"),
+        *("Constant", "Flatten", "Identity", "Reshape", "Transpose"),
+        *("Conv", "ConvTranspose"),
     }
 )
 
@@ -98,6 +103,28 @@ def _divisions(graph: Graph) -> list[str]:
     ]
 
 
+def _convolutions(graph: Graph) -> list[str]:
+    # A few bytes of padding, stride or output shape could ask for any amount of memory.
+    complaints, widening = [], 1
+    for node in graph.nodes:
+        if node.op not in ("Conv", "ConvTranspose"):
+            continue
+        for name, integers in node.integers:
+            most = MAX_DIM if name == "group" else MAX_STEP
+            if name == "output_shape" or any(not 0 <= number <= most for number in integers):
+                complaints.append(
+                    f"operator {node.op} has {name:.60} {integers[:MAX_RANK]}; "
+                    f"0 to {most} are taken, and no output_shape"
+                )
+            elif name == "strides" and node.op == "ConvTranspose":
+                widening *= max(integers, default=1)
+    if widening > MAX_WIDENING:
+        complaints.append(
+            f"its ConvTranspose operators widen {widening} times; at most {MAX_WIDENING} is taken"
+        )
+    return complaints
+
+
 def _full_name(node: Node) -> str:
     return f"{node.domain or 'ai.onnx'}::{node.op}"
 
@@ -125,6 +152,7 @@ CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _operators,
     _tensors,
     _divisions,
+    _convolutions,
 )
 
 

@@ -41,7 +41,7 @@ class Tensor(Struct):
 
 
 class Node(Struct):
-    """An operator: type, domain, inputs, and what its attributes hold besides numbers."""
+    """An operator: type, domain, inputs, and what its attributes hold but for real numbers."""
 
     name: str = ""
     op: str = ""
@@ -50,6 +50,7 @@ class Node(Struct):
     subgraph: bool = False
     sparse: bool = False
     tensors: list[Tensor] = []
+    integers: list[tuple[str, list[int]]] = []  # (attribute, its whole numbers)
 
 
 class Value(Struct):
@@ -132,14 +133,25 @@ def _read_node(data: memoryview) -> Node:
         elif number == 7:
             node.domain = protobuf.text(value)
         elif number == 5:
-            for inner, _, content in protobuf.fields(protobuf.message(value)):
-                if inner in (6, 11):  # AttributeProto.g and .graphs
-                    node.subgraph = True
-                elif inner in (22, 23):  # .sparse_tensor and .sparse_tensors
-                    node.sparse = True
-                elif inner in (5, 10):  # AttributeProto.t and .tensors
-                    node.tensors.append(_read_tensor(protobuf.message(content)))
+            _read_attribute(node, protobuf.message(value))
     return node
+
+
+def _read_attribute(node: Node, data: memoryview) -> None:
+    name, integers = "", []
+    for number, _, value in protobuf.fields(data):
+        if number == 1:
+            name = protobuf.text(value)
+        elif number in (3, 8):  # AttributeProto.i and .ints
+            integers.extend(protobuf.varints(value))
+        elif number in (6, 11):  # .g and .graphs
+            node.subgraph = True
+        elif number in (22, 23):  # .sparse_tensor and .sparse_tensors
+            node.sparse = True
+        elif number in (5, 10):  # .t and .tensors
+            node.tensors.append(_read_tensor(protobuf.message(value)))
+    if integers:
+        node.integers.append((name, integers))
 
 
 def _read_tensor(data: memoryview) -> Tensor:

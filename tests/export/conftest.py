@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ae_export.exporting import Exported, export
+from ae_runtime.manifest import Column
 from ae_train.data import Dataset, make_dataset
 from ae_train.recipe import make_recipe
 from ae_train.run import Run
@@ -17,7 +18,7 @@ from ae_train.training import train
 
 CONFIG = {
     "latent_dim": 3,
-    "arch": {"width": 16, "depth": 1},
+    "arch": {"name": "dense", "width": 16, "depth": 1, "dropout": 0.0},
     "fit": {"epochs": 12, "lr": 1e-2, "batch": 32},
 }
 
@@ -51,8 +52,8 @@ def table() -> Dataset:
         "empty": np.full(600, np.nan),
         "count": np.rint(20 * w),
     }
-    integer = np.array([name == "count" for name in columns])
-    return make_dataset(np.stack([*columns.values()], 1), "table", list(columns), integer)
+    described = [Column(name, integer=name == "count") for name in columns]
+    return make_dataset(np.stack([*columns.values()], 1), "table", described)
 
 
 def floats() -> Dataset:
@@ -61,6 +62,14 @@ def floats() -> Dataset:
     u, v = random.standard_normal((2, 400))
     x = np.stack([u, v * 100 + 3e3, u * v * 1e-6, u - v, v * v], 1)
     return make_dataset(x.astype(np.float32))
+
+
+def waves() -> Dataset:
+    """(400, 12, 2) float32: windows of two waves."""
+    random = np.random.default_rng(6)
+    phase, pace = random.uniform(0, 6, (400, 1)), random.uniform(0.3, 1, (400, 1))
+    angle = phase + pace * np.arange(12)
+    return make_dataset(np.stack([np.sin(angle), 5 * np.cos(angle)], 2).astype(np.float32), "series")
 
 
 def images() -> Dataset:
@@ -77,6 +86,8 @@ MAKE: dict[str, tuple[Callable[[], Dataset], dict[str, object]]] = {
     "float32": (floats, {}),
     "image": (images, {}),
     "pca": (floats, {"fit": {"epochs": 0}}),
+    "conv": (images, {"arch": {"name": "conv", "width": 4, "depth": 2}}),
+    "conv1d": (waves, {"arch": {"name": "conv", "width": 4, "depth": 2}}),
 }
 
 
@@ -91,7 +102,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
             data, folder = rows(), tmp_path_factory.mktemp(name)
             run = train(data, make_recipe({**CONFIG, **settings}), folder / "run")
             bundle = folder / "bundle"
-            made[name] = Case(data.x, run, bundle, export(run, bundle))
+            made[name] = Case(data.raw[0], run, bundle, export(run, bundle))
         return made[name]
 
     return get

@@ -191,4 +191,4 @@ def test_without_test_rows_the_figures_are_those_of_validation(tmp_path: Path) -
     assert "| test | " not in card
     quality = manifests.parse((tmp_path / "bundle" / "manifest.json").read_bytes()).quality
     assert (quality.test_mse, quality.test_pca_mse, quality.test_mean_mse) == (None, None, None)
-    np.testing.assert_array_equal(run.probe, x[run.split.validation])
+    np.testing.assert_array_equal(run.probe[0], x[run.split.validation])

@@ -170,7 +170,7 @@ def test_the_exporter_is_silent_and_another_process_writes_the_same_bytes(
 ) -> None:
     case = any_case("table")
     done = process(tmp_path, str(case.run.folder), "--out=bundle", "--json")
-    held_out = len(case.run.probe)
+    held_out = len(case.run.probe[0])
     assert done.returncode == 0
     assert done.stderr.splitlines() == [TRACING, VERIFYING.replace("40", str(held_out))]
     assert json.loads(done.stdout) == {

@@ -72,7 +72,7 @@ def shift_code(module: nn.Module, run: Any) -> nn.Module:
 @torch.no_grad()
 def shift_output(module: nn.Module, run: Any) -> nn.Module:
     """Every column a thousandth of a deviation further."""
-    module.model.arch.decode_axes.bias += 1e-3
+    module.model.path.decode_axes.bias += 1e-3
     return module
 
 

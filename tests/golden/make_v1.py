@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ae_export import export
+from ae_runtime.manifest import Column
 from ae_train.data import make_dataset
 from ae_train.recipe import make_recipe
 from ae_train.training import train
@@ -31,9 +32,9 @@ def table() -> np.ndarray:
 
 def main(out: Path) -> None:
     recipe = make_recipe({"latent_dim": 2, "arch": SMALL})
-    columns = ["far", "tiny", "gaps", "constant", "empty", "count"]
-    integer = np.array([False] * 5 + [True])
-    export(train(make_dataset(table(), "table", columns, integer), recipe), out / "table")
+    names = ["far", "tiny", "gaps", "constant", "empty", "count"]
+    columns = [Column(name, integer=name == "count") for name in names]
+    export(train(make_dataset(table(), "table", columns), recipe), out / "table")
     float32 = table()[:, :3].astype(np.float32)
     export(train(float32, recipe), out / "float32")
     random = np.random.default_rng(1)

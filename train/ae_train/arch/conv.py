@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -59,7 +59,8 @@ class Conv(nn.Module):
         stages = list(pairwise(zip(channels, sizes, strict=True)))
         for (outputs, size), (inputs, _) in reversed(stages):
             extra = tuple(1 - n % 2 for n in size)
-            up += [activation(), _TRANSPOSED[axes](inputs, outputs, _KERNEL, 2, half, extra)]
+            transposed: Any = _TRANSPOSED[axes]
+            up += [activation(), transposed(inputs, outputs, _KERNEL, 2, half, extra)]
         self.head = nn.Sequential(
             *_hidden(decoder_dim, activation(), recipe), nn.Linear(_HIDDEN, flat)
         )
@@ -67,12 +68,15 @@ class Conv(nn.Module):
 
     def encode(self, s: Tensor) -> Tensor:
         """The code, (B, code_dim). s: (B, *row_shape), scaled."""
-        return self.encode_net(s.movedim(-1, 1) if self.has_channels else s.unsqueeze(1))
+        return self.encode_net(s.movedim(-1, 1) if self.has_channels else self._one_channel(s))
 
     def decode(self, u: Tensor) -> Tensor:
         """The network's output y, (B, *row_shape). u: (B, decoder_dim)."""
         y = self.decode_net(self.head(u).reshape(-1, *self.smallest))
-        return y.movedim(1, -1) if self.has_channels else y.squeeze(1)
+        return y.movedim(1, -1) if self.has_channels else y.reshape(-1, *self.row_shape)
+
+    def _one_channel(self, s: Tensor) -> Tensor:
+        return s.reshape(-1, 1, *self.row_shape)
 
     def start_at_zero(self) -> None:
         for layer in (self.encode_net[-1], (self.decode_net or self.head)[-1]):
