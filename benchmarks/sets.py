@@ -6,6 +6,7 @@ FOLDER/README.md says where each file comes from. Tables and images are split 80
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +46,7 @@ def time_split(windows: Windows, series: Array, window: int) -> Split:
     starts = windows.starts
     parts = [
         np.flatnonzero((starts >= low) & (starts + window <= high))
-        for low, high in zip(ends, ends[1:], strict=False)
+        for low, high in itertools.pairwise(ends)
     ]
     return Split(*parts)
 
@@ -83,7 +84,9 @@ def mnist(path: Path) -> Dataset:
     """The last 10,000 training digits for test, 5,000 at random for validation."""
     x = np.load(path)["x"]
     order = np.random.default_rng(0).permutation(50_000)
-    return make_dataset(x, "image", split=Split(order[5000:], order[:5000], np.arange(50_000, 60_000)))
+    return make_dataset(
+        x, "image", split=Split(order[5000:], order[:5000], np.arange(50_000, 60_000))
+    )
 
 
 def images(*names: str) -> Callable[[Path], Dataset]:

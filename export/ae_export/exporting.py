@@ -74,11 +74,7 @@ def export(
     out = Path(out)
     _check_out(out, overwrite)
     run = run if isinstance(run, Run) else Run.load(run)
-    if run.schema.form.is_mixed:
-        raise RunError(
-            "this version exports tables of numbers, images and series, and the run is of a table "
-            "with categories; train on its numeric columns, with --columns or --drop"
-        )
+    _check_exportable(run)
     say("tracing encoder and decoder (some seconds, mostly imports) ...")
     x, x_hat, z = _ports(run)
     example = torch.from_numpy(run.probe[0][:1])
@@ -103,6 +99,22 @@ def export(
     return Exported(out, manifest.model_id, agreement, total)
 
 
+def _check_exportable(run: Run) -> None:
+    """Raise RunError for what can be trained and not be exported."""
+    arch, bottleneck = run.recipe.arch.name, run.recipe.bottleneck.name
+    if run.schema.form.is_mixed:
+        raise RunError(
+            "this version exports tables of numbers, images and series, and the run is of a table "
+            "with categories; train on its numeric columns, with --columns or --drop"
+        )
+    if arch == "gru" or bottleneck != "plain":
+        found = "the network gru" if arch == "gru" else f"the bottleneck {bottleneck}"
+        raise RunError(
+            "this version exports dense and conv networks with a plain bottleneck, and the run has "
+            f"{found}; train with --arch dense or conv, and --bottleneck plain"
+        )
+
+
 def _ports(run: Run) -> tuple[Port, Port, Port]:
     """The graphs' x, x_hat and z."""
     shape: list[int | None] = [None, *run.schema.row_shape]
@@ -118,7 +130,7 @@ def _latent(run: Run) -> Latent:
 
 
 def _manifest(run: Run, files: dict[str, bytes], golden_rows: int) -> Manifest:
-    x, x_hat, z = _ports(run)
+    x, x_hat, _z = _ports(run)
     manifest = Manifest(
         format=manifests.FORMAT,
         model_id=run.model_id,

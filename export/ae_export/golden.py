@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ae_export.verify import column_deviation, in_float64, latent_deviation
+from ae_train.model import Model
 from ae_train.run import Run
 
 ROWS = 32
@@ -26,7 +27,7 @@ def golden_npz(run: Run, which: GoldenRows) -> bytes:
     reference = in_float64(run.model)
     x = _synthetic(run) if which == "synthetic" else run.probe[0][:ROWS]
     z = reference.encode(torch.from_numpy(x)).numpy().astype(np.float32)
-    x_hat = reference.decode(torch.from_numpy(z).double()).numpy().astype(run.schema.dtype)
+    x_hat = _decode(run, reference, z)
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -39,12 +40,18 @@ def golden_npz(run: Run, which: GoldenRows) -> bytes:
     return buffer.getvalue()
 
 
+def _decode(run: Run, reference: Model, z: NDArray[Any]) -> NDArray[Any]:
+    x_hat = reference.decode(torch.from_numpy(z).double())
+    assert isinstance(x_hat, torch.Tensor)  # mixed tables are refused before
+    return x_hat.numpy().astype(run.schema.dtype)
+
+
 def _synthetic(run: Run) -> NDArray[Any]:
     schema = run.schema
     random = np.random.default_rng(run.recipe.seed)
     draws = random.standard_normal((ROWS, len(schema.z_mean)))
     z = np.array(schema.z_mean) + np.array(schema.z_deviation) * draws
-    x = in_float64(run.model).decode(torch.from_numpy(z)).numpy().astype(schema.dtype)
+    x = _decode(run, in_float64(run.model), z)
     if schema.dtype != "uint8":
         x[:2, random.random(x.shape[1:]) < 0.5] = np.nan  # missing values are filled alike, too
     return x

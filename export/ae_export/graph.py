@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ae_runtime import __version__
+from ae_runtime import __version__, extras
 from ae_runtime.errors import VerificationFailed
 from ae_runtime.manifest import Port
-from ae_runtime import extras
 
 OPSET, IR_VERSION = 18, 8
 

@@ -14,6 +14,7 @@ from ae_runtime.devices import open_session
 from ae_runtime.doctor import last_place
 from ae_runtime.errors import VerificationFailed
 from ae_train.model import Model
+from ae_train.preprocess import Preprocess
 from ae_train.run import Run
 
 Array = NDArray[Any]
@@ -114,12 +115,15 @@ def _range(run: Run) -> tuple[Array, Array]:
     columns = run.schema.columns
     if columns is not None:
         ends = [[np.nan if end is None else end for end in (c.min, c.max)] for c in columns]
-        least, most = np.array(ends, np.float64).T
-        return least, most
+        table = np.array(ends, np.float64)
+        return table[:, 0], table[:, 1]
     probe = run.probe[0].reshape(-1, run.probe[0].shape[-1])  # time steps x channels
     shape = run.schema.row_shape
-    ends = [np.broadcast_to(reduce(probe, axis=0), shape) for reduce in (np.fmin.reduce, np.fmax.reduce)]
-    return ends[0].astype(np.float64), ends[1].astype(np.float64)
+    least, most = np.fmin.reduce(probe, axis=0), np.fmax.reduce(probe, axis=0)
+    return (
+        np.broadcast_to(least, shape).astype(np.float64),
+        np.broadcast_to(most, shape).astype(np.float64),
+    )
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def _round(model: Model, x: Array) -> Array:
 
 def _how_far(reference: Model, rows: Array) -> Array:
     """For each row, by how much its furthest scaled value is past FAR; at least 1."""
+    assert isinstance(reference.preprocess, Preprocess)  # mixed tables are refused before
     s = _numpy(reference.preprocess.scale_rows(torch.from_numpy(rows)))
     return np.maximum(1.0, np.abs(s.reshape(len(rows), -1)).max(axis=1) / FAR)
 

@@ -69,7 +69,9 @@ def waves() -> Dataset:
     random = np.random.default_rng(6)
     phase, pace = random.uniform(0, 6, (400, 1)), random.uniform(0.3, 1, (400, 1))
     angle = phase + pace * np.arange(12)
-    return make_dataset(np.stack([np.sin(angle), 5 * np.cos(angle)], 2).astype(np.float32), "series")
+    return make_dataset(
+        np.stack([np.sin(angle), 5 * np.cos(angle)], 2).astype(np.float32), "series"
+    )
 
 
 def images() -> Dataset:

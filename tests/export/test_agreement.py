@@ -19,7 +19,10 @@ LIMIT = 1e6  # scaled input is clipped there
 def weights_of(run: Run) -> Weights:
     assert run.folder is not None
     raw = safetensors.numpy.load_file(run.folder / "model.safetensors")
-    return {name.removeprefix("arch.").removeprefix("path."): value.astype(np.float64) for name, value in raw.items()}
+    return {
+        name.removeprefix("arch.").removeprefix("path."): value.astype(np.float64)
+        for name, value in raw.items()
+    }
 
 
 def net(weights: Weights, side: str, x: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ae_train.loading import load_digits
 from ae_train.fitting import Epoch
+from ae_train.loading import load_digits
 from ae_train.recipe import Recipe, make_recipe
 from ae_train.run import Run
 from ae_train.training import train
