@@ -2,12 +2,13 @@
 # wheel with [cpu] alone. TORCH_INDEX=<address of PyTorch's CPU index> keeps CUDA out on Linux.
 PYTHON ?= python3
 TORCH_INDEX ?=
+DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -36,6 +37,9 @@ bench-start: .venv/.ready build/runtime/.ready  ## load + first row in a fresh p
 
 bench-digits: .venv/.ready  ## test error against PCA's on digits, at 8, 16 and 32 latents
 	$(BIN)/python benchmarks/digits.py
+
+bench-quality: .venv/.ready  ## test error against PCA's on the sets of DATA, default settings
+	$(BIN)/python benchmarks/quality.py $(DATA)
 
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
