@@ -7,7 +7,7 @@ import json
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ae_runtime.errors import BundleCorrupt, BundleTooNew
 
@@ -37,8 +37,8 @@ class Column(msgspec.Struct, frozen=True):
 
     name is null where the model was trained on an array, which has no names. A date is a number:
     seconds since 1970-01-01 UTC. levels: the words of a category or boolean, a word's place is its
-    code. min, max and rmse are in the column's own units, and null where the column held no value
-    or holds words.
+    code; not there for numbers. min, max and rmse are in the column's own units, and null where the
+    column held no value or holds words.
     """
 
     name: str | None
@@ -47,7 +47,7 @@ class Column(msgspec.Struct, frozen=True):
     min: float | None = None
     max: float | None = None
     rmse: float | None = None
-    levels: list[str] | None = None
+    levels: list[str] | UnsetType = UNSET
 
 
 class Latent(msgspec.Struct, frozen=True):

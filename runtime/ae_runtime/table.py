@@ -73,7 +73,7 @@ def to_blocks(
     numbers, codes = [], []
     for name, column in zip(names, columns, strict=True):
         values = table.columns[name]
-        if column.levels is None:
+        if not column.levels:
             numbers.append(to_numbers(values, column.type, name))
         else:
             codes.append(_to_codes(to_words(values), column))
@@ -157,7 +157,7 @@ def from_blocks(
     numbers, codes = iter(x_num.T), iter(x_cat.T)
     for at, column in enumerate(columns):
         name = column.name or str(at + 1)
-        if column.levels is None:
+        if not column.levels:
             out[name] = next(numbers)
         else:
             words = np.array([*column.levels, None], object)

@@ -106,7 +106,7 @@ def test_no_row_of_the_data_is_in_a_bundle(case: Any) -> None:
         text = {name: raw for name, raw in text.items() if name.endswith(("onnx", "npz"))}
     assert row_in(rows, text) is None
     columns = json.loads(case.files["manifest.json"])["columns"]
-    ends = {"name", "type", "integer", "min", "max", "rmse", "levels"}
+    ends = {"name", "type", "integer", "min", "max", "rmse"}
     assert all(set(column) == ends for column in columns or [])
 
 

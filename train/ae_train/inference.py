@@ -105,6 +105,8 @@ def _guess(name: str, values: Array) -> str:
     counts.pop(None, None)
     if {word.lower() for word in counts} in [set(pair) for pair in BOOLEANS]:
         return "boolean"
+    if not counts:
+        return "number"
     if all(parse_date(word) is not None for word in counts):
         return "date"
     seen = counts.total()
