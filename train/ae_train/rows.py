@@ -86,7 +86,8 @@ class StreamedRows:
             s, present = _join(kept)
             order = torch.randperm(len(s))
             whole = len(s) // size * size
-            for batch in order[:whole].split(size):
+            for at in range(0, whole, size):  # not split(): that makes one empty batch of no rows
+                batch = order[at : at + size]
                 yield s[batch].to(self.device), _picked(present, batch, self.device)
             rest = order[whole:]  # joins the next buffer, so that every batch but one is full
             kept = [(s[rest], None if present is None else present[rest])]

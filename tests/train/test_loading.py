@@ -1,0 +1,180 @@
+"""From files to a dataset: several files, a file to validate on, groups, series, images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ae_runtime.errors import DataError
+from ae_train.data import Dataset
+from ae_train.loading import load
+from ae_train.recipe import make_recipe
+from ae_train.run import Run
+from ae_train.splitting import split_data
+
+JOBS = ["cook", "clerk", "pilot"]
+Command = Callable[..., tuple[int, list[str]]]
+
+
+def people(path: Path, first: int, rows: int, extra: str = "") -> str:
+    lines = [
+        f"p{at},{at % 40 + 20},{JOBS[at % 3]},{'yes' if at % 2 else 'no'}{extra}"
+        for at in range(first, first + rows)
+    ]
+    path.write_text(f"id,age,job,ok{',more' if extra else ''}\n" + "\n".join(lines) + "\n")
+    return str(path)
+
+
+def loaded(*names: str, val: str | None = None, **data: object) -> Dataset:
+    return load(names, make_recipe({"data": data}), val)
+
+
+def test_several_tables_are_one(tmp_path: Path) -> None:
+    a, b = people(tmp_path / "a.csv", 0, 30), people(tmp_path / "b.csv", 30, 20)
+    data = loaded(a, b, id=["id"])
+    assert (len(data), data.form.levels) == (50, (3, 2))
+    both = people(tmp_path / "c.csv", 0, 50)
+    for part, other in zip(data.parts, loaded(both, id=["id"]).parts, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
+def test_a_file_to_validate_on(tmp_path: Path) -> None:
+    a, b = people(tmp_path / "a.csv", 0, 30), people(tmp_path / "b.csv", 30, 20)
+    data = loaded(a, val=b, id=["id"])
+    split = split_data(data, make_recipe({}).data, 0)
+    assert sorted(split.validation) == list(range(30, 50))
+    assert sorted([*split.train, *split.test]) == list(range(30))
+
+
+def test_words_that_only_validation_has_are_unknown(tmp_path: Path) -> None:
+    a = people(tmp_path / "a.csv", 0, 30)
+    b = tmp_path / "b.csv"
+    b.write_text("id,age,job,ok\nz,30,wizard,yes\n")
+    data = loaded(a, val=str(b), id=["id"])
+    assert data.parts[1][-1].tolist() == [-1, 1]
+
+
+def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:
+    data = loaded(people(tmp_path / "a.csv", 0, 200), id=["id"], split_by="age")
+    assert [c.name for c in data.columns or []] == ["job", "ok"]
+    split = split_data(data, make_recipe({}).data, 0)
+    ages = np.arange(200) % 40
+    parts = [set(ages[part]) for part in (split.train, split.validation, split.test)]
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_files_that_do_not_go_together(tmp_path: Path) -> None:
+    a, b = people(tmp_path / "a.csv", 0, 30), people(tmp_path / "b.csv", 0, 30, extra=",1")
+    with pytest.raises(DataError) as error:
+        loaded(a, b, id=["id"])
+    assert str(error.value) == f"{a} and {b} have different columns: more"
+    np.save(tmp_path / "x.npy", np.ones((20, 3)))
+    with pytest.raises(DataError, match="tables and arrays do not go together"):
+        loaded(a, str(tmp_path / "x.npy"))
+    np.save(tmp_path / "y.npy", np.ones((20, 4)))
+    with pytest.raises(DataError, match="the files hold rows of different shapes"):
+        loaded(str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
+    with pytest.raises(DataError, match="is an array, which has no named columns for drop"):
+        loaded(str(tmp_path / "x.npy"), drop=["a"])
+
+
+def test_series_of_several_files(tmp_path: Path) -> None:
+    for name, steps in (("a", 300), ("b", 200)):
+        t = np.arange(steps)
+        np.savetxt(
+            tmp_path / f"{name}.csv",
+            np.column_stack([t, np.sin(t / 9), np.cos(t / 5)]),
+            delimiter=",",
+            header="time,v,w",
+            comments="",
+        )
+    a, b = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
+    data = loaded(a, b, kind="series", window=16)
+    assert data.form.row_shape == (16, 2)
+    assert (data.channels, data.stride, len(data)) == (["v", "w"], 1, 285 + 185)
+    held = loaded(a, val=b, kind="series", window=16)
+    split = split_data(held, make_recipe({}).data, 0)
+    assert sorted(split.validation) == list(range(285, 285 + 185))
+    assert max(split.train) < 285
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((100, 3)))
+    assert loaded(str(tmp_path / "c.npy"), kind="series", window=10).form.row_shape == (10, 3)
+
+
+def test_a_folder_of_images(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 6, 7), np.uint8)
+    for at, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{at:02}.png")
+    np.testing.assert_array_equal(loaded(str(tmp_path)).parts[0], pixels)
+    (tmp_path / "13.png").write_bytes(b"torn")
+    data = loaded(str(tmp_path), unreadable="skip", resize=[4, 4])
+    assert (len(data), data.form.row_shape) == (12, (4, 4))
+    assert data.note == f"{tmp_path}: 1 unreadable images left out: 13.png"
+
+
+def test_a_mixed_table_from_file_to_run(ae_train: Command, tmp_path: Path) -> None:
+    people(tmp_path / "p.csv", 0, 200)
+    code, lines = ae_train("p.csv", "--id=id", "--out=run")
+    assert (code, lines) == (
+        0,
+        [
+            "p.csv: separator ',', with a header",
+            "columns: 1 number (age), 1 boolean (ok), 1 category (job 3); "
+            "--set data.types.COLUMN=TYPE corrects one",
+            "p.csv: 200 rows of 3 columns, float64 (table)",
+        ],
+    )
+    run = Run.load(tmp_path / "run")
+    assert run.recipe.fit.objective == "mixed"
+    assert run.schema.mixed is not None
+    assert 0 <= run.schema.mixed["test"].accuracy <= 1
+    described = json.loads((tmp_path / "run" / "schema.json").read_bytes())["columns"]
+    assert [column.get("levels") for column in described] == [
+        None,
+        ["cook", "clerk", "pilot"],
+        ["no", "yes"],
+    ]
+    code, lines = ae_train("p.csv", "--id=id", "--out=next", "--init=run")
+    assert code == 0
+    assert Run.load(tmp_path / "next").schema.form == run.schema.form
+
+
+def test_init_wants_the_same_size(ae_train: Command) -> None:
+    assert ae_train("rows.npy", "--out=run")[0] == 0
+    code, lines = ae_train("other.npy", "--out=next", "--init=run", "--latent=3")
+    assert (code, lines[-1]) == (
+        2,
+        "ae-train: the run to go on from has another latent_dim; leave them as they were, or train "
+        "anew, without init",
+    )
+
+
+def test_init_without_an_epoch_is_the_old_model(ae_train: Command, tmp_path: Path) -> None:
+    plain = ["--set=arch.pca_path=false", "--set=fit.keep=last"]
+    assert ae_train("rows.npy", "--out=run", *plain)[0] == 0
+    assert ae_train("other.npy", "--out=next", "--init=run", "--epochs=0")[0] == 0
+    old, new = Run.load(tmp_path / "run"), Run.load(tmp_path / "next")
+    assert old.model_id == new.model_id  # the same function of the same kind of rows
+    weights, others = old.model.state_dict(), new.model.state_dict()
+    assert all(bool((weights[name] == others[name]).all()) for name in weights)
+
+
+def test_the_latent_size_is_found(ae_train: Command, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    np.save("low.npy", random.standard_normal((200, 3)) @ random.standard_normal((3, 12)))
+    code, lines = ae_train("low.npy", "--out=run", "--latent=auto")
+    assert code == 0
+    run = Run.load(tmp_path / "run")
+    sizes = run.schema.sizes or []
+    assert run.recipe.latent_dim == sizes[-1].latent_dim <= 3
+    assert [size.latent_dim for size in sizes] == list(range(1, len(sizes) + 1))
+    assert sizes[-1].mse < 0.11
+    tried = [line for line in lines if line.startswith("latent ")]
+    assert len(tried) == len(sizes)
