@@ -54,6 +54,17 @@ def test_training_beats_pca_where_there_is_more_to_learn(small: Make, rows: np.n
     assert not quality.is_pca
 
 
+def test_more_columns_than_rows_need_no_knob() -> None:
+    random = np.random.default_rng(0)
+    few = random.standard_normal((60, 4)) @ random.standard_normal((4, 1000))
+    for x in (few + 0.3 * random.standard_normal(few.shape), random.standard_normal(few.shape)):
+        quality = train(x, Recipe()).schema.quality
+        assert quality.validation_mse <= quality.pca_mse * (1 + 1e-5)  # float32 against float64
+        assert quality.test_mse is not None
+        assert quality.test_pca_mse is not None
+        assert quality.test_mse <= quality.test_pca_mse * 1.03
+
+
 def test_a_model_of_another_objective_is_never_called_pca(small: Make, rows: np.ndarray) -> None:
     run = train(rows, small(data={"scaling": "range"}, fit={"objective": "bce", "epochs": 0}))
     assert not run.schema.quality.is_pca

@@ -175,6 +175,50 @@ def test_killed_and_resumed_is_uninterrupted(
     assert contents(Path("run")) == resumed
 
 
+def worked(process: subprocess.Popen[bytes]) -> tuple[float, float]:
+    """(moment of the first write, moment of the end) of a training in the working folder."""
+    while not Path("run.part").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    first = time.monotonic()
+    assert process.wait(120) == 0
+    return first, time.monotonic()
+
+
+@pytest.mark.soak
+def test_twenty_kills_over_the_working_phase(
+    rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", rows)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", SLOWLY, *SETTINGS])
+
+    first, last = worked(start())
+    expected = contents(Path("run"))
+    random = np.random.default_rng(0)
+    between = 0
+    for _ in range(20):
+        shutil.rmtree("run")
+        process = start()
+        while not Path("run.part").exists():
+            time.sleep(0.001)
+        time.sleep(float(random.uniform(0, last - first)))
+        process.kill()
+        process.wait()
+        between += not Path("run").exists() and Path("run.part/recipe.toml").exists()
+        if Path("run").exists():  # the kill came after the last write: a whole run
+            Run.load("run")
+        else:
+            begun = Path("run.part/recipe.toml").exists()
+            resume = ["--resume"] if begun else []
+            assert command.run(click_command, "ae-train", [*SETTINGS, *resume]) == 0
+        assert contents(Path("run")) == expected
+    print(f"{between} of 20 kills between the first and the last write")
+    assert between >= 10
+
+
 def test_other_settings_and_other_rows_are_refused(
     small: Make, rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
