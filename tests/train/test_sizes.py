@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -59,7 +60,7 @@ def test_the_curve_falls_and_its_last_size_is_the_choice(auto: Run, curved: np.n
     tried = [size.latent_dim for size in curve]
     assert tried == list(TRIED)[: len(tried)]
     assert len(tried) > 1
-    for before, after in zip(curve, curve[1:], strict=False):
+    for before, after in pairwise(curve):
         assert after.pca_mse < before.pca_mse
         assert after.mse < before.mse
     assert all(size.mse <= size.pca_mse * 1.05 for size in curve)  # the network is no worse
@@ -183,5 +184,5 @@ def test_an_interrupted_search_chooses_nothing(
     assert run.schema.sizes is not None
     assert said == [
         f"latent {size.latent_dim}: validation MSE {size.mse:.5f}, PCA {size.pca_mse:.5f}"
-        for size in run.schema.sizes
+        for size in run.schema.sizes[1:]  # the first was tried before the interrupt
     ]

@@ -177,11 +177,11 @@ class Fitting:
 
     def _loss(self, s: Tensor, present: Tensor | None) -> Tensor:
         y, penalty = self.model(s if self.corrupt is None else self.corrupt(s))
-        losses = self.model.objective.loss(y, s)
         weights = _weights(s, present, self.share)
         if weights is None:
-            mean = losses.mean()
+            mean = self.model.objective.mean_loss(y, s)
         else:
+            losses = self.model.objective.loss(y, s)
             losses = losses if present is None else losses * present
             mean = losses.sum() / weights.sum().clamp(min=1e-6)
         if penalty is None:

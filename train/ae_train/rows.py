@@ -45,8 +45,9 @@ class HeldRows:
 
     def batches(self, size: int) -> Iterator[Pair]:
         order = torch.randperm(len(self.s)).to(self.s.device)
-        for batch in order.split(size):
-            yield self.s[batch], None if self.present is None else self.present[batch]
+        for batch in order.split(size):  # index_select copies whole rows, s[batch] number by number
+            present = None if self.present is None else self.present.index_select(0, batch)
+            yield self.s.index_select(0, batch), present
 
     def blocks(self) -> Iterator[Pair]:
         step = _block_rows(self.s.shape[1:].numel())
