@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -41,6 +41,12 @@ bench-digits: .venv/.ready  ## test error against PCA's on digits, at 8, 16 and 
 bench-quality: .venv/.ready  ## test error against PCA's on the sets of DATA, default settings
 	$(BIN)/python benchmarks/quality.py $(DATA)
 
+bench-mnist: .venv/.ready  ## codes of every bottleneck on DATA's MNIST
+	$(BIN)/python benchmarks/mnist.py $(DATA)
+
+bench-train: .venv/.ready build/peers/.ready  ## seconds of training beside other tools, on DATA's MNIST
+	$(BIN)/python benchmarks/training.py $(DATA)
+
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
 	$(BIN)/ae-train digits --recipe models/digits/recipe.toml --out build/models/digits --overwrite
@@ -53,6 +59,12 @@ clean:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; say PYTHON=...')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(INSTALL) $(INDEX) -e '.[dev]'
+	@touch $@
+
+build/peers/.ready: benchmarks/peers.txt constraints.txt
+	rm -rf build/peers
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python $(INSTALL) $(INDEX) -r benchmarks/peers.txt
 	@touch $@
 
 build/runtime/.ready: pyproject.toml constraints.txt README.md $(SOURCES)

@@ -10,7 +10,7 @@ import torch
 
 from ae_runtime.errors import DataError
 from ae_train.form import Form
-from ae_train.objective import Bce, Mse
+from ae_train.objective import OBJECTIVES, Bce, Mse
 from ae_train.recipe import Recipe
 from ae_train.run import Run
 from ae_train.training import train
@@ -38,6 +38,17 @@ def test_bce_is_the_cross_entropy_of_the_sigmoid() -> None:
     found = Bce(FORM).loss(torch.tensor(y).float(), torch.tensor(s).float())
     np.testing.assert_allclose(found, expected, rtol=1e-6)  # float32
     np.testing.assert_allclose(Bce(FORM).output(torch.tensor(y)), p, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_mean_loss_is_the_mean_of_the_losses(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    y = 2 * torch.randn(50, 3, generator=random)
+    s = 1.4 * torch.rand(50, 3, generator=random) - 0.2  # past [0, 1] at both ends
+    form = Form("table", "float64", (1,), (2,)) if name == "mixed" else FORM
+    objective = OBJECTIVES[name](form)
+    expected = objective.loss(y, s).mean()
+    torch.testing.assert_close(objective.mean_loss(y, s), expected, rtol=1e-6, atol=0)  # float32
 
 
 def test_bce_stays_finite_at_sure_and_wrong() -> None:

@@ -166,6 +166,18 @@ def test_every_byte_survives(scaling: str) -> None:
     np.testing.assert_array_equal(there_and_back(fitted(x, scaling), x), x)
 
 
+@pytest.mark.parametrize(("rows", "values"), [(10, 1), (11, 2), (37, 256), (900, 5)])
+def test_bytes_have_the_statistics_of_their_numbers(rows: int, values: int) -> None:
+    x = np.random.default_rng(rows).integers(0, values, (rows, 2)).astype(np.uint8)
+    x[0] = 7, 255  # something varies
+    rows_used = np.arange(rows)
+    counted = measure(make_dataset(x, "table"), rows_used)
+    measured = measure(make_dataset(x.astype(np.float64), "table"), rows_used)
+    for name in ("mean", "deviation", "median", "quartiles", "min", "max", "missing"):
+        found, expected = getattr(counted, name), getattr(measured, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)  # float64
+
+
 def test_images_have_one_scale_per_channel() -> None:
     x = np.random.default_rng(0).integers(0, 60, (40, 5, 6, 3)).astype(np.uint8)
     x[..., 1] *= 4

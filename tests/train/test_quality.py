@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Callable
 
@@ -63,6 +64,17 @@ def test_more_columns_than_rows_need_no_knob() -> None:
         assert quality.test_mse is not None
         assert quality.test_pca_mse is not None
         assert quality.test_mse <= quality.test_pca_mse * 1.03
+
+
+@pytest.mark.soak
+def test_eighty_rows_of_twenty_thousand_columns() -> None:
+    random = np.random.default_rng(0)
+    wide = random.standard_normal((80, 5)) @ random.standard_normal((5, 20_000))
+    started = time.monotonic()
+    quality = train(wide + random.standard_normal(wide.shape), Recipe()).schema.quality
+    print(f"80 x 20,000: {time.monotonic() - started:.0f} s, {quality}")
+    assert quality.validation_mse <= quality.pca_mse * (1 + 1e-5)  # float32 against float64
+    assert quality.validation_mse < quality.mean_mse
 
 
 def test_a_model_of_another_objective_is_never_called_pca(small: Make, rows: np.ndarray) -> None:

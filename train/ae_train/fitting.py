@@ -168,7 +168,7 @@ class Fitting:
             if self.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip, foreach=True)
             self.optimizer.step()
-            total += loss.detach() * len(s)
+            total.add_(loss.detach(), alpha=len(s))
         return float(total) / len(self.train)
 
     @property

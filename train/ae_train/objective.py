@@ -35,7 +35,7 @@ class Mse(nn.Module):
         return (y - s).square()
 
     def mean_loss(self, y: Tensor, s: Tensor) -> Tensor:
-        """Mean of `loss` over all numbers; in one pass where torch has one, half of a small step."""
+        """Mean of `loss` over all numbers, in one pass: for steps in which none is missing."""
         return nn.functional.mse_loss(y, s)
 
     def share(self) -> Tensor | None:

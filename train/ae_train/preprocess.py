@@ -84,13 +84,15 @@ def _measure_bytes(column: Array) -> tuple[float, ...]:
         counts += np.bincount(column[start : start + _COUNTED], minlength=256)
     values, total = np.arange(256.0), int(counts.sum())
     seen = np.flatnonzero(counts)
-    mean = counts @ values / total
-    deviation = np.sqrt(counts @ (values - mean) ** 2 / total) if len(seen) > 1 else 0.0
+    mean = float(counts @ values) / total
+    deviation = (float(counts @ (values - mean) ** 2) / total) ** 0.5
     places = np.array([0.25, 0.5, 0.75]) * (total - 1)  # between two sorted values
     sums = counts.cumsum()
     below = np.searchsorted(sums, np.floor(places), "right")
     above = np.searchsorted(sums, np.ceil(places), "right")
     low, median, high = below + (above - below) * (places % 1)
+    if len(seen) == 1:  # exactly, as for other numbers
+        mean, deviation = values[seen[0]], 0.0
     return (mean, deviation, median, low, high, float(seen[0]), float(seen[-1]), 0.0)
 
 
