@@ -13,7 +13,7 @@ from ae_runtime import command as cmd
 from ae_runtime.command import common_options, print_json, say
 from ae_runtime.errors import WorkFailed
 from ae_runtime.outputs import part_of
-from ae_train.recipe import make_recipe, read_recipe, set_value, to_fields
+from ae_train.recipe import make_recipe, read_recipe, set_value, to_fields, words_of
 
 if TYPE_CHECKING:
     from ae_train.data import Dataset
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--kind",
-    type=click.Choice(["table", "image", "series"]),
+    type=click.Choice(words_of("data", "kind")),
     help="What a row is.  [default: uint8 arrays of 3 or 4 axes and folders are images]",
 )
 @click.option("--window", type=int, help="Time steps of a series that are one row.  [default: 64]")
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     help="Numbers that stand for a row; auto tries sizes.  "
     "[default: those that leave PCA 10 % of the variance]",
 )
-@click.option("--arch", type=click.Choice(["dense", "conv", "gru"]), help="The networks.")
+@click.option("--arch", type=click.Choice(words_of("arch", "name")), help="The networks.")
 @click.option(
     "--bottleneck",
-    type=click.Choice(["plain", "ordered", "sparse", "variational", "quantized"]),
+    type=click.Choice(words_of("bottleneck", "name")),
     help="What the code is made to be.  [default: plain]",
 )
 @click.option(

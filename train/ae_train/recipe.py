@@ -148,6 +148,12 @@ BELONGS = {
 }
 
 
+def words_of(section: str, key: str) -> list[str]:
+    """The words that a setting may be."""
+    fields = msgspec.structs.fields(SECTIONS[section])
+    return _choices(next(field.type for field in fields if field.name == key))[0]
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """The fields of a recipe file, not yet checked. Raises SourceNotFound or RecipeError."""
     try:
