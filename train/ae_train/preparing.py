@@ -20,7 +20,7 @@ from ae_train.splitting import split_data
 AnyPreprocess = Preprocess | MixedPreprocess
 # Numbers of the training rows that statistics and PCA see where the rows are streamed.
 SAMPLE_NUMBERS = 1 << 24
-_JUDGED_NUMBERS = 1 << 25  # of held-out rows that are described column by column
+_JUDGED_NUMBERS = 1 << 23  # of held-out rows that are described column by column, in float64
 
 
 @dataclass(frozen=True)

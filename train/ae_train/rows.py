@@ -83,8 +83,7 @@ class StreamedRows:
         runs = -(-len(self.rows) // _RUN_ROWS)
         kept: list[Pair] = []
         for chosen in torch.randperm(runs).split(self.runs_a_buffer):
-            kept.append(self._load(chosen.tolist()))
-            s, present = _join(kept)
+            s, present = _join(kept + self._load(chosen.tolist()))
             order = torch.randperm(len(s))
             whole = len(s) // size * size
             for at in range(0, whole, size):  # not split(): that makes one empty batch of no rows
@@ -92,6 +91,7 @@ class StreamedRows:
                 yield s[batch].to(self.device), _picked(present, batch, self.device)
             rest = order[whole:]  # joins the next buffer, so that every batch but one is full
             kept = [(s[rest], None if present is None else present[rest])]
+            del s, present  # before the next buffer is read
         s, present = _join(kept)
         if len(s):
             yield s.to(self.device), None if present is None else present.to(self.device)
@@ -101,9 +101,8 @@ class StreamedRows:
             s, present = self.scale(rows)
             yield s.to(self.device), None if present is None else present.to(self.device)
 
-    def _load(self, runs: list[int]) -> Pair:
-        parts = [self.scale(self.rows[run * _RUN_ROWS : (run + 1) * _RUN_ROWS]) for run in runs]
-        return _join(parts)
+    def _load(self, runs: list[int]) -> list[Pair]:
+        return [self.scale(self.rows[run * _RUN_ROWS : (run + 1) * _RUN_ROWS]) for run in runs]
 
 
 def make_rows(
@@ -150,9 +149,12 @@ def _split(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 
 
 def _join(parts: list[Pair]) -> Pair:
+    """All parts as one; present is None where nothing is missing."""
     s = torch.cat([part[0] for part in parts])
-    present = [part[1] for part in parts if part[1] is not None]
-    return s, torch.cat(present) if present else None
+    known = [torch.ones_like(rows, dtype=torch.bool) if p is None else p for rows, p in parts]
+    if all(bool(part.all()) for part in known):
+        return s, None
+    return s, torch.cat(known)
 
 
 def _picked(present: Tensor | None, batch: Tensor, device: torch.device) -> Tensor | None:

@@ -12,7 +12,7 @@ from ae_train.recipe import Data
 from ae_train.series import split_series
 
 # Of rows that are streamed, no more are held out than are judged in some seconds.
-MAX_HELD_BYTES = 1 << 28
+MAX_HELD_BYTES = 1 << 27
 
 
 def split_data(data: Dataset, recipe: Data, seed: int) -> Split:
