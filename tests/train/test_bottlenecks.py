@@ -7,11 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from ae_runtime.errors import RecipeError
 from ae_train.bottleneck import BOTTLENECKS
-from ae_train.recipe import Recipe
+from ae_train.data import make_dataset
+from ae_train.preparing import prepare
+from ae_train.recipe import Bottleneck, Recipe
+from ae_train.resolving import resolve
 from ae_train.run import Run
 from ae_train.training import train
 
@@ -74,6 +78,25 @@ def test_a_prefix_of_an_ordered_code_is_a_code(small: Make, rows: np.ndarray) ->
     variance = torch.linalg.svdvals(centred).square() / s.numel()
     for kept in (1, 2, 3):  # each prefix beats PCA of its size on three curved columns
         assert errors[kept - 1] < float(variance[kept:].sum())
+
+
+def test_half_of_the_ordered_codes_are_whole_and_the_rest_of_any_length() -> None:
+    torch.manual_seed(0)
+    kept = (BOTTLENECKS["ordered"](5, Bottleneck("ordered"))(torch.ones(8000, 5)) != 0).sum(1)
+    shares = torch.bincount(kept, minlength=6) / 8000
+    expected = torch.tensor([0.0, 0.125, 0.125, 0.125, 0.125, 0.5])
+    torch.testing.assert_close(shares, expected, atol=2 / 8000, rtol=0)  # one draw from each share
+
+
+def test_an_ordered_code_is_trained_for_twice_the_epochs(small: Make, rows: np.ndarray) -> None:
+    recipes = [small(bottleneck={"name": name}) for name in ("plain", "ordered")]
+    fits = [replace(recipe.fit, epochs=None) for recipe in recipes]
+    prepared = prepare(make_dataset(rows), recipes[0], torch.device("cpu"))
+    epochs = [
+        resolve(replace(recipe, fit=fit), prepared).fit.epochs
+        for recipe, fit in zip(recipes, fits, strict=True)
+    ]
+    assert epochs == [200, 400]
 
 
 @pytest.mark.parametrize("active", [1, 2, 4])

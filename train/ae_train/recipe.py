@@ -105,7 +105,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     # rows a step; 32 to 4096
     batch: Annotated[int, Meta(ge=1)] = 256
     # passes over the training rows at most; 0 keeps the start, which is PCA on a pca_path;
-    # left out: as many as make 12,000 steps, from 10 to 200
+    # left out: as many as make 12,000 steps, from 10 to 200; twice as many for an ordered code
     epochs: Annotated[int, Meta(ge=0)] | None = None
     # epochs without a better validation error after which training stops; for keep = "best" only
     patience: Annotated[int, Meta(ge=1)] = 20

@@ -67,7 +67,8 @@ def _epochs(recipe: Recipe, prepared: Prepared) -> int:
     if recipe.fit.epochs is not None:
         return recipe.fit.epochs
     steps = -(-len(prepared.split.train) // recipe.fit.batch)
-    return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-STEPS // steps)))
+    effort = BOTTLENECKS[recipe.bottleneck.name].effort
+    return effort * max(MIN_EPOCHS, min(MAX_EPOCHS, -(-STEPS // steps)))
 
 
 def _objective(recipe: Recipe, form: Form) -> str:

@@ -20,7 +20,8 @@ class Bottleneck(Protocol):
     code_dim: numbers that the encoder network gives, the latents' own first. decoder_dim: numbers
     that the decoder network takes, z first. is_identity: encode gives the first K of its input
     back, so that a model that starts as PCA is PCA. unit_scale: it works best on latents of unit
-    variance, so PCA's are to be divided by their deviations at the start.
+    variance, so PCA's are to be divided by their deviations at the start. effort: steps that it
+    is trained for by default, in those of a plain code.
 
     encode and spread are traced to ONNX: rows must not influence each other there, nothing may be
     random, and the operators must be among those that ae_runtime/admission.py admits.
@@ -30,6 +31,7 @@ class Bottleneck(Protocol):
     decoder_dim: int
     is_identity: bool
     unit_scale: bool
+    effort: int
 
     def __init__(self, latent_dim: int, recipe: recipe.Bottleneck) -> None: ...
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from ae_train.bottleneck.plain import Plain
 from ae_train.recipe import Bottleneck
 
-# Share of a step's rows whose code stays whole. The others are cut to a length of 1 to K - 1
-# with chances 1/length: the logarithm of the length is drawn evenly.
+# Share of a step's rows whose code stays whole. The others are cut to a length of 1 to K - 1, each
+# as likely: errors fall about as 1/length, so every doubling of the length counts the same. With
+# chances of 1/length the shortest ones rule the loss, and a whole code pays: on MNIST, 32 latents
+# leave 1.5 times a plain code's error, in place of 1.1.
 _WHOLE = 0.5
 
 
@@ -25,13 +27,14 @@ class Ordered(Plain):
     answer of its own for each length, and is as any other decoder for a whole code.
     """
 
+    effort = 2
+
     def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
         super().__init__(latent_dim, recipe)
         self.decoder_dim = 2 * latent_dim
         chances = torch.full((latent_dim,), _WHOLE)
         if latent_dim > 1:
-            weights = 1 / torch.arange(1.0, latent_dim)
-            chances[:-1] = (1 - _WHOLE) * weights / weights.sum()
+            chances[:-1] = (1 - _WHOLE) / (latent_dim - 1)
         self.register_buffer("ends", chances.cumsum(0)[:-1], persistent=False)
         behind = torch.ones(latent_dim, latent_dim).tril()  # [j, i] = 1 for j >= i
         self.register_buffer("behind", behind, persistent=False)

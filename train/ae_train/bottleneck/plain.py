@@ -14,6 +14,7 @@ class Plain(nn.Module):
 
     is_identity = True
     unit_scale = False
+    effort = 1
 
     def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
         super().__init__()
