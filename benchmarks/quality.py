@@ -67,7 +67,7 @@ def show(each: Set, run: Run, seconds: float) -> float:
         f"{ratio:>7.3f}{epochs:>8}{seconds:>6.0f}{flag}",
         flush=True,
     )
-    if run.schema.kind == "image":
+    if each.path.startswith("images/mnist"):
         variance = (run.schema.x_deviation[0] / 255) ** 2  # one channel
         print(f"{'':<13}test MSE of pixels in [0, 1]: {q.test_mse * variance:.5f}, "
               f"PCA {q.test_pca_mse * variance:.5f}", flush=True)  # fmt: skip
