@@ -101,7 +101,7 @@ def pyod(job: Job) -> Found:
     import torch
     from pyod.models.auto_encoder import AutoEncoder
 
-    class Timed(AutoEncoder):  # type: ignore[misc]
+    class Timed(AutoEncoder):
         def train(self, train_loader: Any) -> None:
             started = time.perf_counter()
             super().train(train_loader)
@@ -141,7 +141,7 @@ def pythae(job: Job) -> Found:
     from pythae.trainers import BaseTrainerConfig
     from torch import nn
 
-    class Encoder(BaseEncoder):  # type: ignore[misc]
+    class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
             self.net = nn.Sequential(nn.Linear(PIXELS, job.width), nn.ReLU(),
@@ -150,7 +150,7 @@ def pythae(job: Job) -> Found:
         def forward(self, x: Any) -> Any:
             return ModelOutput(embedding=self.net(x))
 
-    class Decoder(BaseDecoder):  # type: ignore[misc]
+    class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
             self.net = nn.Sequential(nn.Linear(CODE, job.width), nn.ReLU(),
