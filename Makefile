@@ -17,7 +17,7 @@ test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 min
 	$(BIN)/python -m pytest -m "not soak"
 
 soak: .venv/.ready build/runtime/.ready  ## the full counts of kills, mutants and traces
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -rP
 
 format: .venv/.ready  ## bring the code into the form that check wants
 	$(BIN)/ruff format .

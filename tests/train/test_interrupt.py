@@ -75,7 +75,7 @@ def test_the_last_weights_are_kept_where_that_was_asked_for(
 
     def spy(self: Fitting, *arguments: object) -> None:
         weights.append(self.model.path.encode_axes.weight.detach().clone())
-        judge(self, *arguments)  # type: ignore[arg-type]
+        judge(self, *arguments)
 
     monkeypatch.setattr(Fitting, "_judge", spy)
     run = train(rows, recipe, show=interrupt_at(7, []))

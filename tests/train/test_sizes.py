@@ -150,7 +150,7 @@ def test_a_resume_of_the_training_itself_searches_no_more(
     monkeypatch.setattr(training, "SAVE_STATE_EVERY_S", 0.0)
 
     def cut(epoch: object, pca_mse: float) -> None:
-        if epoch.epoch == 30:  # type: ignore[attr-defined]
+        if epoch.epoch == 30:
             raise Cut
 
     with pytest.raises(Cut):
@@ -172,7 +172,7 @@ def test_an_interrupted_search_chooses_nothing(
     def interrupted(self: Fitting, *pair: object) -> object:
         if next(steps) == 13:  # 5 an epoch, 2 epochs a size: in the second
             raise KeyboardInterrupt
-        return loss(self, *pair)  # type: ignore[arg-type]
+        return loss(self, *pair)
 
     with monkeypatch.context() as patch:
         patch.setattr(Fitting, "_loss", interrupted)
