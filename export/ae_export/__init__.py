@@ -1,19 +1,23 @@
-"""Export a trained run as a bundle, from Python or with the command ae-export."""
+"""Export a run or a pair of torch modules as a bundle, from Python or by the command ae-export."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ae_export.exporting import Exported, export
+    from ae_export.building import Exported
+    from ae_export.exporting import export
+    from ae_export.modules import export_modules
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "export", "export_modules"]
+
+_PLACES = {"Exported": "building", "export": "exporting", "export_modules": "modules"}
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `ae-export --help` is answered before torch is imported.
-    if name in __all__:
+    if name in _PLACES:
         from ae_runtime import extras
 
-        return getattr(extras.need("ae_export.exporting", "export"), name)
+        return getattr(extras.need(f"ae_export.{_PLACES[name]}", "export"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

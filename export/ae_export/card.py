@@ -1,53 +1,87 @@
-"""The model card: README.md of a bundle, for people and model hubs."""
+"""The model card: README.md of a bundle, for people and for model hubs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ae_runtime.describe import headline
 from ae_runtime.manifest import Manifest, Quality
 from ae_train.run import Run
 
+# The form of Hugging Face: a YAML head that hubs read, then Markdown.
 _HEAD = """---
 library_name: ae-toolkit
+pipeline_tag: feature-extraction
 tags:
 - autoencoder
 - onnx
 - dimensionality-reduction
+- {kind}
 ---
 """
 
 
-def model_card(run: Run, manifest: Manifest) -> str:
-    """Markdown with a YAML head: what the model does, its data, figures, limits and use."""
-    x, latent_dim = manifest.inputs[0], manifest.latent.dim
-    shape = "x".join(map(str, x.row_shape))
-    rows, quality = run.schema.rows, manifest.quality
-    pca = (
-        "\nThis model is PCA: training found nothing better on the validation rows.\n"
-        if quality.is_pca
-        else ""
+def card_of_run(run: Run, manifest: Manifest) -> str:
+    """The card of a trained run: what the model does, its data, figures, limits and use."""
+    rows, quality = run.schema.rows, run.schema.quality
+    data = (
+        f"{rows['train']} rows to train on, {rows['validation']} to validate on, {rows['test']} "
+        "held out."
     )
-    return f"""{_HEAD}
-# Autoencoder: {shape} {x.dtype} to {latent_dim} numbers
+    scaling = run.recipe.data.scaling
+    lines = [("validation", quality.validation_mse, quality.pca_mse, quality.mean_mse)]
+    if quality.test_mse is not None:
+        assert quality.test_pca_mse is not None  # there with test_mse
+        assert quality.test_mean_mse is not None
+        lines.append(("test", quality.test_mse, quality.test_pca_mse, quality.test_mean_mse))
+    figures = (
+        f"Mean squared error in scaled space ({scaling} scaling), beside PCA of the same size and "
+        f"the training mean.\n\n{_table(lines)}{_words(quality)}"
+    )
+    note = f"The network is {run.recipe.arch.name}, the bottleneck {manifest.latent.bottleneck}."
+    if quality.is_pca:
+        note = "This model is PCA: training found nothing better on the validation rows."
+    missing = " Missing values (NaN) are filled with the training median."
+    if run.schema.dtype == "uint8":
+        missing = ""
+    return model_card(manifest, note, data, figures, missing)
 
-The encoder turns one {manifest.kind} row of {shape} {x.dtype} values into {latent_dim} float32
-latents; the decoder turns them back into a row of the same shape, dtype and units.
-{pca}
+
+def model_card(manifest: Manifest, note: str, data: str, figures: str, limits: str = "") -> str:
+    """Markdown with a YAML head, in the form that model hubs read."""
+    kind, latent_dim = manifest.kind, manifest.latent.dim
+    ports = {
+        name: " and ".join(f"`{port.name}` {_batch(port.row_shape)} {port.dtype}" for port in side)
+        for name, side in (("in", manifest.inputs), ("out", manifest.outputs))
+    }
+    x = "table" if manifest.is_mixed else "x"
+    return f"""{_HEAD.format(kind=kind)}
+# Autoencoder: {headline(manifest)}
+
+The encoder turns one row of a{"n" if kind == "image" else ""} {kind} into {latent_dim} float32
+latents, the decoder turns them back into a row of the same shape, dtype and units.
+{note}
+
+| graph | takes | gives |
+| --- | --- | --- |
+| encoder | {ports["in"]} | `z` (B, {latent_dim}) float32 |
+| decoder | `z` (B, {latent_dim}) float32 | {ports["out"]} |
+
 ## Data
 
-{rows["train"]} rows to train on, {rows["validation"]} to validate on, {rows["test"]} held out.
+{data}
 
 ## Figures
 
-Mean squared error in scaled space ({run.recipe.data.scaling} scaling), beside PCA of the same size
-and the training mean.
+{figures}
 
-| rows | model | PCA | mean |
-| --- | --- | --- | --- |
-{_figures(quality)}
+Precision: {manifest.precision}. The graphs were held against the model in float64 before they were
+written; `ae-run doctor BUNDLE` shows that a machine computes the same.
 
 ## Limits
 
-Rows unlike the training data are reconstructed badly: that is what an autoencoder does. Missing
-values (NaN) are filled with the training median. Latents of another model cannot be decoded.
+Rows unlike the training data are reconstructed badly: that is what an autoencoder does.{limits}
+Latents of another model cannot be decoded.
 
 ## Use
 
@@ -55,25 +89,34 @@ values (NaN) are filled with the training median. Latents of another model canno
 import ae_runtime
 
 ae = ae_runtime.load("BUNDLE")
-z = ae.encode(x)          # {_batch(x.row_shape)} {x.dtype} -> (B, {latent_dim}) float32
-x_hat = ae.decode(z)
+z = ae.encode({x})          # (B, {latent_dim}) float32
+{x}_hat = ae.decode(z)
 ```
 
 model_id: {manifest.model_id}
 """
 
 
-def _figures(quality: Quality) -> str:
-    lines = [_row("validation", quality.validation_mse, quality.pca_mse, quality.mean_mse)]
-    if quality.test_mse is not None:
-        lines.append(_row("test", quality.test_mse, quality.test_pca_mse, quality.test_mean_mse))
-    return "\n".join(lines)
+def _words(quality: Quality) -> str:
+    parts = []
+    if quality.range_error is not None and quality.pca_range_error is not None:
+        parts.append(
+            f"\nMean absolute error of the held-out rows, as a share of each column's range: "
+            f"{quality.range_error:.3g}, PCA {quality.pca_range_error:.3g}."
+        )
+    if quality.accuracy is not None and quality.pca_accuracy is not None:
+        parts.append(
+            f"\nWords that come back right: {quality.accuracy:.3g}, PCA {quality.pca_accuracy:.3g}."
+        )
+    return "\n".join(parts)
 
 
-def _row(name: str, *values: float | None) -> str:
-    return (
-        f"| {name} | " + " | ".join(f"{value:.5g}" for value in values if value is not None) + " |"
+def _table(lines: Sequence[tuple[str, float, float, float]]) -> str:
+    rows = "\n".join(
+        f"| {name} | " + " | ".join(f"{value:.5g}" for value in values) + " |"
+        for name, *values in lines
     )
+    return f"| rows | model | PCA | mean |\n| --- | --- | --- | --- |\n{rows}\n"
 
 
 def _batch(row_shape: tuple[int, ...]) -> str:

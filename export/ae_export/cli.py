@@ -18,8 +18,23 @@ from ae_runtime.command import common_options, print_json, say
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the bundle."
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder or file for the bundle."
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8", "auto"]),
+    default="fp32",
+    show_default=True,
+    help="Arithmetic of the graphs; auto takes int8 if it is faster here and within the budget.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(0),
+    default=0.02,
+    show_default=True,
+    help="Share by which int8 may raise the reconstruction error.",
+)
+@click.option("--zip", "zipped", is_flag=True, help="Write one .zip file, which loads as it is.")
 @click.option(
     "--golden",
     type=click.Choice(["synthetic", "real"]),
@@ -34,6 +49,9 @@ from ae_runtime.command import common_options, print_json, say
 def ae_export(
     run: Path,
     out: Path,
+    precision: Literal["fp32", "int8", "auto"],
+    budget: float,
+    zipped: bool,
     golden: Literal["synthetic", "real"],
     overwrite: bool,
     quiet: bool,
@@ -48,6 +66,9 @@ def ae_export(
     done = export(
         run,
         out,
+        precision=precision,
+        budget=budget,
+        zip=zipped,
         golden=golden,
         overwrite=overwrite,
         say=(lambda line: None) if quiet else say,
@@ -55,18 +76,21 @@ def ae_export(
     if as_json:
         print_json(
             {
-                "bundle": str(done.folder),
+                "bundle": str(done.location),
                 "model_id": done.model_id,
                 "bytes": done.bytes,
+                "precision": done.precision,
                 "encoder_error": done.agreement.encoder,
                 "decoder_error": done.agreement.decoder,
+                "int8_speedup": done.weighed.speedup if done.weighed else None,
+                "int8_error_rise": done.weighed.rise if done.weighed else None,
             }
         )
         return
     click.echo(
-        f"bundle written to {done.folder} ({done.bytes:,} bytes); largest difference to the model "
-        f"in float64: encoder {done.agreement.encoder:.1e}, decoder {done.agreement.decoder:.1e} "
-        "of a deviation"
+        f"bundle written to {done.location} ({done.bytes:,} bytes, {done.precision}); largest "
+        f"difference to the model in float64: encoder {done.agreement.encoder:.1e}, decoder "
+        f"{done.agreement.decoder:.1e} of a deviation"
     )
 
 

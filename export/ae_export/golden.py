@@ -1,4 +1,4 @@
-"""Golden vectors: rows and the float64 model's answers, for a machine to prove itself against."""
+"""Golden vectors: rows and the right answers for them, for a machine to prove itself against."""
 
 from __future__ import annotations
 
@@ -6,52 +6,129 @@ import io
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ae_export.verify import column_deviation, in_float64, latent_deviation
-from ae_train.model import Model
-from ae_train.run import Run
+from ae_export.reference import TOLERANCE, Bounds, Parts
+from ae_export.subject import Graphs, Subject
+from ae_export.verify import Pair
+from ae_runtime.doctor import last_place
+from ae_runtime.errors import VerificationFailed
 
+Array = NDArray[Any]
 ROWS = 32
+GAPPY_ROWS = 2  # of the synthetic ones, the first have missing values
+_SPARE = 4  # so many times as many rows are drawn, since some may be no use
+# Of a deviation, for int8: another processor may round a number the other way, which moves what is
+# computed from it by a step of its scale.
+INT8_TOLERANCE = 0.01
 GoldenRows = Literal["synthetic", "real"]
+Golden = tuple[dict[str, Array], float]  # arrays of golden.npz, and the tolerance for them
 
 
-def golden_npz(run: Run, which: GoldenRows) -> bytes:
-    """The bytes of golden.npz: x, z, x_hat, and the deviations that differences are measured in.
+def golden(subject: Subject, which: GoldenRows) -> Golden:
+    """Rows, z and outputs by name, the deviations of the last two, and the tolerance.
 
-    synthetic: rows decoded from latents drawn from a normal distribution with the training
-    latents' mean and deviation, so that a bundle carries no patients or customers. real: the
-    first held-out rows.
+    The answers are the float64 model's. synthetic: rows decoded from latents drawn from a normal
+    distribution with the training latents' mean and deviation, so that a bundle carries no
+    patients or customers. real: the first held-out rows. At most ROWS; rows are left out in which
+    a rounding error can make a latent or a word jump, for they would prove nothing.
     """
-    reference = in_float64(run.model)
-    x = _synthetic(run) if which == "synthetic" else run.probe[0][:ROWS]
-    z = reference.encode(torch.from_numpy(x)).numpy().astype(np.float32)
-    x_hat = _decode(run, reference, z)
+    parts = _rows(subject, which, ROWS)
+    z = _z(subject.reference.encode(parts))
+    expected = subject.reference.decode(z, np.ones(len(z)))
+    x_hat = [
+        bounds.rounded.astype(port.dtype)
+        for port, bounds in zip(subject.outputs, expected, strict=True)
+    ]
+    return _arrays(subject, parts, z, x_hat, TOLERANCE), TOLERANCE
+
+
+def golden_of_int8(subject: Subject, graphs: Graphs, which: GoldenRows) -> Golden:
+    """The same for graphs in int8, whose answers are their own.
+
+    They are what the graphs' operators give as they stand, without onnxruntime's optimisations:
+    integer kernels must give the same but for roundings. Only rows are kept in which they do
+    here. Raises VerificationFailed if there is none.
+    """
+    parts = _rows(subject, which, _SPARE * ROWS)
+    z, x_hat = _answers(Pair(subject, graphs, optimised=False), parts)
+    z_here, x_hat_here = _answers(Pair(subject, graphs), parts)
+    pairs = [(z_here, z, subject.reference.z_deviation)]
+    pairs += zip(x_hat_here, x_hat, _deviations(subject, INT8_TOLERANCE / 2), strict=True)
+    same = np.ones(len(z), bool)
+    for found, expected, deviation in pairs:
+        allowed = np.nan_to_num(INT8_TOLERANCE / 2 * deviation + last_place(expected))
+        far = np.abs(found.astype(np.float64) - expected.astype(np.float64)) > allowed
+        same &= ~far.reshape(len(far), -1).any(axis=1)
+    rows = np.flatnonzero(same)[:ROWS]
+    if not len(rows):
+        raise VerificationFailed(
+            "the int8 graphs give other numbers with optimisations than without, in every golden "
+            "row; export as fp32; nothing was written"
+        )
+    kept, x_hat = tuple(part[rows] for part in parts), [values[rows] for values in x_hat]
+    return _arrays(subject, kept, z[rows], x_hat, INT8_TOLERANCE), INT8_TOLERANCE
+
+
+def to_npz(arrays: dict[str, Array]) -> bytes:
+    """The bytes of an .npz archive."""
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        x=x,
-        z=z,
-        x_hat=x_hat,
-        z_deviation=latent_deviation(run),
-        x_hat_deviation=column_deviation(run),
-    )
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _decode(run: Run, reference: Model, z: NDArray[Any]) -> NDArray[Any]:
-    x_hat = reference.decode(torch.from_numpy(z).double())
-    assert isinstance(x_hat, torch.Tensor)  # mixed tables are refused before
-    return x_hat.numpy().astype(run.schema.dtype)
+def _arrays(
+    subject: Subject, parts: Parts, z: Array, x_hat: list[Array], tolerance: float
+) -> dict[str, Array]:
+    arrays = dict(zip([port.name for port in subject.inputs], parts, strict=True))
+    arrays |= {"z": z, "z_deviation": subject.reference.z_deviation}
+    deviations = _deviations(subject, tolerance)
+    for port, values, deviation in zip(subject.outputs, x_hat, deviations, strict=True):
+        arrays |= {port.name: values, f"{port.name}_deviation": deviation}
+    return arrays
 
 
-def _synthetic(run: Run) -> NDArray[Any]:
-    schema = run.schema
-    random = np.random.default_rng(run.recipe.seed)
-    draws = random.standard_normal((ROWS, len(schema.z_mean)))
-    z = np.array(schema.z_mean) + np.array(schema.z_deviation) * draws
-    x = _decode(run, in_float64(run.model), z)
-    if schema.dtype != "uint8":
-        x[:2, random.random(x.shape[1:]) < 0.5] = np.nan  # missing values are filled alike, too
-    return x
+def _deviations(subject: Subject, tolerance: float) -> list[Array]:
+    """Those that differences of each output are measured in.
+
+    Of a column of whole numbers so large that a machine may be one off, as it may in uint8.
+    """
+    first, *rest = subject.reference.x_hat_deviations
+    return [first + subject.reference.whole / tolerance, *rest]
+
+
+def _answers(pair: Pair, parts: Parts) -> tuple[Array, list[Array]]:
+    z = pair.encode(parts, 1)
+    return z, pair.decode(z, 1)
+
+
+def _rows(subject: Subject, which: GoldenRows, most: int) -> Parts:
+    """At most so many rows in which no rounding error can make something jump."""
+    if which == "real":
+        return _useful(subject, subject.held_out, most)
+    random = np.random.default_rng(subject.seed)
+    gappy = subject.reference.draw(random, _SPARE * GAPPY_ROWS)
+    whole = subject.reference.draw(random, _SPARE * most)
+    if not subject.takes_gaps:
+        return _useful(subject, whole, most)
+    for values in gappy:  # missing values are filled alike, too
+        gaps = random.random(values.shape[1:]) < 0.5
+        values[:, gaps] = -1 if values.dtype == np.int32 else np.nan
+    gappy = _useful(subject, gappy, GAPPY_ROWS)
+    whole = _useful(subject, whole, most - GAPPY_ROWS)
+    return tuple(np.concatenate(pair) for pair in zip(gappy, whole, strict=True))
+
+
+def _useful(subject: Subject, parts: Parts, most: int) -> Parts:
+    codes = subject.reference.encode(parts)
+    decoded = subject.reference.decode(_z(codes), np.ones(len(codes.expected)))
+    useful = ~codes.open
+    for port, bounds in zip(subject.outputs, decoded, strict=True):
+        if port.dtype == "int32":  # words; a machine may be one off in whole numbers
+            useful &= ~bounds.open
+    rows = np.flatnonzero(useful)[:most]
+    return tuple(part[rows] for part in parts)
+
+
+def _z(bounds: Bounds) -> Array:
+    return bounds.expected.astype(np.float32)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ae_export.simplify import simplify
 from ae_runtime import __version__, extras
 from ae_runtime.errors import VerificationFailed
 from ae_runtime.manifest import Port
@@ -18,29 +19,20 @@ from ae_runtime.manifest import Port
 OPSET, IR_VERSION = 18, 8
 
 
-def trace(module: nn.Module, example: Tensor, feed: Port, fetch: Port) -> bytes:
-    """The graph of module(feed) -> fetch, its first axis free: opset 18, IR 8, one file.
+def trace(
+    module: nn.Module, examples: Sequence[Tensor], feeds: Sequence[Port], fetches: Sequence[Port]
+) -> bytes:
+    """The graph of module(*examples), its first axis free: opset 18, IR 8, one file.
 
-    Names of nodes and weights stay readable; metadata, which holds local paths, is dropped, so the
-    same module gives the same bytes wherever it is exported. Raises VerificationFailed if the
-    graph does not have these ports.
+    examples: one batch of 2 rows for each of `feeds`; fetches: what the module gives. Nodes and
+    weights have the names of modules; metadata, which holds local paths, is dropped, so the same
+    module gives the same bytes wherever it is exported. Raises VerificationFailed for a module
+    that cannot be traced, or not with a free batch axis.
     """
     onnx = extras.need("onnx", "export")
     extras.need("onnxscript", "export")
-    module = module.eval()
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            external_data=False,
-            input_names=[feed.name],
-            output_names=[fetch.name],
-            dynamic_shapes=({0: "batch"},),
-            verbose=False,
-        )
-    assert program is not None  # only the exporter that dynamo=False selects returns None
+    program = _export(module.eval(), tuple(examples), feeds, fetches)
+    simplify(program.model)
     model = program.model_proto
     _strip(model)
     model.ir_version = IR_VERSION
@@ -50,6 +42,37 @@ def trace(module: nn.Module, example: Tensor, feed: Port, fetch: Port) -> bytes:
     if found != [("", OPSET)]:
         raise VerificationFailed(f"the exporter wrote operator sets {found}, not {OPSET}")
     return model.SerializeToString(deterministic=True)
+
+
+def _export(
+    module: nn.Module, examples: tuple[Tensor, ...], feeds: Sequence[Port], fetches: Sequence[Port]
+) -> Any:
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                opset_version=OPSET,
+                external_data=False,
+                input_names=[feed.name for feed in feeds],
+                output_names=[fetch.name for fetch in fetches],
+                dynamic_shapes=tuple({0: "batch"} for _ in feeds),
+                verbose=False,
+            )
+    except Exception as error:  # torch.export, its compiler and the exporter have dozens of kinds
+        raise VerificationFailed(
+            f"the module from {feeds[0].name} to {fetches[0].name} cannot be traced: "
+            f"{_reason(error)}; write it without branches on values, and for any batch size"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line that says something of what lies behind an exporter's error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
 
 
 def _strip(model: Any) -> None:
@@ -64,11 +87,11 @@ def _strip(model: Any) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter's remarks on packages and classes that are none of a user's business."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ae_runtime.errors import BundleRefused
-from ae_runtime.graph import DTYPES, REAL_DTYPES, Graph, Node, Value, read_graph
+from ae_runtime.graph import DTYPES, REAL_DTYPES, Graph, Node, Tensor, Value, read_graph
 from ae_runtime.manifest import Port
 from ae_runtime.protobuf import WireError
+from ae_runtime.values import constants, element_types, integers, makers, reals, shape_numbers
 
 MAX_IR_VERSION = 10
 OPSETS = range(18, 22)
@@ -18,23 +19,36 @@ MAX_DIM = 1 << 28
 # ones of a graph may widen an image or window altogether (six that double it).
 MAX_STEP = 64
 MAX_WIDENING = 64
-# What the networks of ae_train need and no more; ae_export checks against this same list. A new
-# operator must not let rows influence each other as our graphs use it, and must not take a shape
-# that could ask for gigabytes (Reshape keeps the number of elements): one that does (Expand, Tile,
-# ...) needs a check of its shape among CHECKS.
+_STEPS = ("kernel_shape", "strides", "dilations")  # of pools, that 0 would divide by
+MAX_ASKED = 1 << 24  # product of the whole numbers in a shape that an operator is given
+MAX_PAD = 1 << 16
+# What a network may be made of; ae_export checks against this same list. A new operator must not
+# fail by a signal, whatever its attributes, and must not take a shape that could ask for gigabytes
+# (Reshape keeps the number of elements) without a check of that shape among CHECKS.
 OPERATORS = frozenset(
     {
-        *("Add", "Sub", "Mul", "Div", "Gemm", "MatMul"),
-        *("Relu", "Sigmoid", "Tanh", "Erf"),
-        *("Cast", "Clip", "IsNaN", "Round", "Where"),
-        *("Constant", "Flatten", "Identity", "Reshape", "Transpose"),
-        *("Conv", "ConvTranspose"),
+        *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Gemm", "MatMul"),
+        *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Sign"),
+        *("Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Softplus", "Softsign"),
+        *("Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Tanh", "Softmax", "LogSoftmax"),
+        *("Clip", "Round", "Floor", "Ceil", "Cast", "IsNaN", "IsInf", "Where"),
+        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not"),
+        *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare"),
+        *("ArgMax", "ArgMin", "TopK"),
+        *("BatchNormalization", "LayerNormalization", "InstanceNormalization"),
+        *("Conv", "ConvTranspose", "MaxPool", "AveragePool"),
+        *("GlobalAveragePool", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth"),
+        *("GRU", "LSTM", "RNN"),
+        *("Constant", "Identity", "Shape", "Flatten", "Reshape", "Transpose", "Squeeze"),
+        *("Unsqueeze", "Concat", "Split", "Slice", "Gather"),
+        *("Expand", "ConstantOfShape", "Tile", "Pad", "Resize"),
+        *("QuantizeLinear", "DequantizeLinear"),
     }
 )
 
 
-def admit(name: str, raw: bytes, feed: Port, fetch: Port) -> None:
-    """Return if the graph in the file `name` may be loaded as one from `feed` to `fetch`.
+def admit(name: str, raw: bytes, feeds: Sequence[Port], fetches: Sequence[Port]) -> None:
+    """Return if the graph in the file `name` may be loaded as one from `feeds` to `fetches`.
 
     Raises BundleRefused that says what it holds and what it may hold.
     """
@@ -46,10 +60,10 @@ def admit(name: str, raw: bytes, feed: Port, fetch: Port) -> None:
         for complaint in check(graph):
             raise BundleRefused(f"{name}: {complaint}")
     for what, found, wanted in (
-        ("inputs", graph.inputs, feed),
-        ("outputs", graph.outputs, fetch),
+        ("inputs", graph.inputs, feeds),
+        ("outputs", graph.outputs, fetches),
     ):
-        if [_port(value) for value in found] != [wanted]:
+        if [_port(value) for value in found] != list(wanted):
             raise BundleRefused(f"{name}: its {what} are not those that the manifest names")
 
 
@@ -93,13 +107,11 @@ def _operators(graph: Graph) -> list[str]:
 
 def _divisions(graph: Graph) -> list[str]:
     # The least whole number divided by -1 ends the process with a signal, which nothing catches.
-    real = {tensor.name for tensor in graph.initializers if tensor.dtype in REAL_DTYPES}
-    whole = {tensor.name for tensor in graph.initializers if tensor.dtype not in REAL_DTYPES}
+    types = element_types(graph)
     return [
-        f"operator Div divides by {divisor!r:.60}, which is no floating-point weight"
+        f"operator Div takes {node.inputs[0]!r:.60}, which is not known to be floating-point"
         for node in graph.nodes
-        for divisor in node.inputs[1:2]
-        if node.op == "Div" and divisor not in real - whole
+        if node.op == "Div" and any(types.get(name) not in REAL_DTYPES for name in node.inputs)
     ]
 
 
@@ -107,22 +119,58 @@ def _convolutions(graph: Graph) -> list[str]:
     # A few bytes of padding, stride or output shape could ask for any amount of memory.
     complaints, widening = [], 1
     for node in graph.nodes:
-        if node.op not in ("Conv", "ConvTranspose"):
+        if node.op not in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
             continue
-        for name, integers in node.integers:
+        for name, numbers in node.integers:
             most = MAX_DIM if name == "group" else MAX_STEP
-            if name == "output_shape" or any(not 0 <= number <= most for number in integers):
+            least = 0 if "Conv" in node.op or name not in _STEPS else 1
+            if name == "output_shape" or any(not least <= number <= most for number in numbers):
                 complaints.append(
-                    f"operator {node.op} has {name:.60} {integers[:MAX_RANK]}; "
-                    f"0 to {most} are taken, and no output_shape"
+                    f"operator {node.op} has {name:.60} {numbers[:MAX_RANK]}; "
+                    f"{least} to {most} are taken, and no output_shape"
                 )
             elif name == "strides" and node.op == "ConvTranspose":
-                widening *= max(integers, default=1)
+                widening *= max(numbers, default=1)
     if widening > MAX_WIDENING:
         complaints.append(
             f"its ConvTranspose operators widen {widening} times; at most {MAX_WIDENING} is taken"
         )
     return complaints
+
+
+def _shapes(graph: Graph) -> list[str]:
+    # A few bytes of shape could ask for any amount of memory.
+    known, made_by = constants(graph), makers(graph)
+
+    def asked(name: str) -> int:
+        """Product of the numbers in a shape; more than MAX_ASKED if one is not known."""
+        product = 1
+        for number in shape_numbers(name, known, made_by):
+            product *= MAX_ASKED + 1 if number is None else max(1, abs(number))
+            if product > MAX_ASKED:
+                break
+        return product
+
+    return [
+        f"operator {node.op} is given a shape that is not bounded; sizes must be constants, at "
+        f"most {MAX_ASKED} together, or come from Shape"
+        for node in graph.nodes
+        if not _is_bounded(node, known, asked)
+    ]
+
+
+def _is_bounded(node: Node, known: dict[str, Tensor], asked: Callable[[str], int]) -> bool:
+    inputs = [*node.inputs, "", "", ""]
+    if node.op == "Resize":
+        scales, sizes = inputs[2:4]
+        factors = reals(known[scales]) if scales in known else []
+        usable = factors and all(0 < factor <= MAX_STEP for factor in factors)
+        return bool(usable or not scales) and asked(sizes) <= MAX_ASKED
+    if node.op == "Pad":
+        pads = integers(known[inputs[1]]) if inputs[1] in known else [None]
+        return all(number is not None and abs(number) <= MAX_PAD for number in pads)
+    at = {"Expand": 1, "Tile": 1, "ConstantOfShape": 0}.get(node.op)
+    return at is None or asked(inputs[at]) <= MAX_ASKED
 
 
 def _full_name(node: Node) -> str:
@@ -153,12 +201,13 @@ CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _tensors,
     _divisions,
     _convolutions,
+    _shapes,
 )
 
 
 def _port(value: Value) -> Port | None:
     """The manifest's form of a graph's input or output; None if no manifest could name it."""
     name, _ = DTYPES.get(value.dtype, ("", 0))
-    if name not in ("uint8", "float32", "float64") or not value.dims:
+    if name not in ("uint8", "float32", "float64", "int32") or not value.dims:
         return None
     return Port(value.name, name, list(value.dims))  # type: ignore[arg-type]

@@ -18,8 +18,16 @@ from ae_runtime import outputs
 from ae_runtime.arrays import checked
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.errors import DataError, LatentMismatch, OutputExists
-from ae_runtime.sinks import Layout, Sink, check_layout, sink_for
-from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
+from ae_runtime.sinks import Layout, Rows, Sink, check_layout, sink_for
+from ae_runtime.sources import (
+    Source,
+    fingerprint,
+    first_infinity,
+    read_source,
+    read_table_file,
+    select_columns,
+)
+from ae_runtime.table import to_blocks
 
 Verb = Literal["encode", "decode", "reconstruct"]
 Progress = Callable[[int, int], None]
@@ -56,11 +64,10 @@ def process_file(
     make_sink = sink_for(out)
     part, journal = outputs.part_of(out), outputs.sidecar_of(outputs.part_of(out))
     left = _check_out(out, part, journal, overwrite)
-    data = read_source(source)
+    data = _read(ae, verb, source)
     if out.exists() and out.samefile(data.path):
         raise DataError(f"{out} is the input; choose another output")
-    rows, notes = _rows_for(ae, verb, data)
-    layout = _layout(ae, verb, len(rows))
+    layout = _layout(ae, verb, len(data.arrays[0]))
     check_layout(out, layout)
     # The name too: two members of one .npz share a fingerprint.
     input_id = f"{os.path.abspath(source)} {fingerprint(data.path)}"
@@ -77,7 +84,7 @@ def process_file(
             sink = make_sink(part, layout, position)
             try:
                 with _naming(data.path):
-                    _process(ae, verb, rows, done, sink, note, progress)
+                    _process(ae, verb, data.arrays, done, sink, note, progress)
             finally:
                 sink.close()
             _publish(part, out, layout)
@@ -88,7 +95,7 @@ def process_file(
             if not part.exists():
                 for file in (journal, outputs.part_of(journal)):
                     file.unlink(missing_ok=True)
-    return Done(len(rows), done, time.perf_counter() - started, notes)
+    return Done(len(data.arrays[0]), done, time.perf_counter() - started, data.notes)
 
 
 def _check_out(out: Path, part: Path, journal: Path, overwrite: bool) -> dict[str, Any] | None:
@@ -106,28 +113,58 @@ def _check_out(out: Path, part: Path, journal: Path, overwrite: bool) -> dict[st
     return left
 
 
-def _rows_for(ae: Autoencoder, verb: Verb, data: Source) -> tuple[NDArray[Any], list[str]]:
-    """The array to feed, known to fit the model, and remarks on how it was read."""
-    notes = [data.note] if data.note else []
-    if verb == "decode":
-        stamp = outputs.read_stamp(data.path)
-        if stamp is None:
-            notes.append(f"{data.path.name} is unstamped: taken as latents of this model")
-        elif stamp["model_id"] != ae.model_id:
-            raise LatentMismatch(
-                f"{data.path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
-                f"{ae.model_id[:12]}; decode with the bundle that encoded them"
-            )
-        with _naming(data.path):
-            return checked(data.array, ae.manifest.latent.port, "z"), notes
+@dataclass(frozen=True)
+class _Input:
+    """The arrays to feed, known to fit the model, and remarks on how they were read."""
+
+    path: Path
+    arrays: tuple[NDArray[Any], ...]
+    notes: list[str]
+
+
+def _read(ae: Autoencoder, verb: Verb, source: str | Path) -> _Input:
+    columns = ae.manifest.columns or []
+    if verb != "decode" and any(column.levels or column.type == "date" for column in columns):
+        table, path = read_table_file(source), Path(source)
+        with _naming(path):
+            arrays = to_blocks(table, columns)
+        known = {column.name for column in columns}
+        left_out = [name for name in table.columns if table.named and name not in known]
+        inputs = arrays if ae.manifest.is_mixed else arrays[:1]
+        return _Input(path, inputs, _notes(table.note, left_out))
+    data = read_source(source)
+    array, notes = _latents(ae, data) if verb == "decode" else _rows(ae, data)
+    return _Input(data.path, (array,), notes)
+
+
+def _latents(ae: Autoencoder, data: Source) -> tuple[NDArray[Any], list[str]]:
+    notes = _notes(data.note, [])
+    stamp = outputs.read_stamp(data.path)
+    if stamp is None:
+        notes.append(f"{data.path.name} is unstamped: taken as latents of this model")
+    elif stamp["model_id"] != ae.model_id:
+        raise LatentMismatch(
+            f"{data.path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
+            f"{ae.model_id[:12]}; decode with the bundle that encoded them"
+        )
+    with _naming(data.path):
+        return checked(data.array, ae.manifest.latent.port, "z"), notes
+
+
+def _rows(ae: Autoencoder, data: Source) -> tuple[NDArray[Any], list[str]]:
     array, left_out = select_columns(data, ae.manifest.column_names)
-    if left_out:
-        notes.append(f"columns not in the model are left out: {_some(left_out)}")
     wanted = ae.manifest.inputs[0]
     if wanted.dtype == "uint8" and data.integer is not None and data.integer.all():
         array = array.astype(np.int64)  # text that holds whole numbers only, read as float64
     with _naming(data.path):
-        return checked(array, wanted), notes
+        return checked(array, wanted), _notes(data.note, left_out)
+
+
+def _notes(note: str, left_out: list[str]) -> list[str]:
+    notes = [note] if note else []
+    if left_out:
+        notes.append(f"columns not in the model are left out: {_some(left_out)}")
+    return notes
 
 
 def _some(names: list[str]) -> str:
@@ -154,7 +191,8 @@ def _layout(ae: Autoencoder, verb: Verb, rows: int) -> Layout:
     whole = np.array([column.integer for column in columns], bool)
     stamp = {"ae_toolkit": "x_hat", "model_id": ae.model_id}
     dtype = np.dtype(ae.manifest.outputs[0].dtype)
-    return Layout(rows, ae.input_shape, dtype, "x_hat", names, whole, stamp)
+    shape, mixed = ae.input_shape, ae.manifest.is_mixed
+    return Layout(rows, shape, dtype, "x_hat", names, whole, stamp, words=mixed)
 
 
 def _read_journal(journal: Path) -> dict[str, Any] | None:
@@ -176,27 +214,34 @@ def _left_over(left: dict[str, Any] | None, part: Path, job: dict[str, str]) -> 
 def _process(
     ae: Autoencoder,
     verb: Verb,
-    rows: NDArray[Any],
+    arrays: tuple[NDArray[Any], ...],
     start: int,
     sink: Sink,
     note: Callable[[int, int], None],
     progress: Progress | None,
 ) -> None:
-    work = getattr(ae, verb)
     names = None if verb == "decode" else ae.manifest.column_names
-    last_note = time.monotonic()
-    for first in range(start, len(rows), BLOCK_ROWS):
-        block = rows[first : first + BLOCK_ROWS]
-        _check_finite(block, first, names)
-        sink.write(work(block))
-        done = first + len(block)
+    rows, last_note = len(arrays[0]), time.monotonic()
+    for first in range(start, rows, BLOCK_ROWS):
+        block = tuple(array[first : first + BLOCK_ROWS] for array in arrays)
+        _check_finite(block[0], first, names)
+        sink.write(_work(ae, verb, block))
+        done = first + len(block[0])
         if progress:
-            progress(done, len(rows))
+            progress(done, rows)
         if time.monotonic() - last_note >= NOTE_EVERY_S:
             position = sink.flush()
             if position is not None:
                 note(done, position)
             last_note = time.monotonic()
+
+
+def _work(ae: Autoencoder, verb: Verb, block: tuple[NDArray[Any], ...]) -> Rows:
+    if verb == "encode":
+        return ae.encode_arrays(*block)
+    z = block[0] if verb == "decode" else ae.encode_arrays(*block)
+    rows: Rows = ae.decode(z)
+    return rows
 
 
 def _check_finite(block: NDArray[Any], first: int, names: list[str] | None) -> None:

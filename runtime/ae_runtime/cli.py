@@ -12,8 +12,8 @@ import click
 from ae_runtime import command as cmd
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.command import common_options, print_json, say
+from ae_runtime.describe import describe
 from ae_runtime.errors import WorkFailed
-from ae_runtime.manifest import Manifest, Quality
 from ae_runtime.sinks import SINKS
 from ae_runtime.sources import READERS
 
@@ -45,7 +45,7 @@ def info(bundle: Path, weights: bool, as_json: bool) -> None:
             fields["weights"] = [_weight_fields(weight) for weight in _weights(ae)]
         print_json(fields)
         return
-    click.echo("\n".join(_describe(ae.manifest)))
+    click.echo("\n".join(describe(ae.manifest)))
     if weights:
         click.echo("")
         for line in _weight_table(ae):
@@ -122,36 +122,6 @@ def _file_command(verb: Any, metavar: str, help_text: str) -> None:
 _file_command("encode", "IN", f"Write the latents of the rows in IN ({', '.join(READERS)}).")
 _file_command("decode", "Z", "Write the rows that the latents in Z stand for.")
 _file_command("reconstruct", "IN", "Write what the model keeps of the rows in IN.")
-
-
-def _describe(manifest: Manifest) -> list[str]:
-    """A bundle in words, its first line the one to quote."""
-    x, quality = manifest.inputs[0], manifest.quality
-    shape = "x".join(map(str, x.row_shape))
-    numbers = 1
-    for size in x.row_shape:
-        numbers *= size
-    lines = [
-        f"{numbers} numbers -> {manifest.latent.dim}; {_quality_words(quality)}",
-        f"kind        {manifest.kind}, {shape} {x.dtype}",
-        f"latents     {manifest.latent.dim} float32, bottleneck {manifest.latent.bottleneck}",
-        f"precision   {manifest.precision}",
-        f"model_id    {manifest.model_id}",
-        f"format      {manifest.format}",
-    ]
-    if quality.is_pca:
-        lines.insert(1, "this model is PCA: training found nothing better on the validation rows")
-    if manifest.column_names:
-        lines.append(f"columns     {', '.join(manifest.column_names)}")
-    return lines
-
-
-def _quality_words(quality: Quality) -> str:
-    if quality.test_mse is None or quality.test_pca_mse is None or quality.test_mean_mse is None:
-        rows, found = "validation", (quality.validation_mse, quality.pca_mse, quality.mean_mse)
-    else:
-        rows, found = "test", (quality.test_mse, quality.test_pca_mse, quality.test_mean_mse)
-    return f"{rows} MSE {found[0]:.4g}, PCA {found[1]:.4g}, mean {found[2]:.4g} (in scaled space)"
 
 
 def _weights(ae: Autoencoder) -> list[Any]:

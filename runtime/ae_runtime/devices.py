@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ae_runtime.errors import BundleRefused, DeviceUnavailable, MissingExtra
@@ -67,8 +68,10 @@ def check_device(device: str) -> None:
         raise DeviceUnavailable(f"device {device!r} is not supported; use 'auto' or 'cpu'")
 
 
-def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+def open_session(graph: bytes, *, optimised: bool = True) -> onnxruntime.InferenceSession:
     """Return a session for one graph on the CPU: one thread inside a call, no spinning, no log.
+
+    optimised: False runs the graph's operators as they stand, which verification compares with.
 
     Parallelism is over rows, in engine.py: with one thread inside a call the results do not depend
     on the thread count, and no thread pool collapses beside a busy neighbour.
@@ -78,6 +81,8 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # below fatal: every error is raised, and said once
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # Its fallback prints on stdout and tries again, and hides what went wrong.
@@ -93,13 +98,16 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
     return session
 
 
-def compute(session: onnxruntime.InferenceSession, fetch: str, feed: str, x: Any) -> Any:
-    """Output `fetch` of the session for x as input `feed`.
+def compute(
+    session: onnxruntime.InferenceSession, fetches: Sequence[str], feeds: Mapping[str, Any]
+) -> list[Any]:
+    """Outputs `fetches` of the session for arrays by the names of its inputs.
 
-    Raises BundleRefused if the graph does not work for x, MemoryError if there is too little.
+    Raises BundleRefused if the graph does not work for them, MemoryError if there is too little.
     """
     try:
-        return session.run([fetch], {feed: x})[0]
+        found: list[Any] = session.run(fetches, feeds)
+        return found
     except Exception as error:
         raise _reason(error, "onnxruntime cannot run the graph") from None
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.devices import available_cpus, import_onnxruntime, telemetry_state
 from ae_runtime.errors import BundleCorrupt
-
-GOLDEN = ("x", "z", "x_hat", "z_deviation", "x_hat_deviation")
+from ae_runtime.manifest import Port
 
 
 @dataclass(frozen=True)
@@ -34,26 +33,36 @@ def examine(ae: Autoencoder) -> list[Check]:
     """
     golden = _read_golden(ae)
     tolerance = ae.manifest.golden.tolerance
-    z = ae.encode(golden["x"])
+    z = ae.encode_arrays(*(golden[port.name] for port in ae.manifest.inputs))
     # From the stored latents, so that a wrong encoder does not show up twice.
-    x_hat = ae.decode(golden["z"])
-    return [
-        *_set_up(ae),
-        golden_check("encoder", z, golden["z"], golden["z_deviation"], tolerance),
-        golden_check("decoder", x_hat, golden["x_hat"], golden["x_hat_deviation"], tolerance),
-    ]
+    found = dict(zip(_names(ae.manifest.outputs), ae.decode_arrays(golden["z"]), strict=True))
+    checks = [golden_check("encoder", z, golden["z"], golden["z_deviation"], tolerance)]
+    for name, x_hat in found.items():
+        what = "decoder" if len(found) == 1 else f"decoder {name.removeprefix('x_hat_')}"
+        checks.append(
+            golden_check(what, x_hat, golden[name], golden[f"{name}_deviation"], tolerance)
+        )
+    return [*_set_up(ae), *checks]
+
+
+def _names(ports: list[Port]) -> list[str]:
+    return [port.name for port in ports]
 
 
 def _read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
+    manifest, rows = ae.manifest, ae.manifest.golden.rows
+    ports = [*manifest.inputs, manifest.latent.port, *manifest.outputs]
+    answers = [f"{name}_deviation" for name in ("z", *_names(manifest.outputs))]
     try:
         with np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False) as stored:
-            golden = {name: np.asarray(stored[name]) for name in GOLDEN}
+            golden = {name: np.asarray(stored[name]) for name in (*_names(ports), *answers)}
     except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for broken files
         raise BundleCorrupt(f"golden.npz cannot be read ({error}); export again") from None
-    rows = ae.manifest.golden.rows
-    x, z = (rows, *ae.input_shape), (rows, ae.latent_dim)
-    shapes = [golden[name].shape for name in GOLDEN]
-    if shapes not in ([x, z, x, z[1:], deviation] for deviation in (x[-1:], (1,))):
+    fits = all(golden[port.name].shape == (rows, *port.row_shape) for port in ports)
+    for name in answers:  # one deviation for all, or one for each column or channel
+        last = golden[name.removesuffix("_deviation")].shape[-1:]
+        fits = fits and golden[name].shape in (last, (1,))
+    if not fits:
         raise BundleCorrupt(f"golden.npz does not hold {rows} rows of the bundle; export again")
     return golden
 
@@ -67,12 +76,13 @@ def golden_check(
 ) -> Check:
     """Whether |found - expected| <= tolerance * deviation + one unit in the last place.
 
-    deviation: one number per column, the column's standard deviation over the training rows. The
-    unit in the last place of an integer is 1. NaN is expected where NaN is stored.
+    deviation: one number per column, the column's standard deviation over the training rows; NaN
+    where values must be equal, as codes of words. The unit in the last place of an integer is 1.
+    NaN is expected where NaN is stored.
     """
     error = np.abs(found.astype(np.float64) - expected.astype(np.float64))
     unit = last_place(expected)
-    allowed = tolerance * deviation + unit
+    allowed = np.nan_to_num(tolerance * deviation + unit)
     bad = (error > allowed) | (np.isnan(found) != np.isnan(expected))
     worst = np.nanmax(error / np.where(deviation > 0, deviation, 1), initial=0.0)
     found_text = f"{len(expected)} golden rows, largest difference {worst:.1e} of a deviation"

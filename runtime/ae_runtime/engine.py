@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Convert = Callable[[Array], Array]
 DEFAULT_TILE = 256  # rows a call: 64 to 1024 are equally fast, and 256 keeps wide rows in L2
+
+
+class Feed(NamedTuple):
+    """An input of a graph: its name, rows (B, ...), and what makes a tile of them fit for it."""
+
+    name: str
+    rows: Array
+    convert: Convert
 
 
 class Engine:
@@ -48,25 +56,28 @@ class Engine:
                     session = self._sessions[name] = open_session(self.graphs[name])
         return session
 
-    def run(
-        self, name: str, feed: str, x: Array, convert: Convert, fetch: str, out: Array
-    ) -> Array:
-        """`out`, filled row by row with output `fetch` of graph `name` for the rows of x.
+    def run(self, name: str, feeds: Sequence[Feed], outs: Mapping[str, Array]) -> None:
+        """Fill `outs` with the outputs of graph `name`, row by row, for the rows of the feeds.
 
-        x: (B, ...); convert: makes a tile of x what the graph takes; out: (B, ...), written in
+        feeds: the graph's inputs, (B, ...) each. outs: arrays (B, ...) by output name, written in
         place. The result does not depend on tile or threads. Raises BundleRefused if the graph
-        does not give one row for each row of x.
+        does not give one row for each row of the feeds.
         """
         session = self.session(name)
-        rows = len(x)
+        fetches = list(outs)
+        rows = len(feeds[0].rows)
         if rows <= self.tile:
             if rows:
-                _fill(out, compute(session, fetch, feed, convert(x)))
-            return out
+                found = compute(session, fetches, {f.name: f.convert(f.rows) for f in feeds})
+                for out, values in zip(outs.values(), found, strict=True):
+                    _fill(out, values)
+            return
 
         def work(start: int) -> None:
             tile = slice(start, start + self.tile)
-            _fill(out[tile], compute(session, fetch, feed, convert(x[tile])))
+            found = compute(session, fetches, {f.name: f.convert(f.rows[tile]) for f in feeds})
+            for out, values in zip(outs.values(), found, strict=True):
+                _fill(out[tile], values)
 
         starts = range(0, rows, self.tile)
         if self.threads == 1:
@@ -75,7 +86,6 @@ class Engine:
         else:
             for _ in self._threads().map(work, starts):
                 pass
-        return out
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

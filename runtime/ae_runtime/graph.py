@@ -41,12 +41,13 @@ class Tensor(Struct):
 
 
 class Node(Struct):
-    """An operator: type, domain, inputs, and what its attributes hold but for real numbers."""
+    """An operator: its type, domain, values, and what its attributes hold but for real numbers."""
 
     name: str = ""
     op: str = ""
     domain: str = ""
     inputs: list[str] = []
+    outputs: list[str] = []
     subgraph: bool = False
     sparse: bool = False
     tensors: list[Tensor] = []
@@ -126,6 +127,8 @@ def _read_node(data: memoryview) -> Node:
     for number, _, value in protobuf.fields(data):
         if number == 1:
             node.inputs.append(protobuf.text(value))
+        elif number == 2:
+            node.outputs.append(protobuf.text(value))
         elif number == 3:
             node.name = protobuf.text(value)
         elif number == 4:

@@ -15,16 +15,22 @@ FORMAT = "1.0"
 FORMAT_MAJOR = 1
 HASH_FIELD = "manifest_sha256"
 
-Dtype = Literal["uint8", "float32", "float64"]
-Size = Annotated[int, Meta(ge=1, le=1 << 28)]  # of an axis; admission.py has the same limit
+Dtype = Literal["uint8", "float32", "float64"]  # of rows of numbers
+MAX_SIZE = 1 << 28  # admission.py has the same limit
+Size = Annotated[int, Meta(ge=1, le=MAX_SIZE)]  # of an axis
+# Names of the graphs' inputs and outputs: of one array, and of a mixed table.
+PORTS = {("x",): ("x_hat",), ("x_num", "x_cat"): ("x_hat_num", "x_hat_cat", "x_hat_prob")}
 
 
 class Port(msgspec.Struct, frozen=True):
-    """One input or output of a graph. shape[0] is the batch axis, null."""
+    """One input or output of a graph. shape[0] is the batch axis, null.
+
+    A mixed table without a column of numbers has an x_num of 0 columns.
+    """
 
     name: str
-    dtype: Dtype
-    shape: list[Size | None]
+    dtype: Literal["uint8", "float32", "float64", "int32"]
+    shape: list[Annotated[int, Meta(ge=0, le=MAX_SIZE)] | None]
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -68,7 +74,10 @@ class Quality(msgspec.Struct, frozen=True):
     """Mean squared errors in scaled space: the model, PCA of the same size, the training mean.
 
     is_pca: the saved model is PCA, because training found nothing better on validation rows.
-    test_*: null where no test rows were held out.
+    test_*: null where no test rows were held out. range_error: of numbers, the mean absolute error
+    over held-out rows, as a share of the column's or channel's range over the training rows.
+    accuracy: of words, the share that comes back right. Both are null in older bundles, and where
+    there are no numbers or no words.
     """
 
     validation_mse: float
@@ -78,6 +87,17 @@ class Quality(msgspec.Struct, frozen=True):
     test_pca_mse: float | None = None
     test_mean_mse: float | None = None
     is_pca: bool = False
+    range_error: float | None = None
+    pca_range_error: float | None = None
+    accuracy: float | None = None
+    pca_accuracy: float | None = None
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What windows were cut from: the names of the channels, and the steps between windows."""
+
+    channels: list[str] | None = None
+    stride: Size | None = None
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -104,13 +124,18 @@ class Manifest(msgspec.Struct, frozen=True):
     inputs: list[Port]
     outputs: list[Port]
     columns: list[Column] | None
-    quality: Quality
+    quality: Quality | None
     golden: Golden
     files: dict[str, FileEntry]
-    series: None = None
+    series: Series | None = None
     precision: Literal["fp32", "int8"] = "fp32"
     threshold: None = None
     manifest_sha256: str = ""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether rows are numbers and words, in two arrays."""
+        return len(self.inputs) == 2
 
     @property
     def column_names(self) -> list[str] | None:
@@ -169,17 +194,36 @@ def parse(raw: bytes) -> Manifest:
                 "update ae-toolkit"
             ) from None
         raise BundleCorrupt(f"manifest.json: {error}") from None
-    for what, name, ports in (
-        ("inputs", "x", manifest.inputs),
-        ("outputs", "x_hat", manifest.outputs),
-    ):
-        found = [(port.name, port.shape[:1], port.shape.count(None)) for port in ports]
-        if found != [(name, [None], 1)]:
-            raise BundleCorrupt(
-                f"manifest.json: {what} must be one {name} with a shape of null and sizes; "
-                "update ae-toolkit or export again"
-            )
+    _check_ports(manifest)
     return manifest
+
+
+def _check_ports(manifest: Manifest) -> None:
+    """Raise BundleCorrupt unless the ports are those of one array or of a mixed table."""
+    ports = [*manifest.inputs, *manifest.outputs]
+    names = [tuple(port.name for port in side) for side in (manifest.inputs, manifest.outputs)]
+    shaped = all(port.shape[:1] == [None] and port.shape.count(None) == 1 for port in ports)
+    if not shaped or PORTS.get(names[0]) != names[1]:
+        raise BundleCorrupt(
+            "manifest.json: inputs and outputs must be x and x_hat, or x_num and x_cat and "
+            "x_hat_num, x_hat_cat and x_hat_prob, each with a shape of null and sizes; "
+            "update ae-toolkit or export again"
+        )
+    wanted: list[tuple[str, list[int | None]]] = []
+    if not manifest.is_mixed:
+        fit = ports[0].dtype != "int32" and 0 not in ports[0].shape
+        wanted = [(ports[0].dtype, ports[0].shape)] * 2 if fit else []
+    else:
+        levels = [len(column.levels) for column in manifest.columns or () if column.levels]
+        numbers = len(manifest.columns or ()) - len(levels)
+        sizes = [numbers, len(levels), numbers, len(levels), sum(levels)]
+        dtypes = ["float64", "int32", "float64", "int32", "float32"]
+        wanted = [(dtype, [None, size]) for dtype, size in zip(dtypes, sizes, strict=True)]
+    if [(port.dtype, port.shape) for port in ports] != wanted:
+        raise BundleCorrupt(
+            "manifest.json: the shapes and dtypes of inputs and outputs do not go together; "
+            "export again"
+        )
 
 
 def _major(version: object) -> int:

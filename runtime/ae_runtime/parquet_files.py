@@ -20,7 +20,7 @@ def read_parquet_table(path: Path) -> Table:
     Columns that are nested, or hold bytes, are listed as unusable. Raises DataError for a file
     that cannot be read or holds no rows, MissingExtra without pyarrow.
     """
-    parquet, types = need("pyarrow.parquet", "data"), need("pyarrow.types", "data")
+    parquet = need("pyarrow.parquet", "data")
     try:
         table = parquet.read_table(path)
     except (PermissionError, MemoryError):
@@ -28,12 +28,28 @@ def read_parquet_table(path: Path) -> Table:
     except Exception as error:  # pyarrow raises many kinds for a damaged file
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is not a readable Parquet file: {reason}") from None
+    if not table.num_rows:
+        raise DataError(f"{path} holds no rows")
+    try:
+        return _to_table(table)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def arrow_table(x: Any) -> Table:
+    """The columns of anything with the Arrow C stream, as those of a Parquet file.
+
+    Raises DataError for columns that cannot be used, MissingExtra without pyarrow.
+    """
+    return _to_table(need("pyarrow", "data").table(x))
+
+
+def _to_table(table: Any) -> Table:
+    types = need("pyarrow.types", "data")
     names = table.column_names
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one")
-    if not table.num_rows:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"two columns are named {repeated[0]!r}; rename one")
     columns: dict[str, NDArray[Any]] = {}
     known: dict[str, str] = {}
     unusable: dict[str, str] = {}
@@ -51,7 +67,7 @@ def read_parquet_table(path: Path) -> Table:
         elif types.is_date(kind) or types.is_timestamp(kind):
             columns[name], known[name] = _seconds(column), "date"
         elif types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-            columns[name] = _numbers(column, path, name)
+            columns[name] = _numbers(column, name)
             if types.is_integer(kind):
                 integer.add(name)
         elif types.is_null(kind):
@@ -67,13 +83,13 @@ def _words(column: Any, names: dict[Any, str] | None = None) -> NDArray[Any]:
     return np.array([word or None for word in words], object)
 
 
-def _numbers(column: Any, path: Path, name: str) -> NDArray[np.float64]:
+def _numbers(column: Any, name: str) -> NDArray[np.float64]:
     limit = EXACT_INTEGERS["float64"]
     if column.type.bit_width == 64 and "int" in str(column.type):
         found = column.drop_null().to_numpy()
         if len(found) and (int(found.max()) > limit or int(found.min()) < -limit):
             raise DataError(
-                f"{path}: column {name!r} holds integers beyond {limit}, which lose digits as "
+                f"column {name!r} holds integers beyond {limit}, which lose digits as "
                 "float64; subtract an offset"
             )
     return np.asarray(column.cast("float64", safe=False).to_numpy(), np.float64)

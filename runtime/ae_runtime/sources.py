@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.csv_files import read_csv
+from ae_runtime.csv_files import read_csv, read_table
 from ae_runtime.errors import DataError, SourceNotFound
 from ae_runtime.outputs import STAMP_FIELDS
+from ae_runtime.parquet_files import read_parquet_table
+from ae_runtime.table import Table
 
 Array = NDArray[Any]
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,19 @@ def read_source(text: str | Path) -> Source:
     if source.array.ndim < 2:
         raise DataError(f"{path} has shape {source.array.shape}; rows need at least 2 axes (N, D)")
     return source
+
+
+def read_table_file(text: str | Path) -> Table:
+    """The columns of numbers and words in a file of TABLES.
+
+    Raises SourceNotFound, or DataError for a file that cannot be read or holds no rows.
+    """
+    path = Path(text)
+    if not path.exists():
+        raise SourceNotFound(f"{path} does not exist")
+    if not path.name.lower().endswith(TABLES):
+        raise DataError(f"{path} holds no columns by name; known types: {', '.join(TABLES)}")
+    return read_parquet_table(path) if path.suffix.lower() == ".parquet" else read_table(path)
 
 
 def _split_member(text: str) -> tuple[Path, str | None]:

@@ -195,7 +195,7 @@ def newer(bundle: Path) -> None:
         ),
         (
             lambda bundle: shutil.rmtree(bundle),
-            "table does not exist; a bundle is a folder that ae-export wrote",
+            "table does not exist; a bundle is a folder or a .zip that ae-export wrote",
         ),
     ],
 )

@@ -31,7 +31,7 @@ def copied(table_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    message = "B does not exist; a bundle is a folder that ae-export wrote"
+    message = "B does not exist; a bundle is a folder or a .zip that ae-export wrote"
     assert said(BundleNotFound, tmp_path / "none") == message
     assert said(BundleNotFound, str(tmp_path / "none")) == message
     assert said(BundleNotFound, tmp_path / "none" / "bundle") == message
@@ -40,7 +40,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_a_file(copied: Path) -> None:
-    message = "B is a file; a bundle is a folder that ae-export wrote"
+    message = "B is a file; a bundle is a folder or a .zip that ae-export wrote"
     assert said(BundleNotFound, copied / "manifest.json") == message
 
 

@@ -147,5 +147,5 @@ def test_too_little_memory_is_not_the_bundles_fault(words: str) -> None:
             raise RuntimeError(words)
 
     with pytest.raises(MemoryError) as caught:
-        devices.compute(Session(), "z", "x", X)  # type: ignore[arg-type]
+        devices.compute(Session(), ["z"], {"x": X})  # type: ignore[arg-type]
     assert str(caught.value) == f"onnxruntime cannot run the graph: {words}"

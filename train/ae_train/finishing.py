@@ -21,6 +21,7 @@ from ae_train.judging import (
     mean_of_present,
     mixed_quality,
     quality,
+    range_errors,
     squared_errors,
 )
 from ae_train.mixed import MixedPreprocess
@@ -33,6 +34,9 @@ from ae_train.schema import MixedQuality, Schema, Size
 
 Array = NDArray[Any]
 PROBE_ROWS = 256
+# Training rows kept to find the ranges of int8 with, and numbers in them at most.
+CALIBRATION_ROWS = 1024
+_CALIBRATION_NUMBERS = 1 << 22
 
 
 def finish(
@@ -64,7 +68,10 @@ def finish(
         dtype=form.dtype,
         row_shape=form.row_shape,
         columns=columns,
-        quality=quality(model, prepared.pca, recipe.latent_dim, *held_out, model.arch is None),
+        quality=replace(
+            quality(model, prepared.pca, recipe.latent_dim, *held_out, model.arch is None),
+            **_in_words(model, recipe.latent_dim, prepared, mixed),
+        ),
         x_deviation=np.nan_to_num(statistics.deviation).tolist(),
         z_mean=z_mean,
         z_deviation=z_deviation,
@@ -86,8 +93,33 @@ def finish(
         advice=give_advice(_facts(schema, recipe, prepared, metrics)),
     )
     probe = data.take(prepared.judged_rows[:PROBE_ROWS])
-    run = Run(recipe, schema, model, probe, prepared.split)
+    run = Run(recipe, schema, model, probe, prepared.split, calibration=_calibration(prepared))
     return run, _gallery(model, prepared, errors, accuracy)
+
+
+def _in_words(
+    model: Model, latent_dim: int, prepared: Prepared, mixed: dict[str, MixedQuality] | None
+) -> dict[str, float | None]:
+    """The figures that need no knowledge of scaled space, over the held-out rows."""
+    scale = _scaling_of(model).scale.cpu().numpy().astype(np.float64)
+    errors = range_errors(
+        model, prepared.pca, latent_dim, prepared.judged, scale, prepared.statistics
+    )
+    last = list(mixed.values())[-1] if mixed else None
+    return {
+        "range_error": errors[0],
+        "pca_range_error": errors[1],
+        "accuracy": last.accuracy if last else None,
+        "pca_accuracy": last.pca_accuracy if last else None,
+    }
+
+
+def _calibration(prepared: Prepared) -> tuple[Array, ...]:
+    """Training rows from all over the training part."""
+    rows = prepared.split.train
+    most = min(CALIBRATION_ROWS, max(1, _CALIBRATION_NUMBERS // max(1, prepared.data.form.numbers)))
+    chosen = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
+    return prepared.data.take(rows[chosen])
 
 
 def _scaling_of(model: Model) -> Preprocess:

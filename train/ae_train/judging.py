@@ -79,6 +79,33 @@ def squared_errors(model: Model, rows: Rows) -> Array:
     return torch.cat(parts).numpy()
 
 
+@torch.no_grad()
+def range_errors(
+    model: Model, pca: Pca, latent_dim: int, rows: HeldRows, scale: Array, statistics: Statistics
+) -> tuple[float | None, float | None]:
+    """Mean absolute errors of numbers, of the model and of PCA, as shares of their range.
+
+    scale: (C,) data units in a unit of scaled space, one for each column or channel. None where
+    no column of numbers varies.
+    """
+    spread = statistics.max - statistics.min
+    share = np.divide(scale, spread, out=np.zeros(len(scale)), where=(scale > 0) & (spread > 0))
+    sums, count = np.zeros(2), 0
+    for s, present in rows.blocks():
+        flat = s.flatten(1).cpu().numpy()
+        both = [model.reconstruct_scaled(s).flatten(1).cpu().numpy()]
+        both.append(pca.reconstruct(flat, latent_dim))
+        there = np.ones(flat.shape, bool) if present is None else present.flatten(1).cpu().numpy()
+        numbers = flat.shape[1] if model.preprocess.levels == () else len(scale)
+        weight = np.tile(share, numbers // max(len(share), 1))
+        counted = there[:, :numbers] & (weight > 0)
+        count += int(counted.sum())
+        for at, y in enumerate(both):
+            errors = np.abs(y[:, :numbers] - flat[:, :numbers]) * weight
+            sums[at] += errors[counted].sum(dtype=np.float64)
+    return (float(sums[0] / count), float(sums[1] / count)) if count else (None, None)
+
+
 def mean_of_present(errors: Array, axis: int) -> Array:
     """Mean over an axis of what is not NaN; NaN where nothing is."""
     count = (~np.isnan(errors)).sum(axis=axis)

@@ -11,13 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.csv_files import read_table
-from ae_runtime.errors import DataError, SourceNotFound
+from ae_runtime.errors import DataError
 from ae_runtime.extras import need
 from ae_runtime.image_folder import read_folder
 from ae_runtime.manifest import Column
-from ae_runtime.parquet_files import read_parquet_table
-from ae_runtime.sources import read_source
+from ae_runtime.sources import TABLES, read_source, read_table_file
 from ae_runtime.table import Table, to_blocks
 from ae_runtime.windows import Windows
 from ae_train.data import Dataset, Split, make_dataset
@@ -26,7 +24,6 @@ from ae_train.recipe import Data, Recipe
 from ae_train.series import channels_of, make_series, split_series
 
 Array = NDArray[Any]
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 def load(
@@ -94,7 +91,7 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
 
 
 def _table(names: list[str], held: int, recipe: Recipe, columns: list[Column] | None) -> Dataset:
-    tables = [_read_table(name) for name in names]
+    tables = [read_table_file(name) for name in names]
     data = recipe.data
     chosen = [_select(table, data, name) for table, name in zip(tables, names, strict=True)]
     learned = _joined(chosen[: len(chosen) - held], names)
@@ -121,13 +118,6 @@ def _table(names: list[str], held: int, recipe: Recipe, columns: list[Column] | 
         )
     except DataError as error:
         raise DataError(f"{', '.join(names)}: {error}") from None
-
-
-def _read_table(name: str) -> Table:
-    path = Path(name)
-    if not path.exists():
-        raise SourceNotFound(f"{path} does not exist")
-    return read_parquet_table(path) if path.suffix.lower() == ".parquet" else read_table(path)
 
 
 def _select(table: Table, recipe: Data, name: str) -> Table:
@@ -164,7 +154,7 @@ def _joined(tables: list[Table], names: list[str]) -> Table:
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
     data, parts, notes, channels = recipe.data, [], [], []
     for name in names:
-        table = _read_table(name)
+        table = read_table_file(name)
         chosen = _select(table, data, name)
         steps, found, note = channels_of(chosen, name)
         parts.append(steps)

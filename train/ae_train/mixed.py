@@ -36,11 +36,18 @@ class MixedPreprocess(nn.Module):
     def scale_rows(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Scaled rows s, (B, W) float. x_num: (B, P), NaN is filled. x_cat: (B, Q) int32."""
         numbers = self.numbers.scale_rows(x_num)
-        return torch.cat([numbers, (x_cat[:, self.column] == self.code).to(numbers.dtype)], 1)
+        return torch.cat(
+            [numbers, (x_cat.index_select(1, self.column) == self.code).to(numbers.dtype)], 1
+        )
 
     def present(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Which numbers of s are not missing, (B, W)."""
         return torch.cat([~torch.isnan(x_num), (x_cat >= 0)[:, self.column]], 1)
+
+    def unrounded_parts(self, y: Tensor) -> tuple[Tensor, ...]:
+        """Numbers in data units before rounding, and probabilities. y: (B, W)."""
+        width = y.shape[1] - len(self.column)
+        return self.numbers.unrounded(y[:, :width]), y[:, width:]
 
     def unscale_rows(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(numbers (B, P), codes (B, Q) int32, probabilities (B, sum of levels)). y: (B, W)."""

@@ -55,10 +55,12 @@ class Model(nn.Module):
         """Rows in data units, in the shape and dtype of the parts. z: (B, K)."""
         return self.preprocess.unscale_rows(self.objective.output(self.expand(z)))
 
-    def decode_unrounded(self, z: Tensor) -> Tensor:
-        """Like decode, before integers are rounded and clipped; not for mixed tables."""
-        assert isinstance(self.preprocess, Preprocess)
-        return self.preprocess.unrounded(self.objective.output(self.expand(z)))
+    def decode_unrounded(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Like decode, before integers are rounded and clipped.
+
+        (x_hat,), or numbers and probabilities of a mixed table.
+        """
+        return self.preprocess.unrounded_parts(self.objective.output(self.expand(z)))
 
     def code(self, s: Tensor) -> Tensor:
         """What the encoder networks give, (B, code_dim). s: (B, ...) scaled."""

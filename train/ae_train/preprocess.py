@@ -125,9 +125,12 @@ def _offset_and_scale(
 class Preprocess(nn.Module):
     """Scale what goes in, fill what is missing, and undo both for what comes out.
 
+    levels: of a table's words, which are MixedPreprocess's: none.
     Works in the arithmetic of the edge: double for float64 rows, so that a column whose mean is
     1e6 deviations stays exact, single for uint8 and float32. Its buffers are saved with the model.
     """
+
+    levels: tuple[int, ...] = ()
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -196,6 +199,10 @@ class Preprocess(nn.Module):
         elif self._rounds == "some":
             x = torch.where(self.integer, x.round(), x)
         return x.clamp(0, 255).to(torch.uint8) if self.dtype == "uint8" else x
+
+    def unrounded_parts(self, y: Tensor) -> tuple[Tensor, ...]:
+        """What `unrounded` gives, as the one array that it is here."""
+        return (self.unrounded(y),)
 
     def unrounded(self, y: Tensor) -> Tensor:
         """Rows in data units before rounding and clipping."""

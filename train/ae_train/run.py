@@ -28,7 +28,8 @@ from ae_train.schema import Schema, dump_schema, parse_schema
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
 PROBE, SPLIT = "probe.npz", "split.npz"
-PARTS = "x", "x_cat"  # arrays of PROBE
+PARTS = "x", "x_cat"  # arrays of PROBE: held-out rows
+TRAINING_PARTS = "train_x", "train_x_cat"  # and training rows
 
 
 @dataclass
@@ -37,7 +38,8 @@ class Run:
 
     model: in data units, see model.Model. probe: held-out rows that export verifies graphs on, as
     the encoder takes them: (P, ...), or numbers and codes of a mixed table. split: which rows
-    were trained on, validated on and held out.
+    were trained on, validated on and held out. calibration: some training rows, as probe, that
+    export finds the ranges of int8 with; () in runs of an earlier version.
     """
 
     recipe: Recipe
@@ -46,6 +48,7 @@ class Run:
     probe: tuple[NDArray[Any], ...]
     split: Split
     folder: Path | None = None
+    calibration: tuple[NDArray[Any], ...] = ()
 
     @property
     def model_id(self) -> str:
@@ -57,7 +60,9 @@ class Run:
         write = outputs.write_atomic
         write(folder / RECIPE, tomli_w.dumps(to_fields(self.recipe)).encode())
         write(folder / WEIGHTS, safetensors.torch.save(self.model.state_dict()))
-        write(folder / PROBE, _npz(**dict(zip(PARTS, self.probe, strict=False))))
+        probe = dict(zip(PARTS, self.probe, strict=False))
+        probe |= dict(zip(TRAINING_PARTS, self.calibration, strict=False))
+        write(folder / PROBE, _npz(**probe))
         split = self.split
         parts = {"train": split.train, "validation": split.validation, "test": split.test}
         write(folder / SPLIT, _npz(**parts))
@@ -81,7 +86,9 @@ class Run:
             model = make_model(recipe, schema)
             model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
             stored = _read_npz(folder / PROBE)
-            probe = tuple(stored[name] for name in PARTS[: 1 + schema.form.is_mixed])
+            count = 1 + schema.form.is_mixed
+            probe = tuple(stored[name] for name in PARTS[:count])
+            calibration = tuple(stored[n] for n in TRAINING_PARTS[:count] if n in stored)
             parts = _read_npz(folder / SPLIT)
         except (RecipeError, RunError) as error:
             raise RunError(f"{folder} is damaged: {error}") from None
@@ -90,7 +97,7 @@ class Run:
         ) as error:  # fmt: skip
             reason = " ".join(str(error).split())
             raise RunError(f"{folder} is damaged ({reason}); train again") from None
-        return cls(recipe, schema, model.eval(), probe, Split(**parts), folder)
+        return cls(recipe, schema, model.eval(), probe, Split(**parts), folder, calibration)
 
 
 def model_id(model: Model, recipe: Recipe, form: Form, columns: list[Column] | None) -> str:

@@ -45,6 +45,12 @@ class Bottleneck(Protocol):
     def encode(self, h: Tensor) -> Tensor:
         """Latents for use, (B, K); deterministic. h: (B, code_dim)."""
 
+    def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest z, (B, K) each, that h may give if it is off by `tolerance`.
+
+        tolerance: (B, 1). Verification and golden rows need it where z jumps.
+        """
+
     def spread(self, z: Tensor) -> Tensor:
         """What the decoder network sees, (B, decoder_dim). z: (B, K)."""
 

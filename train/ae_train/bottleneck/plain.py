@@ -30,6 +30,9 @@ class Plain(nn.Module):
     def encode(self, h: Tensor) -> Tensor:
         return h
 
+    def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encode(h - tolerance), self.encode(h + tolerance)
+
     def spread(self, z: Tensor) -> Tensor:
         return z
 

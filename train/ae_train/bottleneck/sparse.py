@@ -47,7 +47,20 @@ class Sparse(Plain):
         return replace(recipe, active=active)
 
     def encode(self, h: Tensor) -> Tensor:
-        return torch.where(self._chosen(h), h, torch.zeros_like(h))
+        return torch.where(self._chosen(h), h, 0.0)
+
+    def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a unit that may be chosen or not, both 0 and its value."""
+        if self.is_identity:
+            return super().bounds(h, tolerance)
+        size = h.abs()
+        largest = size.topk(self.active + 1, 1).values
+        last_in, first_out = largest[:, -2:-1], largest[:, -1:]
+        either = (size >= last_in - 2 * tolerance) & (size <= first_out + 2 * tolerance)
+        z = self.encode(h)
+        slack = tolerance * ((z != 0) | either)
+        low = torch.where(either, h.clamp(max=0), z)
+        return low - slack, torch.where(either, h.clamp(min=0), z) + slack
 
     def penalty(self, h: Tensor) -> Tensor:
         """What units that hardly ever win lack on the rows where they come closest, (B,)."""

@@ -1,0 +1,128 @@
+"""Choose the precision of a bundle: fp32 or int8, by what each costs in error and in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_export.quantize import quantize
+from ae_export.reference import Parts
+from ae_export.subject import Graphs, Subject
+from ae_export.verify import Pair, reconstruction_error
+from ae_runtime.admission import admit
+from ae_runtime.engine import DEFAULT_TILE
+from ae_runtime.errors import RunError, VerificationFailed
+
+Array = NDArray[Any]
+Precision = Literal["fp32", "int8", "auto"]
+BUDGET = 0.02
+# Below, it is noise: int8 is faster only if it takes this share of the time at most.
+FASTER = 0.95
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """int8 beside fp32, on this machine and the held-out rows.
+
+    speedup: time of fp32 in that of int8, both graphs, one thread, batch 256. rise: of the
+    reconstruction error, as a share of that of fp32. taken: whether the bundle is int8.
+    """
+
+    speedup: float
+    rise: float
+    taken: bool
+
+
+def choose(
+    subject: Subject,
+    fp32: Graphs,
+    precision: Precision,
+    budget: float,
+    say: Callable[[str], None],
+) -> tuple[Graphs, Weighed]:
+    """The graphs to write, and why.
+
+    int8: they are int8. auto: they are if that is faster on this machine and raises the
+    reconstruction error by no more than the budget. Raises RunError without calibration rows,
+    VerificationFailed where int8 was asked for and is past the budget or impossible.
+    """
+    if not subject.calibration:
+        raise RunError(
+            "this run holds no training rows to find the ranges of int8 with, since an earlier "
+            "version made it; train again, or export as fp32"
+        )
+    rows = len(subject.calibration[0])
+    say(f"quantizing with the ranges of {rows:,} training rows ...")
+    try:
+        int8 = _quantized(subject, fp32)
+    except VerificationFailed as error:
+        if precision == "int8":
+            raise
+        say(f"fp32 taken: {error}")
+        return fp32, Weighed(1.0, 0.0, taken=False)
+    _check_batches(subject, int8)
+    before, after = (reconstruction_error(subject, graphs) for graphs in (fp32, int8))
+    rise = after / before - 1 if before > 0 else after
+    speedup = _speedup(subject, fp32, int8)
+    fits, faster = rise <= budget, speedup * FASTER > 1
+    taken = fits and (faster or precision == "int8")
+    say(
+        f"{'int8' if taken else 'fp32'} taken: int8 is {speedup:.2f} times as fast as fp32 here, "
+        f"and its reconstruction error {100 * rise:+.2f} % ({100 * budget:g} % allowed)"
+    )
+    if precision == "int8" and not taken:
+        raise VerificationFailed(
+            f"int8 raises the reconstruction error by {100 * rise:.2f} %, the budget is "
+            f"{100 * budget:g} %; allow more, or export as fp32; nothing was written"
+        )
+    return (int8 if taken else fp32), Weighed(speedup, rise, taken)
+
+
+def _quantized(subject: Subject, fp32: Graphs) -> Graphs:
+    feeds = dict(zip([port.name for port in subject.inputs], subject.calibration, strict=True))
+    encoder = quantize(fp32.encoder, feeds)
+    # The decoder's ranges are those of the latents that it will see.
+    z = Pair(subject, Graphs(encoder, fp32.decoder)).encode(subject.calibration, DEFAULT_TILE)
+    graphs = Graphs(encoder, quantize(fp32.decoder, {"z": z}))
+    ports = [subject.latent.port]
+    admit("encoder.onnx", graphs.encoder, subject.inputs, ports)
+    admit("decoder.onnx", graphs.decoder, ports, subject.outputs)
+    return graphs
+
+
+def _check_batches(subject: Subject, int8: Graphs) -> None:
+    """Raise VerificationFailed if rows influence each other."""
+    pair = Pair(subject, int8)
+    outputs = []
+    for batch in (1, 7, DEFAULT_TILE):
+        z = pair.encode(subject.held_out, batch)
+        outputs.append([z, *pair.decode(z, batch)])
+    for other in outputs[1:]:
+        if any(a.tobytes() != b.tobytes() for a, b in zip(outputs[0], other, strict=True)):
+            raise VerificationFailed(
+                "the int8 graphs give other numbers for other batch sizes; export as fp32; "
+                "nothing was written"
+            )
+
+
+def _speedup(subject: Subject, fp32: Graphs, int8: Graphs) -> float:
+    """Time of fp32 in that of int8, the median of rounds in which both take their turn."""
+    x = tuple(np.resize(part, (DEFAULT_TILE, *part.shape[1:])) for part in subject.held_out)
+    pairs = [Pair(subject, graphs) for graphs in (fp32, int8)]
+    z = pairs[0].encode(x, DEFAULT_TILE)
+    times = [[_time(pair, x, z) for pair in pairs] for _ in range(ROUNDS)]
+    return median(first / second for first, second in times[1:])  # the first one warms up
+
+
+def _time(pair: Pair, x: Parts, z: Array) -> float:
+    started = time.perf_counter()
+    pair.encode(x, DEFAULT_TILE)
+    pair.decode(z, DEFAULT_TILE)
+    return time.perf_counter() - started

@@ -1,0 +1,250 @@
+"""A graph with its large layers in int8, for the integer kernels of onnxruntime."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_export.calibrate import LEAST_SCALE, Seen, observe
+from ae_runtime import extras
+from ae_runtime.errors import VerificationFailed
+
+Array = NDArray[Any]
+# Layers with less than LEAST_SHARE of the multiplications stay in float32, and those that sum up
+# fewer than LEAST_SUM products for a number: to make integers of x takes there what int8 saves.
+LEAST_SHARE = 0.05
+LEAST_SUM = {"Gemm": 64, "MatMul": 64, "Conv": 128}
+# Processors without VNNI add two products of a weight and an x in 16 bits: 2 * 80 * 204 just fits.
+# Of ways to share these bits, 64 * 255 and 127 * 129 rebuild rows less well.
+MOST_WEIGHT, MOST_X = 80, 204
+# A bias and the products of its sum are each held below this: together they fit into 32 bits.
+MOST_SUM = 1 << 29
+ACTIVATIONS = frozenset({"Relu", "Sigmoid", "Tanh", "Erf", "Softmax", "GRU", "LSTM"})
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A node with weights. weight: float32, its outputs on `axis`; bias: (outputs,), 0 for none."""
+
+    node: Any
+    weight: Array
+    bias: Array
+    axis: int
+
+    @property
+    def x(self) -> str:
+        return str(self.node.input[0])
+
+    @property
+    def y(self) -> str:
+        return str(self.node.output[0])
+
+    @property
+    def sum_length(self) -> int:
+        """How many products are summed up for one number of y."""
+        return self.weight.size // self.weight.shape[self.axis]
+
+
+def quantize(graph: bytes, rows: Mapping[str, Array]) -> bytes:
+    """The graph with its large Gemm, MatMul and Conv in int8: QuantizeLinear, DequantizeLinear.
+
+    rows: input name -> (B, ...), hundreds of training rows drawn at random; values far outside of
+    theirs saturate. Ranges are static, so rows do not influence each other. Weights become int8
+    with one scale for each output, what they are multiplied with uint8 with one for each tensor
+    (Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295). In float32 stay
+    inputs, outputs and what costs little: scaling, activations, small layers; and the PCA path,
+    or any layer that no activation lies before nor behind, which carries most of the signal. The
+    same graph and rows give the same bytes. Raises VerificationFailed if no layer is left to
+    quantize or a value is no finite number, DataError without rows.
+    """
+    model = extras.need("onnx", "export").load_from_string(graph)
+    layers = _layers(model.graph)
+    names = [name for layer in layers for name in (layer.x, layer.y)]
+    seen = observe(graph, names, rows) if layers else {}
+    chosen = {layer.y: layer for layer in _large(layers, seen)}
+    if not chosen:
+        longest = max((layer.sum_length for layer in layers), default=0)
+        raise VerificationFailed(
+            f"no layer of the graph is large enough for int8: found {len(layers)} beside "
+            f"activations, with sums of at most {longest} products; export as fp32"
+        )
+    rewritten = _Rewritten(seen, _before_float_relu(model.graph, chosen.values()))
+    for node in model.graph.node:
+        if node.output[0] in chosen:
+            rewritten.add_layer(chosen[node.output[0]])
+        else:
+            rewritten.nodes.append(node)
+    used = {name for node in rewritten.nodes for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(rewritten.nodes)
+    model.graph.initializer.extend(kept + rewritten.tensors)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _layers(graph: Any) -> list[_Layer]:
+    """The nodes that could be quantized, in order."""
+    to_array = extras.need("onnx", "export").numpy_helper.to_array
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
+    early, followed = _before_activations(graph), _before_another_activation(graph)
+    layers = []
+    for node in graph.node:
+        weights = [constants.get(name) for name in node.input[1:3]]
+        if node.op_type not in ("Gemm", "MatMul", "Conv") or None in weights:
+            continue
+        straight = node.input[0] in early and node.output[0] not in followed
+        weight, *bias = map(to_array, weights)
+        axis = _output_axis(node, weight)
+        if straight or axis is None or uses[node.input[1]] > 1 or weight.dtype != np.float32:
+            continue
+        outputs = weight.shape[axis]
+        if all(b.shape == (outputs,) for b in bias):
+            layers.append(_Layer(node, weight, bias[0] if bias else np.zeros(outputs), axis))
+    return layers
+
+
+def _before_activations(graph: Any) -> set[str]:
+    """Tensors that no activation lies before."""
+    found = {value.name for value in (*graph.input, *graph.initializer)}
+    for node in graph.node:
+        if node.op_type not in ACTIVATIONS and all(name in found for name in node.input if name):
+            found.update(node.output)
+    return found
+
+
+def _before_another_activation(graph: Any) -> set[str]:
+    """Tensors that an activation lies behind."""
+    found: set[str] = set()
+    for node in reversed(graph.node):
+        if node.op_type in ACTIVATIONS or found.intersection(node.output):
+            found.update(node.input)
+    return found
+
+
+def _before_float_relu(graph: Any, chosen: Iterable[_Layer]) -> set[str]:
+    """Tensors that a Relu or Clip takes which no layer on integers follows."""
+    integer = {layer.x for layer in chosen}
+    return {
+        node.input[0]
+        for node in graph.node
+        if node.op_type in ("Relu", "Clip") and node.output[0] not in integer
+    }
+
+
+def _output_axis(node: Any, weight: Array) -> int | None:
+    """The weight's axis of outputs; None for what the integer kernels do not take."""
+    value = extras.need("onnx", "export").helper.get_attribute_value
+    settings = {attribute.name: value(attribute) for attribute in node.attribute}
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "MatMul":
+        return 1 if weight.ndim == 2 else None
+    if settings.get("transA", 0) or (settings.get("alpha", 1), settings.get("beta", 1)) != (1, 1):
+        return None
+    return 0 if settings.get("transB", 0) else 1
+
+
+def _large(layers: list[_Layer], seen: Mapping[str, Seen]) -> list[_Layer]:
+    """Those that most multiplications are in."""
+    costs = [layer.sum_length * prod(seen[layer.y].row_shape) for layer in layers]
+    least = LEAST_SHARE * sum(costs)
+    return [
+        layer
+        for layer, cost in zip(layers, costs, strict=True)
+        if cost >= least and layer.sum_length >= LEAST_SUM[layer.node.op_type]
+    ]
+
+
+class _Rewritten:
+    """Nodes and initializers of the graph to come.
+
+    onnxruntime makes a QGemm with a float32 result of a Gemm only if its bias is int32 with the
+    product of both scales, and if all zero points are written out; a QLinearConv of a Conv only if
+    its output is quantized, too. Else it makes the weights float again, when it loads them.
+    """
+
+    def __init__(self, seen: Mapping[str, Seen], before_relu: set[str]) -> None:
+        self.onnx = extras.need("onnx", "export")
+        self.seen, self.before_relu = seen, before_relu
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+        self.scales: dict[str, np.float32] = {}
+
+    def add_layer(self, layer: _Layer) -> None:
+        """The layer on integers, from its float32 x to its float32 y."""
+        scale = self._in_uint8(layer.x, self.seen[layer.x], f"{layer.x}_dequantized")
+        integers, scales, bias = _in_integers(layer, scale)
+        name = str(layer.node.input[1]).removesuffix(".weight")
+        weight = self._dequantized(f"{name}.weight", integers, scales, layer.axis)
+        inputs, op = [f"{layer.x}_dequantized", weight], layer.node.op_type
+        if op == "MatMul" and len(self.seen[layer.x].row_shape) == 1:
+            # With the Add behind it, onnxruntime would make a float Gemm of a MatMul of matrices.
+            op = "Gemm"
+        # Of Gemm, bias, Relu and no QuantizeLinear onnxruntime would make a float FusedGemm.
+        split = op == "Gemm" and layer.y in self.before_relu
+        if op != "MatMul" and not split:
+            inputs.append(self._dequantized(f"{name}.bias", bias, scale * scales, 0))
+        output = layer.y + ("_products" if split else "_exact" if op == "Conv" else "")
+        node = {"op_type": op, "name": layer.node.name, "attribute": layer.node.attribute}
+        self.nodes.append(self.onnx.NodeProto(input=inputs, output=[output], **node))
+        if split:
+            constant = self._constant(f"{name}.bias_float32", layer.bias.astype(np.float32))
+            self._node("Add", [output, constant], layer.y)
+        elif op == "Conv":
+            self._in_uint8(output, self.seen[layer.y], layer.y)
+
+    def _in_uint8(self, tensor: str, seen: Seen, result: str) -> np.float32:
+        """The scale of `tensor` in uint8, from which `result` is made, if it is not there yet."""
+        if tensor not in self.scales:
+            scale = self.scales[tensor] = seen.scale(MOST_X)
+            names = f"{tensor}_scale", f"{tensor}_zero_point"
+            ends = [*map(self._constant, names, (scale, np.uint8(np.rint(-seen.low / scale))))]
+            middle = self._node("QuantizeLinear", [tensor, *ends], f"{tensor}_quantized")
+            self._node("DequantizeLinear", [middle, *ends], result)
+        return self.scales[tensor]
+
+    def _dequantized(self, name: str, integers: Array, scales: Array, axis: int) -> str:
+        """The tensor that holds integers * scales. scales: one for each index of the axis."""
+        inputs = [
+            self._constant(f"{name}_{integers.dtype.name}", integers),
+            self._constant(f"{name}_scale", scales),
+            self._constant(f"{name}_zero_point", np.zeros(len(scales), integers.dtype)),
+        ]
+        return self._node("DequantizeLinear", inputs, f"{name}_dequantized", axis=axis)
+
+    def _constant(self, name: str, value: Any) -> str:
+        self.tensors.append(self.onnx.numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def _node(self, op: str, inputs: list[str], output: str, **settings: int) -> str:
+        name = f"{op}_{inputs[0]}"
+        self.nodes.append(self.onnx.helper.make_node(op, inputs, [output], name, **settings))
+        return output
+
+
+def _in_integers(layer: _Layer, x_scale: np.float32) -> tuple[Array, Array, Array]:
+    """Weights in int8 of the same shape, the scale of each output, and the bias in int32.
+
+    The largest weight gets MOST_WEIGHT: to clip it for less squared error measures no better. A
+    scale is larger where sums or the bias would not fit into 32 bits.
+    """
+    outputs = np.moveaxis(layer.weight, layer.axis, 0)
+    matrix = np.abs(outputs.reshape(len(outputs), -1), dtype=np.float64)
+    bias = layer.bias.astype(np.float64)
+    least = [
+        matrix.max(axis=1) / MOST_WEIGHT,
+        255 * matrix.sum(axis=1) / MOST_SUM,
+        np.abs(bias) / (float(x_scale) * MOST_SUM),
+        np.full(len(matrix), LEAST_SCALE),
+    ]
+    scales = np.maximum.reduce(least).astype(np.float32)
+    along = [-1 if axis == layer.axis else 1 for axis in range(layer.weight.ndim)]
+    integers = np.rint(layer.weight / scales.reshape(along)).astype(np.int8)
+    return integers, scales, np.rint(bias / (x_scale * scales)).astype(np.int32)

@@ -1,0 +1,189 @@
+"""What graphs are held against: a model in float64, and how far from it each value may be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ae_train.mixed import MixedPreprocess
+from ae_train.model import Model
+from ae_train.preprocess import Preprocess
+from ae_train.run import Run
+
+Array = NDArray[Any]
+Parts = tuple[Array, ...]
+TOLERANCE = 1e-5  # of a column's standard deviation over the training rows
+# Float32 has 7 digits: rows with a value further out than FAR deviations, or with a root mean
+# square over LONG, are held to the tolerance times how much further.
+FAR, LONG = 10.0, 2.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one output may be, value by value.
+
+    expected: (B, ...) float64, what the model gives. low, high: what is right at least and at
+    most, but for one unit in the last place of a float. deviation: broadcasts against rows; errors
+    are measured in it. jumps: where the output is rounded or chosen, so that low to high says
+    nothing of how exact it is.
+    """
+
+    expected: Array
+    low: Array
+    high: Array
+    deviation: Array
+    jumps: Array
+
+    @property
+    def rounded(self) -> Array:
+        """What is expected, rounded where the output is: the middle of what is right."""
+        return np.where(self.jumps, (self.low + self.high) / 2, self.expected)
+
+    @property
+    def open(self) -> Array:
+        """(B,) bool, rows in which a rounding error can make something jump."""
+        either: Array = self.jumps & (self.high > self.low)
+        return np.asarray(either.any(axis=tuple(range(1, either.ndim))))
+
+
+class Reference(Protocol):
+    """A model in float64, as verification and golden vectors need it."""
+
+    z_deviation: Array  # (K,)
+    x_hat_deviations: tuple[Array, ...]  # of each output; NaN for codes of words
+    whole: Array  # of the first output, which columns of floats are rounded to whole numbers
+
+    def encode(self, parts: Parts) -> Bounds:
+        """Of z, for rows in data units."""
+
+    def decode(self, z: Array, far: Array) -> list[Bounds]:
+        """Of each output. far: (B,) from how_far of the rows that z was encoded from."""
+
+    def how_far(self, parts: Parts) -> Array:
+        """(B,) by how much a row's scaled values are past FAR or LONG; at least 1."""
+
+    def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
+        """Mean squared error of rows and their reconstructions, in deviations of the columns."""
+
+    def draw(self, random: np.random.Generator, rows: int) -> Parts:
+        """Rows decoded from latents of a normal distribution like the training rows' latents."""
+
+
+def in_float64(model: Model) -> Model:
+    """A copy of the model that computes in float64 throughout."""
+    return copy.deepcopy(model).double().eval().requires_grad_(False)
+
+
+class RunReference:
+    """The model of a run."""
+
+    def __init__(self, run: Run) -> None:
+        schema, model = run.schema, in_float64(run.model)
+        self.model, self.form = model, schema.form
+        self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_deviation)
+        # Of all latents together: a latent that is nearly dead has no useful unit of its own.
+        rms = np.sqrt(np.mean(np.square(schema.z_deviation)))
+        self.z_deviation = np.full(schema.latent_dim, rms)
+        numbers = np.array(schema.x_deviation)
+        self.x_hat_deviations: tuple[Array, ...] = (numbers,)
+        self.whole = self._numbers.integer.numpy() & (schema.dtype != "uint8")
+        if schema.form.is_mixed:
+            self.x_hat_deviations = (numbers, np.array([np.nan]), np.ones(1))
+
+    @property
+    def _numbers(self) -> Preprocess:
+        found = self.model.preprocess
+        return found.numbers if isinstance(found, MixedPreprocess) else found
+
+    def how_far(self, parts: Parts) -> Array:
+        s = _numpy(self.model.preprocess.scale_rows(*_tensors(parts)))
+        return how_far(s)
+
+    def encode(self, parts: Parts) -> Bounds:
+        model, far = self.model, torch.from_numpy(self.how_far(parts))
+        h = model.code(model.preprocess.scale_rows(*_tensors(parts)))
+        tolerance = TOLERANCE * float(self.z_deviation.max(initial=0)) * far[:, None]
+        low, high = (_numpy(bound) for bound in model.bottleneck.bounds(h, tolerance))
+        z = _numpy(model.bottleneck.encode(h))
+        jumps = high - low > 2.5 * _numpy(tolerance)
+        return Bounds(z, low, high, self.z_deviation, jumps)
+
+    def decode(self, z: Array, far: Array) -> list[Bounds]:
+        numbers, *words = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
+        deviation = self.x_hat_deviations[0]
+        slack = TOLERANCE * deviation * far.reshape(-1, *[1] * (numbers.ndim - 1))
+        whole = np.broadcast_to(self._numbers.integer.numpy(), numbers.shape)
+        ends = self._round(numbers - slack, whole), self._round(numbers + slack, whole)
+        bounds = [Bounds(numbers, *ends, deviation, whole)]
+        return bounds + self._words(words[0], far) if words else bounds
+
+    def _round(self, x: Array, whole: Array) -> Array:
+        x = np.where(whole, np.rint(x), x)
+        return np.clip(x, 0, 255) if self._numbers.dtype == "uint8" else x
+
+    def _words(self, chance: Array, far: Array) -> list[Bounds]:
+        """Of codes and of probabilities, which are in units of their own. chance: (B, levels)."""
+        slack = np.minimum(TOLERANCE * far, 1.0)[:, None]
+        low, high, expected = [], [], []
+        assert isinstance(self.model.preprocess, MixedPreprocess)
+        ends = np.cumsum(self.model.preprocess.levels)[:-1]
+        for part in np.split(chance, ends, axis=1):
+            likely = part >= part.max(1, keepdims=True) - 2 * slack
+            low.append(likely.argmax(1))
+            high.append(part.shape[1] - 1 - likely[:, ::-1].argmax(1))
+            expected.append(part.argmax(1))
+        codes = [np.stack(each, 1).astype(np.float64) for each in (expected, low, high)]
+        everywhere = np.ones(codes[0].shape, bool)
+        return [
+            Bounds(codes[0], codes[1], codes[2], np.ones(1), everywhere),
+            Bounds(
+                chance, chance - slack, chance + slack, np.ones(1), np.zeros(chance.shape, bool)
+            ),
+        ]
+
+    def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
+        """Of numbers and, of a mixed table, of each word's probability against 0 or 1."""
+        deviation = self.x_hat_deviations[0]
+        unit = np.where(deviation > 0, deviation, np.inf)
+        errors = [((x_hat[0].astype(np.float64) - parts[0]) / unit).ravel()]
+        if isinstance(self.model.preprocess, MixedPreprocess):
+            known, code = parts[1][:, self.model.preprocess.column], self.model.preprocess.code
+            truth = np.where(known < 0, np.nan, known == code.numpy())
+            errors.append((x_hat[2] - truth).ravel())
+        return mean_square(np.concatenate(errors))
+
+    def draw(self, random: np.random.Generator, rows: int) -> Parts:
+        z = self._z_mean + self._z_spread * random.standard_normal((rows, len(self._z_mean)))
+        x_hat = self.model.decode(torch.from_numpy(z.astype(np.float32)).double())
+        numbers, *words = x_hat if isinstance(x_hat, tuple) else (x_hat,)
+        return (numbers.numpy().astype(self.form.dtype), *(code.numpy() for code in words[:1]))
+
+
+def how_far(s: Array) -> Array:
+    """(B,) by how much rows of scaled values are past FAR or LONG; at least 1. s: (B, ...)."""
+    flat = s.reshape(len(s), -1)
+    rms = np.sqrt(np.mean(flat**2, axis=1)) if flat.shape[1] else np.zeros(len(s))
+    return np.maximum.reduce(
+        [np.ones(len(s)), np.abs(flat).max(axis=1, initial=0) / FAR, rms / LONG]
+    )
+
+
+def mean_square(errors: Array) -> float:
+    """Mean of the squares of what is not NaN; 0 if nothing is."""
+    present = errors[~np.isnan(errors)]
+    return float(np.mean(present**2)) if len(present) else 0.0
+
+
+def _tensors(parts: Parts) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(part) for part in parts)
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return tensor.detach().numpy().astype(np.float64)

@@ -1,0 +1,62 @@
+"""Put a bundle where the user wants it, as a folder or a .zip, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ae_runtime import outputs
+from ae_runtime.bundle import MANIFEST, REQUIRED, open_bundle
+from ae_runtime.errors import BundleError, OutputExists
+from ae_runtime.zipped import zip_bundle
+
+CARD = "README.md"
+
+
+def check_out(out: Path, overwrite: bool, zipped: bool) -> None:
+    """Return if a bundle may be written to `out`. Raises OutputExists."""
+    if zipped or not outputs.is_empty_folder(out):
+        outputs.check_free(out, _is_ours(out, zipped), overwrite, "a bundle of ae-export")
+    part = outputs.part_of(out)
+    # A kill leaves a file half written under its name and ".part".
+    names = {p.name.removesuffix(".part") for p in part.iterdir()} if part.is_dir() else set()
+    if (part.is_file() and not zipped) or names - {*REQUIRED, CARD, MANIFEST}:
+        raise OutputExists(f"{part} is in the way and not ours; move it")
+
+
+def _is_ours(out: Path, zipped: bool) -> bool:
+    if not zipped:
+        return (out / MANIFEST).is_file()
+    try:
+        open_bundle(out)
+    except BundleError:
+        return False
+    return out.is_file()
+
+
+def write(out: Path, files: dict[str, bytes], zipped: bool) -> int:
+    """Write the files, load them as any user would, and only then put them where OUT is.
+
+    Returns the bytes written. Raises OutputFailed.
+    """
+    if zipped:
+        raw = zip_bundle(files)
+        open_bundle(raw)
+        with outputs.said_in_one_line(out):
+            outputs.write_atomic(out, raw)
+        return len(raw)
+    part = outputs.part_of(out)
+    try:
+        with outputs.said_in_one_line(out):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for name, raw in files.items():
+                outputs.write_atomic(part / name, raw)
+            open_bundle(part)
+            if outputs.is_empty_folder(out):
+                out.rmdir()
+            outputs.replace_folder(part, out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return sum(len(raw) for raw in files.values())

@@ -1,0 +1,83 @@
+"""Mixed tables in memory: a caller's columns as the arrays that a model takes, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.errors import DataError, DtypeMismatch
+from ae_runtime.manifest import Column
+from ae_runtime.table import Table, to_blocks
+
+Array = NDArray[Any]
+BOOLEAN_WORDS = {True: "true", False: "false"}
+
+
+def to_arrays(x: Any, columns: Sequence[Column]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """(x_num (B, P) float64, x_cat (B, Q) int32) of a dict of 1-d columns, or of an Arrow table.
+
+    x: a mapping from column names to 1-d arrays or lists, or anything with the Arrow C stream
+    (pandas, polars, pyarrow). NaN, None and NaT are missing; words that the model does not know
+    count as missing too, or as "other" where it has that word. Columns that it does not know are
+    left aside. Raises DtypeMismatch for what is no table, DataError for columns that are missing
+    or hold what they may not, MissingExtra where Arrow is given and pyarrow is not installed.
+    """
+    if isinstance(x, Table):
+        return to_blocks(x, columns)
+    if isinstance(x, Mapping):
+        wanted = {column.name for column in columns}
+        named = {str(name): values for name, values in x.items()}
+        found = {
+            name: _column(name, values)
+            for name, values in named.items()
+            if name in wanted or None in wanted
+        }
+        _check_lengths(found)
+        return to_blocks(Table(found), columns)
+    if hasattr(x, "__arrow_c_stream__"):
+        from ae_runtime.parquet_files import arrow_table
+
+        return to_blocks(arrow_table(x), columns)
+    raise DtypeMismatch(
+        f"x is {type(x).__name__}, and this bundle takes a table of numbers and words; pass a dict "
+        "of 1-d columns, or a pandas, polars or pyarrow table"
+    )
+
+
+def _check_lengths(columns: Mapping[str, Array]) -> None:
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name!r} {length}" for name, length in list(lengths.items())[:5])
+        raise DataError(f"columns must be of one length, found {found}")
+
+
+def _column(name: str, values: Any) -> Array:
+    """A column as float64 with NaN, or as objects that are str or None."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"column {name!r} has shape {array.shape}; a column has one axis")
+    kind = array.dtype.kind
+    if kind == "M":
+        missing = np.isnat(array)
+        seconds = array.astype("datetime64[us]").astype(np.int64) / 1e6
+        return np.where(missing, np.nan, seconds)
+    if kind in "iuf":
+        return array.astype(np.float64)
+    if kind in "bUTO":
+        return _words_or_numbers(name, array.tolist())
+    raise DataError(f"column {name!r} holds {array.dtype}; numbers, words and dates are taken")
+
+
+def _words_or_numbers(name: str, values: list[Any]) -> Array:
+    cleaned = [None if value is None or value != value else value for value in values]
+    present = [value for value in cleaned if value is not None]
+    if all(isinstance(value, str | bool | np.bool_) for value in present):
+        words = [v if isinstance(v, str) or v is None else BOOLEAN_WORDS[bool(v)] for v in cleaned]
+        return np.array([word or None for word in words], object)
+    try:
+        return np.array([np.nan if value is None else float(value) for value in cleaned])
+    except (TypeError, ValueError):
+        raise DataError(f"column {name!r} mixes numbers and words; make it one of them") from None

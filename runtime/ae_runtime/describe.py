@@ -1,0 +1,67 @@
+"""A bundle in words: what it takes, what it gives, and how good it is."""
+
+from __future__ import annotations
+
+from math import prod
+
+from ae_runtime.manifest import Manifest, Quality
+
+
+def headline(manifest: Manifest) -> str:
+    """The one line to quote: "784 numbers -> 16; mean error 2.1 % of range, PCA 4.0 %"."""
+    numbers = prod(manifest.inputs[0].row_shape)
+    parts = [f"{numbers} number{'s' if numbers != 1 else ''}"] if numbers else []
+    if manifest.is_mixed:
+        words = prod(manifest.inputs[1].row_shape)
+        parts.append(f"{words} word{'s' if words != 1 else ''}")
+    return f"{' and '.join(parts)} -> {manifest.latent.dim}; {_figures(manifest.quality)}"
+
+
+def _figures(quality: Quality | None) -> str:
+    if quality is None:
+        return "errors on held-out rows are not known: its modules came without"
+    parts = []
+    if quality.range_error is not None and quality.pca_range_error is not None:
+        errors = quality.range_error, quality.pca_range_error
+        parts.append(
+            "mean error {:.2g} % of range, PCA {:.2g} %".format(*(100 * e for e in errors))
+        )
+    if quality.accuracy is not None and quality.pca_accuracy is not None:
+        shares = quality.accuracy, quality.pca_accuracy
+        parts.append("words right {:.3g} %, PCA {:.3g} %".format(*(100 * s for s in shares)))
+    return ", ".join(parts) or scaled_error(quality)
+
+
+def scaled_error(quality: Quality) -> str:
+    """The squared errors that training compares: of the test rows, or of those to validate on."""
+    if quality.test_mse is None or quality.test_pca_mse is None or quality.test_mean_mse is None:
+        rows, found = "validation", (quality.validation_mse, quality.pca_mse, quality.mean_mse)
+    else:
+        rows, found = "test", (quality.test_mse, quality.test_pca_mse, quality.test_mean_mse)
+    return f"{rows} MSE {found[0]:.4g}, PCA {found[1]:.4g}, mean {found[2]:.4g} (in scaled space)"
+
+
+def describe(manifest: Manifest) -> list[str]:
+    """Lines on a bundle, the headline first."""
+    latent, quality = manifest.latent, manifest.quality
+    lines = [headline(manifest)]
+    if quality is not None and quality.is_pca:
+        lines.append("this model is PCA: training found nothing better on the validation rows")
+    if quality is not None:
+        lines.append(f"errors      {scaled_error(quality)}")
+    shapes = ", ".join(
+        f"{'x'.join(map(str, port.row_shape))} {port.dtype}" for port in manifest.inputs
+    )
+    grid = f", {latent.levels[0]} levels" if latent.levels else ""
+    lines += [
+        f"kind        {manifest.kind}, {shapes}",
+        f"latents     {latent.dim} float32, bottleneck {latent.bottleneck}{grid}",
+        f"precision   {manifest.precision}",
+        f"model_id    {manifest.model_id}",
+        f"format      {manifest.format}",
+    ]
+    if manifest.column_names:
+        lines.append(f"columns     {', '.join(manifest.column_names)}")
+    if manifest.series is not None and manifest.series.channels:
+        lines.append(f"channels    {', '.join(manifest.series.channels)}")
+    return lines
