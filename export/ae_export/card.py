@@ -19,6 +19,7 @@ tags:
 - {kind}
 ---
 """
+_ONE = {"table": "a row of a table", "image": "an image", "series": "a window of a series"}
 
 
 def card_of_run(run: Run, manifest: Manifest) -> str:
@@ -58,9 +59,8 @@ def model_card(manifest: Manifest, note: str, data: str, figures: str, limits: s
     return f"""{_HEAD.format(kind=kind)}
 # Autoencoder: {headline(manifest)}
 
-The encoder turns one row of a{"n" if kind == "image" else ""} {kind} into {latent_dim} float32
-latents, the decoder turns them back into a row of the same shape, dtype and units.
-{note}
+The encoder turns {_ONE[kind]} into {latent_dim} float32 latents; the decoder turns these back, in
+the same shape, dtype and units. {note}
 
 | graph | takes | gives |
 | --- | --- | --- |

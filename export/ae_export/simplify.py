@@ -22,6 +22,9 @@ def simplify(model: Any) -> None:
         if node.op_type in _RECURRENT and node.domain == "":
             _forget_zero_states(node)
             _squeeze_direction(model.graph, node)
+    for node in list(model.graph):
+        if node.op_type == "Reshape" and node.domain == "":
+            _shorten_reshape(node)
     for change in (
         passes.LiftConstantsToInitializersPass(),
         passes.IdentityEliminationPass(),
@@ -69,6 +72,19 @@ def _squeeze_direction(graph: Any, node: Any) -> None:
     squeeze.outputs[0].name = f"{node.name}_squeezed"
     graph.insert_before(reshaped[0], squeeze)
     reshaped[0].outputs[0].replace_all_uses_with(squeeze.outputs[0])
+
+
+def _shorten_reshape(node: Any) -> None:
+    """Of Reshapes in a row only the last does anything, and one to the shape there is does not."""
+    shape = node.inputs[1].const_value
+    if shape is None or 0 in shape.numpy():  # a 0 stands for a size of what goes in
+        return
+    while (before := node.inputs[0].producer()) is not None and before.op_type == "Reshape":
+        node.replace_input_with(0, before.inputs[0])
+    wanted, given = shape.numpy().tolist(), node.inputs[0].shape
+    same = given is not None and len(given) == len(wanted) and wanted[0] == -1
+    if same and list(given)[1:] == wanted[1:] and not node.outputs[0].is_graph_output():
+        node.outputs[0].replace_all_uses_with(node.inputs[0])
 
 
 def _rename(graph: Any) -> None:
