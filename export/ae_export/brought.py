@@ -56,13 +56,23 @@ class Brought:
         self.z_deviation = np.full(codes.shape[1], np.sqrt(np.mean(self.z_spread**2)))
         rows = x[:CALIBRATION_ROWS].astype(np.float64)
         axes = 0 if x.ndim == 2 else None
-        spread = np.atleast_1d(rows.std(axis=axes))
         self.mean = np.atleast_1d(rows.mean(axis=axes))
-        # A network of its own gives no column exactly, not even one that does not vary.
-        rest = float(np.sqrt(np.mean(spread**2))) or 1.0
-        self.deviation = np.where(spread > 0, spread, rest)
+        self.deviation = self._unit(np.atleast_1d(rows.std(axis=axes)), codes.astype(np.float32))
         self.whole = np.zeros(1, bool)
         self.x_hat_deviations: tuple[Array, ...] = (self.deviation,)
+
+    def _unit(self, spread: Array, z: Array) -> Array:
+        """What errors of x_hat are measured in: the deviation of each column, but for the smallest.
+
+        A network gives a column that hardly varies no more exactly than the others, so it is held
+        to what the module itself errs there in float32, but at most to a deviation of all columns.
+        """
+        largest = float(np.sqrt(np.mean(spread**2))) or 1.0
+        with torch.no_grad():
+            x_hat = self._checked(self.decoder, z, "decoder").numpy()
+        errors = np.abs(x_hat.astype(np.float64) - self._run("decoder", z))
+        noise = errors.max(axis=0 if len(spread) > 1 else None) / self.tolerance
+        return np.where(spread > 0, np.maximum(spread, np.minimum(4 * noise, largest)), largest)
 
     def subject(self) -> Subject:
         x, row = self.x, list(self.x.shape[1:])

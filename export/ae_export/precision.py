@@ -65,7 +65,7 @@ def choose(
     except VerificationFailed as error:
         if precision == "int8":
             raise
-        say(f"fp32 taken: {error}")
+        say(f"fp32 taken: {str(error).partition(';')[0]}")
         return fp32, Weighed(1.0, 0.0, taken=False)
     _check_batches(subject, int8)
     before, after = (reconstruction_error(subject, graphs) for graphs in (fp32, int8))
