@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -46,6 +46,9 @@ bench-mnist: .venv/.ready  ## codes of every bottleneck on DATA's MNIST
 
 bench-train: .venv/.ready build/peers/.ready  ## seconds of training beside other tools, on DATA's MNIST
 	$(BIN)/python benchmarks/training.py $(DATA)
+
+bench-precision: .venv/.ready  ## error, speed and size of int8 beside fp32, on sets of DATA
+	$(BIN)/python benchmarks/precision.py $(DATA)
 
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
