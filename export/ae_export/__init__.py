@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ae_train  # noqa: F401 - before torch, for it says how torch's threads wait
+
 if TYPE_CHECKING:
     from ae_export.building import Exported
     from ae_export.exporting import export

@@ -29,8 +29,8 @@ class Brought:
     def __init__(self, encoder: nn.Module, decoder: nn.Module, x: Array, tolerance: float) -> None:
         self.names = f"{type(encoder).__name__} and {type(decoder).__name__}"
         self.encoder, self.decoder = (
-            copy.deepcopy(module).cpu().eval().requires_grad_(False)
-            for module in (encoder, decoder)
+            _copied(module, which).cpu().eval().requires_grad_(False)
+            for which, module in (("encoder", encoder), ("decoder", decoder))
         )
         self._exact = {
             "encoder": copy.deepcopy(self.encoder).double(),
@@ -77,8 +77,8 @@ class Brought:
     def subject(self) -> Subject:
         x, row = self.x, list(self.x.shape[1:])
         return Subject(
-            encoder=self.encoder,
-            decoder=self.decoder,
+            encoder=_Wrapped(self.encoder),
+            decoder=_Wrapped(self.decoder),
             inputs=[Port("x", x.dtype.name, [None, *row])],  # type: ignore[arg-type]
             outputs=[Port("x_hat", x.dtype.name, [None, *row])],  # type: ignore[arg-type]
             latent=Latent(len(self.z_deviation), "brought"),
@@ -170,6 +170,17 @@ class Brought:
                 )
 
 
+class _Wrapped(nn.Module):
+    # The outermost module's children become attributes of a GraphModule, which has others of its
+    # own called `code` and `graph`.
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
 class _InFloat64(TorchDispatchMode):
     """Makes float64 of every float32 that is asked for inside of a module."""
 
@@ -189,6 +200,17 @@ def _float64() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def _copied(module: nn.Module, which: str) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever a stranger's module may hold
+        reason = (str(error).splitlines() or [""])[0]
+        raise VerificationFailed(
+            f"the {which} cannot be copied: {type(error).__name__}: {reason}; give one without "
+            "what training left in it, such as weight norms"
+        ) from None
 
 
 def _form(x: Tensor) -> str:

@@ -90,9 +90,10 @@ def _shorten_reshape(node: Any) -> None:
 def _rename(graph: Any) -> None:
     """Name nodes and what they give module/path/Operator, constants after where they are used."""
     kept = {value.name for value in (*graph.inputs, *graph.outputs)}
-    weights = {name for name in graph.initializers if "." in name}
-    taken = kept | {_without_wrapper(name) for name in weights}
-    renamed = {name: _without_wrapper(name) for name in weights}
+    # In order: a set's differs from process to process, and with it the bytes.
+    weights = [name for name in graph.initializers if "." in name]
+    taken = set(kept)
+    renamed = {name: _unique(_without_wrapper(name), taken) for name in weights}
     for node in graph:
         node.name = _unique(_path(node), taken)
         for at, value in enumerate(node.outputs):
@@ -126,7 +127,7 @@ def _path(node: Any) -> str:
 
 
 def _without_wrapper(name: str) -> str:
-    return name.removeprefix("model.").removeprefix("model")
+    return "" if name == "model" else name.removeprefix("model.")
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -155,3 +155,24 @@ def test_a_variational_step_draws_and_its_use_does_not(small: Make, rows: np.nda
     with torch.no_grad():
         assert not torch.equal(model(s)[0], model(s)[0])
         assert torch.equal(model.as_used(s)[0], model.as_used(s)[0])
+
+
+@pytest.mark.parametrize("name", BOTTLENECKS)
+def test_bounds_hold_what_a_small_error_may_lead_to(name: str) -> None:
+    settings = BOTTLENECKS[name].resolve(6, Bottleneck(name=name))
+    bottleneck = BOTTLENECKS[name](6, settings).double()
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(4000, bottleneck.code_dim, generator=generator, dtype=torch.float64)
+    tolerance = torch.full((len(h), 1), 1e-2, dtype=torch.float64)
+    z, (low, high) = bottleneck.encode(h), bottleneck.bounds(h, tolerance)
+    assert ((low <= z) & (z <= high)).all()
+    jumps = high - low > 2.5e-2
+    for _ in range(20):  # errors of up to the tolerance
+        error = (2 * torch.rand(h.shape, generator=generator, dtype=torch.float64) - 1) * 1e-2
+        moved = bottleneck.encode(h + error)
+        assert ((low - 1e-12 <= moved) & (moved <= high + 1e-12)).all()
+    # And no wider than need be: most codes do not jump, but some of those that can.
+    if name in ("sparse", "quantized"):
+        assert 0 < jumps.any(1).double().mean() < 0.5
+    else:
+        assert not jumps.any()

@@ -141,3 +141,22 @@ def test_the_articles_network() -> None:
     # Five relu units can keep at most 5 of 10 independent numbers; half of the variance is 0.5.
     assert 0.5 < run.schema.quality.validation_mse < 0.95 * run.schema.quality.mean_mse
     assert (run.schema.best_epoch, run.schema.quality.is_pca) == (100, False)
+
+
+def test_errors_as_shares_of_the_range(small: Make, rows: np.ndarray) -> None:
+    x = np.concatenate([rows, np.full((len(rows), 1), 7.0)], axis=1)  # one column never varies
+    x[::5, 1] = np.nan
+    run = train(x, small())
+    split, quality = run.split, run.schema.quality
+    spread = np.nanmax(x[split.train], 0) - np.nanmin(x[split.train], 0)
+    with torch.no_grad():
+        x_hat = run.model.decode(run.model.encode(torch.from_numpy(x[split.test])))
+    assert isinstance(x_hat, torch.Tensor)
+    error = np.abs(x_hat.numpy() - x[split.test])[:, :5] / spread[:5]
+    assert quality.range_error == pytest.approx(np.nanmean(error), rel=1e-5)
+    assert quality.pca_range_error is not None
+    assert quality.range_error < quality.pca_range_error < 0.5
+    assert quality.accuracy is None
+    assert train(x, small(fit={"epochs": 0})).schema.quality.range_error == pytest.approx(
+        quality.pca_range_error, rel=1e-4
+    )

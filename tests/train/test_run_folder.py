@@ -247,3 +247,16 @@ def test_what_is_no_run_at_all(tmp_path: Path) -> None:
         with pytest.raises(RunError) as caught:
             Run.load(path)
         assert str(caught.value) == f"{path} {found}"
+
+
+def test_some_training_rows_are_kept_for_calibration(finished: Run, rows: np.ndarray) -> None:
+    assert finished.folder is not None
+    kept = Run.load(finished.folder).calibration
+    np.testing.assert_array_equal(kept[0], rows[finished.split.train])  # fewer than 1,024: all
+
+
+def test_a_run_of_an_earlier_version_holds_none(finished: Run, tmp_path: Path) -> None:
+    assert finished.folder is not None
+    shutil.copytree(finished.folder, tmp_path / "run")
+    np.savez(tmp_path / "run" / "probe.npz", x=finished.probe[0])
+    assert Run.load(tmp_path / "run").calibration == ()
