@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -50,6 +50,9 @@ bench-train: .venv/.ready build/peers/.ready  ## seconds of training beside othe
 bench-precision: .venv/.ready  ## error, speed and size of int8 beside fp32, on sets of DATA
 	$(BIN)/python benchmarks/precision.py $(DATA)
 
+bench-portability: .venv/.ready build/runtime/.ready build/oldest/.ready build/node/.ready  ## one bundle, many onnxruntimes: old and new, Node, wasm
+	$(BIN)/python benchmarks/portability.py
+
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
 	$(BIN)/ae-train digits --recipe models/digits/recipe.toml --out build/models/digits --overwrite
@@ -75,4 +78,18 @@ build/runtime/.ready: pyproject.toml constraints.txt README.md $(SOURCES)
 	$(PYTHON) -m venv build/runtime
 	build/runtime/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/dist .
 	build/runtime/bin/python $(INSTALL) "$$(echo build/dist/*.whl)[cpu]"
+	@touch $@
+
+build/oldest/.ready: benchmarks/portability/oldest.txt build/runtime/.ready
+	rm -rf build/oldest
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/portability/oldest.txt build/dist/*.whl
+	@touch $@
+
+build/node/.ready: benchmarks/portability/package.json benchmarks/portability/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed, with Node 20 or newer"; exit 1; }
+	rm -rf build/node
+	mkdir -p build/node
+	cp benchmarks/portability/package.json benchmarks/portability/package-lock.json build/node
+	npm ci --prefix build/node --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

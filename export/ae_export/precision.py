@@ -62,26 +62,25 @@ def choose(
     say(f"quantizing with the ranges of {rows:,} training rows ...")
     try:
         int8 = _quantized(subject, fp32)
+        _check_batches(subject, int8)
     except VerificationFailed as error:
         if precision == "int8":
             raise
         say(f"fp32 taken: {str(error).partition(';')[0]}")
         return fp32, Weighed(1.0, 0.0, taken=False)
-    _check_batches(subject, int8)
     before, after = (reconstruction_error(subject, graphs) for graphs in (fp32, int8))
     rise = after / before - 1 if before > 0 else after
-    speedup = _speedup(subject, fp32, int8)
-    fits, faster = rise <= budget, speedup * FASTER > 1
-    taken = fits and (faster or precision == "int8")
-    say(
-        f"{'int8' if taken else 'fp32'} taken: int8 is {speedup:.2f} times as fast as fp32 here, "
-        f"and its reconstruction error {100 * rise:+.2f} % ({100 * budget:g} % allowed)"
-    )
-    if precision == "int8" and not taken:
+    if precision == "int8" and rise > budget:
         raise VerificationFailed(
             f"int8 raises the reconstruction error by {100 * rise:.2f} %, the budget is "
             f"{100 * budget:g} %; allow more, or export as fp32; nothing was written"
         )
+    speedup = _speedup(subject, fp32, int8)
+    taken = precision == "int8" or (rise <= budget and speedup * FASTER > 1)
+    say(
+        f"{'int8' if taken else 'fp32'} taken: int8 is {speedup:.2f} times as fast as fp32 here, "
+        f"and its reconstruction error {100 * rise:+.2f} % ({100 * budget:g} % allowed)"
+    )
     return (int8 if taken else fp32), Weighed(speedup, rise, taken)
 
 
