@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.arrays import EXACT_INTEGERS
 from ae_runtime.errors import DataError, DtypeMismatch
 from ae_runtime.manifest import Column
 from ae_runtime.table import Table, to_blocks
@@ -56,7 +58,13 @@ def _check_lengths(columns: Mapping[str, Array]) -> None:
 
 def _column(name: str, values: Any) -> Array:
     """A column as float64 with NaN, or as objects that are str or None."""
-    array = np.asarray(values)
+    if hasattr(values, "mask") and isinstance(values, np.ndarray):
+        raise DataError(f"column {name!r} is a masked array; fill it first, with filled(...)")
+    try:
+        # Of a list with a word in it numpy would make words of all its numbers.
+    array = np.asarray(values, object if isinstance(values, list | tuple) else None)
+    except ValueError as error:
+        raise DataError(f"column {name!r} is not one array: {error}") from None
     if array.ndim != 1:
         raise DataError(f"column {name!r} has shape {array.shape}; a column has one axis")
     kind = array.dtype.kind
@@ -64,6 +72,8 @@ def _column(name: str, values: Any) -> Array:
         missing = np.isnat(array)
         seconds = array.astype("datetime64[us]").astype(np.int64) / 1e6
         return np.where(missing, np.nan, seconds)
+    if kind in "iu" and array.size:
+        _check_exact(name, int(array.min()), int(array.max()))
     if kind in "iuf":
         return array.astype(np.float64)
     if kind in "bUTO":
@@ -71,13 +81,36 @@ def _column(name: str, values: Any) -> Array:
     raise DataError(f"column {name!r} holds {array.dtype}; numbers, words and dates are taken")
 
 
+def _check_exact(name: str, low: int, high: int) -> None:
+    limit = EXACT_INTEGERS["float64"]
+    if low < -limit or high > limit:
+        raise DataError(
+            f"column {name!r} holds integers beyond {limit}, which lose digits as float64; "
+            "subtract an offset"
+        )
+
+
 def _words_or_numbers(name: str, values: list[Any]) -> Array:
-    cleaned = [None if value is None or value != value else value for value in values]
-    present = [value for value in cleaned if value is not None]
-    if all(isinstance(value, str | bool | np.bool_) for value in present):
-        words = [v if isinstance(v, str) or v is None else BOOLEAN_WORDS[bool(v)] for v in cleaned]
-        return np.array([word or None for word in words], object)
+    cleaned = [None if _is_missing(value) else value for value in values]
+    if all(value is None or isinstance(value, str | date | bool | np.bool_) for value in cleaned):
+        return np.array([_word(value) for value in cleaned], object)
+    whole = [value for value in cleaned if isinstance(value, int)]
+    _check_exact(name, min(whole, default=0), max(whole, default=0))
     try:
         return np.array([np.nan if value is None else float(value) for value in cleaned])
     except (TypeError, ValueError):
         raise DataError(f"column {name!r} mixes numbers and words; make it one of them") from None
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, or not equal to itself, or cannot say, as the NA of pandas."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):
+        return True
+
+
+def _word(value: Any) -> str | None:
+    if isinstance(value, date):  # a datetime is one, too; to_numbers reads the text
+        return value.isoformat()
+    return BOOLEAN_WORDS[bool(value)] if isinstance(value, bool | np.bool_) else value or None
