@@ -16,7 +16,7 @@ demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch
 test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not soak"
 
-soak: .venv/.ready build/runtime/.ready  ## the full counts of kills, mutants and traces
+soak: .venv/.ready build/runtime/.ready  ## the full counts of kills, mutants, traces and combinations
 	$(BIN)/python -m pytest -m soak -rP
 
 format: .venv/.ready  ## bring the code into the form that check wants

@@ -13,7 +13,7 @@ import torch
 from ae_export.golden import GoldenRows, golden_of_int8, to_npz
 from ae_export.golden import golden as golden_of
 from ae_export.graph import trace
-from ae_export.precision import Precision, Weighed, choose
+from ae_export.precision import Precision, Weighed, check_calibration, choose
 from ae_export.subject import Graphs, Subject, examples_of
 from ae_export.verify import Agreement, verify
 from ae_export.writing import CARD, write
@@ -56,6 +56,7 @@ def build(
 
     Raises VerificationFailed, OutputFailed.
     """
+    check_calibration(subject, precision)
     say("tracing encoder and decoder (some seconds, mostly imports) ...")
     graphs = trace_both(subject)
     say(f"verifying against the model in float64 on {len(subject.held_out[0]):,} held-out rows ...")

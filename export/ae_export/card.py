@@ -19,6 +19,10 @@ tags:
 - {kind}
 ---
 """
+_VERIFIED = {
+    "fp32": "The graphs were held against the model in float64 before they were written.",
+    "int8": "In fp32 the graphs were held against the model in float64, then made int8.",
+}
 _ONE = {"table": "a row of a table", "image": "an image", "series": "a window of a series"}
 
 
@@ -75,8 +79,8 @@ the same shape, dtype and units. {note}
 
 {figures}
 
-Precision: {manifest.precision}. The graphs were held against the model in float64 before they were
-written; `ae-run doctor BUNDLE` shows that a machine computes the same.
+Precision: {manifest.precision}. {_VERIFIED[manifest.precision]} `ae-run doctor BUNDLE` shows
+that a machine computes the same.
 
 ## Limits
 

@@ -17,7 +17,9 @@ from ae_export.card import model_card
 from ae_export.golden import GoldenRows
 from ae_export.precision import BUDGET, Precision
 from ae_export.reference import TOLERANCE
+from ae_export.subject import Graphs
 from ae_export.writing import check_out
+from ae_runtime import extras
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Manifest
 
@@ -69,7 +71,7 @@ def export_modules(
         recipe=f"# modules brought by their owner: {modules.names}\n".encode(),
         card=lambda manifest: _card(manifest, modules),
         facts=lambda graphs: {
-            "model_id": hashlib.sha256(graphs.encoder + graphs.decoder).hexdigest(),
+            "model_id": _model_id(graphs),
             "kind": kind,
             "columns": None,
             "quality": None,
@@ -95,6 +97,16 @@ def _kind(x: Array) -> Kind:
     if x.ndim == 2:
         return "table"
     return "series" if x.ndim == 3 and x.dtype.kind == "f" else "image"
+
+
+def _model_id(graphs: Graphs) -> str:
+    """SHA-256 of what the graphs compute, without the version of what wrote them."""
+    onnx = extras.need("onnx", "export")
+    digest = hashlib.sha256()
+    for raw in graphs:
+        graph = onnx.load_from_string(raw).graph
+        digest.update(graph.SerializeToString(deterministic=True))
+    return digest.hexdigest()
 
 
 def _card(manifest: Manifest, modules: Brought) -> str:

@@ -40,6 +40,15 @@ class Weighed:
     taken: bool
 
 
+def check_calibration(subject: Subject, precision: Precision) -> None:
+    """Raise RunError if int8 may be wanted and there are no rows to find its ranges with."""
+    if precision != "fp32" and not subject.calibration:
+        raise RunError(
+            "this run holds no training rows to find the ranges of int8 with, since an earlier "
+            "version made it; train again, or export as fp32"
+        )
+
+
 def choose(
     subject: Subject,
     fp32: Graphs,
@@ -50,14 +59,9 @@ def choose(
     """The graphs to write, and why.
 
     int8: they are int8. auto: they are if that is faster on this machine and raises the
-    reconstruction error by no more than the budget. Raises RunError without calibration rows,
-    VerificationFailed where int8 was asked for and is past the budget or impossible.
+    reconstruction error by no more than the budget. Raises VerificationFailed where int8 was asked
+    for and is past the budget or impossible.
     """
-    if not subject.calibration:
-        raise RunError(
-            "this run holds no training rows to find the ranges of int8 with, since an earlier "
-            "version made it; train again, or export as fp32"
-        )
     rows = len(subject.calibration[0])
     say(f"quantizing with the ranges of {rows:,} training rows ...")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_export.exporting import Exported, export
+from ae_export import Exported, export
 from ae_runtime.manifest import Column
 from ae_train.data import Dataset, make_dataset
 from ae_train.recipe import make_recipe
@@ -25,12 +26,16 @@ CONFIG = {
 
 @dataclass(frozen=True)
 class Case:
-    """A run and what became of it. x: all of its rows."""
+    """A run and what became of it. parts: all of its rows, as the encoder takes them."""
 
-    x: np.ndarray
+    parts: tuple[np.ndarray, ...]
     run: Run
     bundle: Path
     exported: Exported
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.parts[0]
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -74,6 +79,24 @@ def waves() -> Dataset:
     )
 
 
+def mixed() -> Dataset:
+    """(400, 3) float64 with gaps, a whole number, and 2 columns of words, some missing."""
+    random = np.random.default_rng(8)
+    u, v = random.standard_normal((2, 400))
+    x = np.stack([u + 1e6, v * 3, np.rint(20 * u * v)], 1)
+    x[::9, 1] = np.nan
+    codes = np.stack([(u > 0).astype(int) + (v > 0), random.integers(0, 2, 400)], 1)
+    codes[::11, 0] = -1
+    columns = [
+        Column("far"),
+        Column("gaps"),
+        Column("count", integer=True),
+        Column("mood", type="category", levels=["low", "middle", "high"]),
+        Column("open", type="boolean", levels=["no", "yes"]),
+    ]
+    return make_dataset(x, "table", columns, codes=codes.astype(np.int32))
+
+
 def images() -> Dataset:
     """(400, 4, 5, 3) uint8: a spot anywhere, each colour of its own strength."""
     random = np.random.default_rng(5)
@@ -83,14 +106,56 @@ def images() -> Dataset:
     return make_dataset(np.rint(spot * [100, 160, 250]).astype(np.uint8))
 
 
+def grey() -> Dataset:
+    """(400, 7, 6) uint8: images without an axis of colours."""
+    x = images().raw[0].astype(int).sum(3)  # (400, 4, 5)
+    return make_dataset(np.pad(x // 2, ((0, 0), (2, 1), (0, 1))).astype(np.uint8))
+
+
+def octets() -> Dataset:
+    """(400, 6) uint8: a table."""
+    u, v = np.random.default_rng(9).uniform(-1, 1, (2, 400))
+    columns = np.stack([u, v, u * v, u - v, u**2, np.sin(3 * v)], 1)
+    return make_dataset(np.rint(127 + 60 * columns).astype(np.uint8), "table")
+
+
+def words() -> Dataset:
+    """(400, 0) float64 and 3 columns of words that hang together, some missing."""
+    random = np.random.default_rng(10)
+    u, v = random.standard_normal((2, 400))
+    codes = np.stack([u > 0, np.digitize(u, [-1, 0.5]), np.digitize(u + v, [-1, 0, 1])], 1)
+    codes[random.random(codes.shape) < 0.05] = -1
+    kinds = ["no", "yes"], ["low", "middle", "high"], ["n", "e", "s", "w"]
+    columns = [Column(f"c{i}", type="category", levels=levels) for i, levels in enumerate(kinds)]
+    x = np.zeros((400, 0))
+    return make_dataset(x, "table", columns, codes=codes.astype(np.int32))
+
+
+ROWS: dict[str, Callable[[], Dataset]] = {
+    "mixed": mixed,
+    "float64": table,
+    "float32": floats,
+    "image": images,
+    "series": waves,
+    "grey": grey,
+    "octets": octets,
+    "words": words,
+}
 MAKE: dict[str, tuple[Callable[[], Dataset], dict[str, object]]] = {
     "table": (table, {}),
     "float32": (floats, {}),
     "image": (images, {}),
     "pca": (floats, {"fit": {"epochs": 0}}),
     "conv": (images, {"arch": {"name": "conv", "width": 4, "depth": 2}}),
+    "mixed": (mixed, {}),
     "conv1d": (waves, {"arch": {"name": "conv", "width": 4, "depth": 2}}),
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_trace_of_tracing() -> None:
+    # Thousands of empty lines, which pytest would show beside what a test prints.
+    logging.getLogger("torch.__trace").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +169,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
             data, folder = rows(), tmp_path_factory.mktemp(name)
             run = train(data, make_recipe({**CONFIG, **settings}), folder / "run")
             bundle = folder / "bundle"
-            made[name] = Case(data.raw[0], run, bundle, export(run, bundle))
+            made[name] = Case(data.parts, run, bundle, export(run, bundle))
         return made[name]
 
     return get
@@ -119,3 +184,9 @@ def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
 @pytest.fixture(scope="session")
 def any_case(cases: Callable[[str], Case]) -> Callable[[str], Case]:
     return cases
+
+
+@pytest.fixture(scope="session")
+def make_rows() -> Callable[[str], Dataset]:
+    """Rows by the name of what they are."""
+    return lambda name: ROWS[name]()

@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner
 
-from ae_export.exporting import export
+from ae_export import export, golden, reference
+from ae_export.subject import subject_of
 from ae_runtime import doctor, load
 from ae_runtime import manifest as manifests
 from ae_runtime.cli import ae_run
-from ae_runtime.manifest import Manifest
+from ae_runtime.manifest import Column, Manifest
 from ae_train.recipe import make_recipe, read_recipe
 
 
@@ -77,12 +79,66 @@ def test_the_golden_deviations_are_those_of_the_training_rows(case: Any) -> None
     present = np.ma.masked_invalid(train)
     # A constant column's is exactly 0, where numpy has 4e-16.
     deviation = np.where(np.ptp(present, axes) == 0, 0, np.ma.filled(present.std(axes), 0))
+    # A whole number may be one off where another rounding falls on the other side of a half.
+    deviation += [1e5 * column.integer for column in case.run.schema.columns or [Column(None)]]
     # Two orders of summation in float64, for a column whose mean is 1e6 deviations: 1e-10.
     np.testing.assert_allclose(golden["x_hat_deviation"], deviation, rtol=1e-6)
     with torch.no_grad():
         z = case.run.model.encode(torch.from_numpy(case.x[case.run.split.train])).double()
     expected = z.var(0, correction=0).mean().sqrt()
     np.testing.assert_allclose(golden["z_deviation"], np.full(3, expected), rtol=1e-5)  # float32
+
+
+def test_golden_vectors_of_a_mixed_table(any_case: Callable[[str], Any]) -> None:
+    case = any_case("mixed")
+    golden, run = golden_of(case), case.run
+    x_num, x_cat = golden["x_num"], golden["x_cat"]
+    assert (x_num.shape, x_num.dtype, x_cat.shape, x_cat.dtype) == (
+        (32, 3), np.float64, (32, 2), np.int32,
+    )  # fmt: skip
+    some = run.model.preprocess.numbers.gain.numpy() > 0
+    for values, missing in ((x_num[:, some], np.isnan), (x_cat, lambda x: x == -1)):
+        assert missing(values[:2]).any()
+        assert not missing(values[:2]).all()
+        assert not missing(values[2:]).any()
+    assert (x_cat < [3, 2]).all()
+
+    model = type(run).load(run.folder).model.double()
+    with torch.no_grad():
+        z = model.encode(torch.from_numpy(x_num), torch.from_numpy(x_cat)).numpy()
+        x_hat = model.decode(torch.from_numpy(golden["z"]).double())
+    np.testing.assert_array_equal(golden["z"], z.astype(np.float32))
+    for name, expected in zip(("num", "cat", "prob"), x_hat, strict=True):
+        found = golden[f"x_hat_{name}"]
+        np.testing.assert_array_equal(found, expected.numpy().astype(found.dtype))
+    np.testing.assert_array_equal(golden["x_hat_cat_deviation"], [np.nan])  # must be equal
+    np.testing.assert_array_equal(golden["x_hat_prob_deviation"], [1])
+    train = np.ma.masked_invalid(case.x[run.split.train])
+    whole = [0, 0, 1e5]  # a whole number may be one off
+    np.testing.assert_allclose(golden["x_hat_num_deviation"], train.std(0) + whole, rtol=1e-9)
+    # No rounding error turns a word into another one.
+    first, second = np.split(golden["x_hat_prob"].astype(float), [3], axis=1)
+    for chance in (first, second):
+        best, next_best = np.sort(chance, axis=1)[:, -1], np.sort(chance, axis=1)[:, -2]
+        assert (best - next_best > 1e-5).all()
+
+
+def test_golden_rows_that_may_jump_are_left_out(
+    any_case: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of(any_case("mixed").run)
+    assert len(golden.golden(subject, "real")[0]["z"]) == 32
+    kept = {}
+    for tolerance in (1e-5, 0.05, 0.2):
+        monkeypatch.setattr(reference, "TOLERANCE", tolerance)
+        arrays, _ = golden.golden(subject, "real")
+        kept[tolerance] = arrays["x_num"].tolist()
+        margins = [
+            np.diff(np.sort(part.astype(float), axis=1)[:, -2:])
+            for part in np.split(arrays["x_hat_prob"], [3], axis=1)
+        ]
+        assert all((margin > 2 * tolerance).all() for margin in margins)
+    assert len(kept[1e-5]) == 32 > len(kept[0.2]) > 0
 
 
 def test_the_doctor_finds_the_bundle_well(case: Any) -> None:
@@ -136,9 +192,20 @@ def test_the_recipe_is_the_resolved_one(case: Any) -> None:
 def test_the_card_says_what_and_how_good(case: Any) -> None:
     card, run = case.files["README.md"].decode(), case.run
     quality, split = run.schema.quality, run.split
-    shape = "x".join(map(str, case.x.shape[1:]))
-    assert card.startswith("---\nlibrary_name: ae-toolkit\ntags:\n- autoencoder\n")
-    assert f"# Autoencoder: {shape} {case.x.dtype} to 3 numbers\n" in card
+    errors = [f"{100 * e:.2g} %" for e in (quality.range_error, quality.pca_range_error)]
+    assert card.startswith(
+        "---\nlibrary_name: ae-toolkit\npipeline_tag: feature-extraction\ntags:\n- autoencoder\n"
+        f"- onnx\n- dimensionality-reduction\n- {run.schema.kind}\n---\n"
+    )
+    assert (
+        f"# Autoencoder: {case.x[0].size} numbers -> 3; mean error {errors[0]} of range, "
+        f"PCA {errors[1]}\n"
+    ) in card
+    shape = ", ".join(["B", *map(str, case.x.shape[1:])])
+    assert f"| encoder | `x` ({shape}) {case.x.dtype} | `z` (B, 3) float32 |\n" in card
+    assert f"| decoder | `z` (B, 3) float32 | `x_hat` ({shape}) {case.x.dtype} |\n" in card
+    assert "The network is dense, the bottleneck plain.\n" in card
+    assert "Precision: fp32." in card
     assert (
         f"| validation | {quality.validation_mse:.5g} | {quality.pca_mse:.5g} | "
         f"{quality.mean_mse:.5g} |\n| test | {quality.test_mse:.5g} | "
@@ -156,8 +223,8 @@ def test_a_model_that_is_pca_says_so_everywhere(any_case: Callable[[str], Any]) 
     case = any_case("pca")
     assert manifest_of(case).quality.is_pca
     assert (
-        "This model is PCA: training found nothing better on the validation rows."
-        in case.files["README.md"].decode().splitlines()
+        " This model is PCA: training found nothing better on the validation rows.\n"
+        in case.files["README.md"].decode()
     )
     said = CliRunner().invoke(ae_run, ["info", str(case.bundle)]).output.splitlines()
     assert "this model is PCA: training found nothing better on the validation rows" in said

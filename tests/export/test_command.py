@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ae_export import exporting
+from ae_export import building, export, writing
 from ae_export.cli import ae_export as click_command
-from ae_runtime import command
-from ae_runtime.errors import OutputExists
+from ae_runtime import command, load
+from ae_runtime.errors import OutputExists, OutputFailed
+from ae_runtime.zipped import zip_bundle
 
 Command = Callable[..., tuple[int, list[str]]]
 
@@ -53,7 +56,7 @@ def no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(*arguments: Any) -> bytes:
         raise AssertionError("traced before --out was looked at")
 
-    monkeypatch.setattr(exporting, "trace", trace)
+    monkeypatch.setattr(building, "trace", trace)
 
 
 TRACING = "tracing encoder and decoder (some seconds, mostly imports) ..."
@@ -177,10 +180,127 @@ def test_the_exporter_is_silent_and_another_process_writes_the_same_bytes(
         "bundle": "bundle",
         "model_id": case.run.model_id,
         "bytes": case.exported.bytes,
+        "precision": "fp32",
         "encoder_error": case.exported.agreement.encoder,
         "decoder_error": case.exported.agreement.decoder,
+        "int8_speedup": None,
+        "int8_error_rise": None,
     }
     assert {p.name: p.read_bytes() for p in (tmp_path / "bundle").iterdir()} == case.files
+
+
+def test_a_zip_holds_the_same_files(
+    ae_export: Command, tmp_path: Path, any_case: Callable[[str], Any]
+) -> None:
+    (tmp_path / "bundle.zip.part").write_bytes(b"left by a kill")
+    assert ae_export("run", "--out", "bundle.zip", "--zip") == (0, [TRACING, VERIFYING])
+    raw = (tmp_path / "bundle.zip").read_bytes()
+    # From another folder than the files of the case, and the same bytes.
+    assert raw == zip_bundle(any_case("pca").files)
+    assert load(tmp_path / "bundle.zip").model_id == any_case("pca").run.model_id
+    message = "ae-export: bundle.zip exists already; --overwrite replaces it"
+    assert ae_export("run", "--out", "bundle.zip", "--zip") == (2, [message])
+    (tmp_path / "bundle.zip").write_bytes(zip_bundle(any_case("float32").files))  # ours, another
+    again = "run", "--out", "bundle.zip", "--zip", "--overwrite", "--quiet"
+    assert ae_export(*again) == (0, [])
+    assert (tmp_path / "bundle.zip").read_bytes() == raw
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.zip", "run"]
+
+
+def foreign_zip(out: Path, case: Any) -> None:
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("thesis", "thesis")
+
+
+def torn_zip(out: Path, case: Any) -> None:
+    out.write_bytes(zip_bundle(case.files)[:-9])
+
+
+def text(out: Path, case: Any) -> None:
+    out.write_text("thesis")
+
+
+def bundle_folder(out: Path, case: Any) -> None:
+    shutil.copytree(case.bundle, out)
+
+
+def empty_folder(out: Path, case: Any) -> None:
+    out.mkdir()
+
+
+@pytest.mark.usefixtures("no_trace")
+@pytest.mark.parametrize("flag", [[], ["--overwrite"]])
+@pytest.mark.parametrize("make", [foreign_zip, torn_zip, text, bundle_folder, empty_folder])
+def test_a_zip_replaces_nothing_else(
+    ae_export: Command,
+    tmp_path: Path,
+    any_case: Callable[[str], Any],
+    make: Callable[[Path, Any], None],
+    flag: list[str],
+) -> None:
+    make(tmp_path / "out.zip", any_case("pca"))
+    before = tree(tmp_path)
+    message = (
+        "out.zip exists and is not a bundle of ae-export; it is never overwritten, choose another"
+    )
+    assert ae_export("run", "--out", "out.zip", "--zip", *flag) == (2, [f"ae-export: {message}"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+@pytest.mark.parametrize("flag", [[], ["--overwrite"]])
+def test_a_folder_does_not_replace_a_zip(
+    ae_export: Command, tmp_path: Path, any_case: Callable[[str], Any], flag: list[str]
+) -> None:
+    (tmp_path / "out").write_bytes(zip_bundle(any_case("pca").files))
+    before = tree(tmp_path)
+    message = "out exists and is not a bundle of ae-export; it is never overwritten, choose another"
+    assert ae_export("run", "--out", "out", *flag) == (2, [f"ae-export: {message}"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_other_mistakes_with_a_zip(ae_export: Command, tmp_path: Path) -> None:
+    message = "ae-export: no/b.zip: the folder no does not exist; make it first"
+    assert ae_export("run", "--out", "no/b.zip", "--zip") == (2, [message])
+    (tmp_path / "b.zip.part").mkdir()
+    (tmp_path / "b.zip.part" / "thesis").write_text("thesis")
+    before = tree(tmp_path)
+    message = "ae-export: b.zip.part is in the way and not ours; move it"
+    assert ae_export("run", "--out", "b.zip", "--zip") == (2, [message])
+    assert tree(tmp_path) == before
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), FULL])
+def test_a_write_that_ends_early_leaves_what_was_there(
+    any_case: Callable[[str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    zipped: bool,
+    old: bool,
+) -> None:
+    out, files = tmp_path / "out", any_case("pca").files
+    if old:
+        writing.write(out, any_case("float32").files, zipped)
+    before = tree(tmp_path)
+
+    def fail(descriptor: int) -> None:
+        raise failure
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises((KeyboardInterrupt, OutputFailed)) as caught:
+        writing.write(out, files, zipped)
+    if failure is FULL:
+        assert str(caught.value) == (
+            f"{out} could not be written: the disk is full; free some space"
+        )
+    assert tree(tmp_path) == before
 
 
 def test_a_full_disk(any_case: Callable[[str], Any], tmp_path: Path) -> None:
@@ -209,7 +329,7 @@ def test_python_raises_what_the_command_says(
 ) -> None:
     (tmp_path / "out").write_text("thesis")
     with pytest.raises(OutputExists) as caught:
-        exporting.export(any_case("pca").run, tmp_path / "out", overwrite=True)
+        export(any_case("pca").run, tmp_path / "out", overwrite=True)
     assert str(caught.value) == (
         f"{tmp_path / 'out'} exists and is not a bundle of ae-export; it is never overwritten, "
         "choose another"
