@@ -12,9 +12,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
-from ae_export.verify import column_deviation, in_float64, latent_deviation
+from ae_export.reference import RunReference
 from ae_train import Run
 from ae_train.loading import load_digits
 
@@ -89,12 +88,12 @@ size of the runtime's install  {install_bytes() / 1e6:.0f} MB"""
 
 def differences(run: Run, x: np.ndarray, z: np.ndarray, x_hat: np.ndarray) -> tuple[float, float]:
     """Largest differences of the runtime's files to the torch model in float64, in deviations."""
-    model = in_float64(run.model)
-    expected_z = model.encode(torch.from_numpy(x)).numpy()
-    expected = model.decode(torch.from_numpy(z).double()).numpy()
+    model = RunReference(run)
+    expected_z = model.encode((x,)).expected
+    (expected,) = model.decode(z, model.how_far((x,)))
     return (
-        float((np.abs(z - expected_z) / latent_deviation(run)).max()),
-        float((np.abs(x_hat.astype(float) - expected) / column_deviation(run)).max()),
+        float((np.abs(z - expected_z) / model.z_deviation).max()),
+        float((np.abs(x_hat.astype(float) - expected.rounded) / expected.deviation).max()),
     )
 
 
