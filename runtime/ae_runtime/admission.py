@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf, prod
 
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graph import DTYPES, REAL_DTYPES, Graph, Node, Tensor, Value, read_graph
 from ae_runtime.manifest import Port
 from ae_runtime.protobuf import WireError
-from ae_runtime.values import constants, element_types, integers, makers, reals, shape_numbers
+from ae_runtime.values import (
+    constants,
+    element_types,
+    full_values,
+    integers,
+    makers,
+    reals,
+    shape_numbers,
+)
 
 MAX_IR_VERSION = 10
 OPSETS = range(18, 22)
@@ -21,7 +30,12 @@ MAX_STEP = 64
 MAX_WIDENING = 64
 _STEPS = ("kernel_shape", "strides", "dilations")  # of pools, that 0 would divide by
 MAX_ASKED = 1 << 24  # product of the whole numbers in a shape that an operator is given
-MAX_PAD = 1 << 16
+MAX_GROWTH = 1 << 16  # of a value by all Tile and Resize operators together, or by one Pad of 1
+MAX_PADDED = 1 << 12  # by all Pad operators together
+# Operators that end the process, not the call, where one of their inputs is left out by an empty
+# name, or is a tensor without elements.
+NO_GAPS = ("Max", "Min", "Concat", "LayerNormalization")
+FULL_ONLY = ("GRU", "LSTM", "RNN", "ConvTranspose", "InstanceNormalization")
 # What a network may be made of; ae_export checks against this same list. A new operator must not
 # fail by a signal, whatever its attributes, and must not take a shape that could ask for gigabytes
 # (Reshape keeps the number of elements) without a check of that shape among CHECKS.
@@ -105,13 +119,65 @@ def _operators(graph: Graph) -> list[str]:
     return [f"operators that a bundle may not use: {listed}; update ae-toolkit, or export again"]
 
 
+def _names(graph: Graph) -> list[str]:
+    # Of two tensors or outputs with one name onnxruntime takes either, and so would a check.
+    names = [value.name for value in graph.inputs]
+    names += [tensor.name for tensor in graph.initializers]
+    names += [output for node in graph.nodes for output in node.outputs if output]
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            return [f"the name {name!r:.60} is given to two values"]
+        seen.add(name)
+    return []
+
+
+def _attributes(graph: Graph) -> list[str]:
+    return [
+        f"operator {node.op} has an attribute with more than one value, or of another type"
+        for node in graph.nodes
+        if node.ambiguous
+    ]
+
+
+def _traps(graph: Graph) -> list[str]:
+    # onnxruntime reads past the end of a list, or at null, and the process ends.
+    complaints, full, known, made_by = [], set[str](), constants(graph), makers(graph)
+    for node in graph.nodes:
+        if node.op in NO_GAPS and "" in node.inputs:
+            complaints.append(f"operator {node.op} lacks one of its inputs")
+        elif node.op == "Split":
+            said = dict(node.integers).get("num_outputs", [len(node.outputs)])
+            if "" in node.outputs or said != [len(node.outputs)]:
+                complaints.append("operator Split has not as many outputs as it says")
+        elif node.op in FULL_ONLY and not _has_full_rows(node, known, made_by):
+            full = full or full_values(graph)
+            complaints += [
+                f"operator {node.op} takes {name!r:.60}, which could be without elements"
+                for name in node.inputs
+                if name and name not in full
+            ]
+    return complaints
+
+
+def _has_full_rows(node: Node, known: dict[str, Tensor], made_by: dict[str, Node]) -> bool:
+    """Whether Reshape says that each row that a normalisation takes has elements."""
+    maker = made_by.get(node.inputs[0], Node()) if node.inputs else Node()
+    if node.op != "InstanceNormalization" or maker.op != "Reshape" or len(maker.inputs) != 2:
+        return False
+    sizes = list(integers(known.get(maker.inputs[1], Tensor())))
+    return len(sizes) > 2 and all(size is not None and size > 0 for size in sizes[1:])
+
+
 def _divisions(graph: Graph) -> list[str]:
     # The least whole number divided by -1 ends the process with a signal, which nothing catches.
     types = element_types(graph)
     return [
-        f"operator Div takes {node.inputs[0]!r:.60}, which is not known to be floating-point"
+        f"operator Div takes {name!r:.60}, which is not known to be floating-point"
         for node in graph.nodes
-        if node.op == "Div" and any(types.get(name) not in REAL_DTYPES for name in node.inputs)
+        if node.op == "Div"
+        for name in node.inputs
+        if types.get(name) not in REAL_DTYPES
     ]
 
 
@@ -144,33 +210,63 @@ def _shapes(graph: Graph) -> list[str]:
 
     def asked(name: str) -> int:
         """Product of the numbers in a shape; more than MAX_ASKED if one is not known."""
-        product = 1
+        product, taken = 1, 0
         for number in shape_numbers(name, known, made_by):
-            product *= MAX_ASKED + 1 if number is None else max(1, abs(number))
+            taken += isinstance(number, str)
+            if number is None or taken > 1:  # a second Shape would square what is there
+                return MAX_ASKED + 1
+            product *= max(1, abs(number)) if isinstance(number, int) else 1
             if product > MAX_ASKED:
                 break
         return product
 
-    return [
-        f"operator {node.op} is given a shape that is not bounded; sizes must be constants, at "
-        f"most {MAX_ASKED} together, or come from Shape"
-        for node in graph.nodes
-        if not _is_bounded(node, known, asked)
-    ]
+    complaints, growth, padded = [], 1.0, 0
+    for node in graph.nodes:
+        inputs = [*node.inputs, "", "", "", ""]
+        limit, found = MAX_ASKED, 1.0
+        if node.op in ("Expand", "ConstantOfShape"):
+            found = asked(inputs[node.op == "Expand"])
+        elif node.op == "Tile":
+            found = asked(inputs[1])
+            growth *= found
+        elif node.op == "Resize":
+            found = asked(inputs[3]) if inputs[3] else _scaled(known.get(inputs[2], Tensor()))
+            growth *= 1 if inputs[3] else found
+            # Others say "at least": of an axis of 1, they could make any size.
+            if node.texts.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+                found = inf
+        elif node.op == "Pad":
+            pads = list(integers(known.get(inputs[1], Tensor())))
+            limit, found = MAX_GROWTH, _widened(pads)
+            padded += sum(abs(number or 0) for number in pads)
+        if found > limit:
+            complaints.append(
+                f"operator {node.op} is given a shape that is not bounded; sizes must be "
+                f"constants, at most {limit} together, or come from one Shape"
+            )
+    if growth > MAX_GROWTH:
+        complaints.append(f"its Tile and Resize operators ask for more than {MAX_GROWTH} times")
+    if padded > MAX_PADDED:
+        complaints.append(f"its Pad operators add {padded}; at most {MAX_PADDED} is taken")
+    return complaints
 
 
-def _is_bounded(node: Node, known: dict[str, Tensor], asked: Callable[[str], int]) -> bool:
-    inputs = [*node.inputs, "", "", ""]
-    if node.op == "Resize":
-        scales, sizes = inputs[2:4]
-        factors = reals(known[scales]) if scales in known else []
-        usable = factors and all(0 < factor <= MAX_STEP for factor in factors)
-        return bool(usable or not scales) and asked(sizes) <= MAX_ASKED
-    if node.op == "Pad":
-        pads = integers(known[inputs[1]]) if inputs[1] in known else [None]
-        return all(number is not None and abs(number) <= MAX_PAD for number in pads)
-    at = {"Expand": 1, "Tile": 1, "ConstantOfShape": 0}.get(node.op)
-    return at is None or asked(inputs[at]) <= MAX_ASKED
+def _scaled(scales: Tensor) -> float:
+    """How many times more elements Resize gives; infinity if that is not known."""
+    factors = reals(scales)
+    usable = factors and all(0 < factor <= MAX_STEP for factor in factors)
+    return prod(max(1, factor) for factor in factors) if usable else inf
+
+
+def _widened(pads: list[int | None]) -> float:
+    """How many times more elements Pad gives of axes of 1; infinity if that is not known."""
+    half = len(pads) // 2
+    if len(pads) % 2 or None in pads:
+        return inf
+    return prod(
+        1 + abs(before or 0) + abs(after or 0)
+        for before, after in zip(pads[:half], pads[half:], strict=True)
+    )
 
 
 def _full_name(node: Node) -> str:
@@ -199,6 +295,9 @@ CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _structure,
     _operators,
     _tensors,
+    _names,
+    _attributes,
+    _traps,
     _divisions,
     _convolutions,
     _shapes,

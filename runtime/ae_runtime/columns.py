@@ -61,8 +61,10 @@ def _column(name: str, values: Any) -> Array:
     if hasattr(values, "mask") and isinstance(values, np.ndarray):
         raise DataError(f"column {name!r} is a masked array; fill it first, with filled(...)")
     try:
-        # Of a list with a word in it numpy would make words of all its numbers.
-    array = np.asarray(values, object if isinstance(values, list | tuple) else None)
+        array = np.asarray(values)
+        if array.dtype.kind == "U" and isinstance(values, list | tuple):
+            # Of a list with a word in it numpy makes words of all its numbers.
+            array = np.asarray(values, object)
     except ValueError as error:
         raise DataError(f"column {name!r} is not one array: {error}") from None
     if array.ndim != 1:

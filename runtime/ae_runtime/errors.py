@@ -10,7 +10,7 @@ AeError
 │   ├── BundleNotFound      FileNotFoundError
 │   ├── BundleCorrupt       ValueError          bytes that are not those the manifest names
 │   ├── BundleTooNew        ValueError          a major version of the format that is not known here
-│   └── BundleRefused       ValueError          a graph that holds what a bundle may not hold
+│   └── BundleRefused       ValueError          a graph or archive that holds what it may not hold
 ├── RunError                ValueError          a run folder that cannot be read or gone on with
 ├── LatentMismatch          ValueError          latents that another model made
 ├── OutputExists            FileExistsError     an output that will not be overwritten
@@ -69,7 +69,7 @@ class BundleTooNew(BundleError):
 
 
 class BundleRefused(BundleError):
-    """A graph that holds what a bundle may not hold."""
+    """A graph or archive that holds what a bundle may not hold."""
 
 
 class RunError(AeError, ValueError):

@@ -19,6 +19,10 @@ DTYPES = {
     11: ("float64", 8),
 }
 REAL_DTYPES = (1, 11)
+# AttributeProto.AttributeType -> the field that holds the value of an attribute of this type.
+_HOLDS = {1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8, 8: 9, 9: 10, 10: 11, 11: 22, 12: 23}
+_INT, _ONE_NUMBER, _NUMBERS = 2, 3, 8  # a type, and fields: AttributeProto.i and .ints
+_LISTS = (7, 8, 9, 10, 11, 23)  # fields that may come more than once
 _TYPED_DATA = (4, 5, 6, 7, 10, 11)  # TensorProto fields that hold values one by one
 _RAW_DATA = 9
 _EMPTY = memoryview(b"")
@@ -51,7 +55,10 @@ class Node(Struct):
     subgraph: bool = False
     sparse: bool = False
     tensors: list[Tensor] = []
+    attributes: list[str] = []
     integers: list[tuple[str, list[int]]] = []  # (attribute, its whole numbers)
+    texts: dict[str, str] = {}  # of attributes that are one text
+    ambiguous: bool = False  # whether another reader could find another value of an attribute
 
 
 class Value(Struct):
@@ -137,22 +144,40 @@ def _read_node(data: memoryview) -> Node:
             node.domain = protobuf.text(value)
         elif number == 5:
             _read_attribute(node, protobuf.message(value))
+    # Of a Constant, onnxruntime reads the first attribute alone.
+    alone = len(node.attributes) == 1 if node.op == "Constant" else True
+    node.ambiguous |= not alone or len(set(node.attributes)) < len(node.attributes)
     return node
 
 
 def _read_attribute(node: Node, data: memoryview) -> None:
-    name, integers = "", []
-    for number, _, value in protobuf.fields(data):
+    name, text, kind, integers, seen = "", "", 0, list[int](), list[int]()
+    for number, wire, value in protobuf.fields(data):
+        if number not in _LISTS or number not in seen:
+            seen.append(number)
         if number == 1:
             name = protobuf.text(value)
-        elif number in (3, 8):  # AttributeProto.i and .ints
+        elif number == 20 and isinstance(value, int):
+            kind = value
+        elif number in (_ONE_NUMBER, _NUMBERS):
             integers.extend(protobuf.varints(value))
+            # Parsers leave a packed single number aside.
+            node.ambiguous |= number == _ONE_NUMBER and wire != protobuf.VARINT
+        elif number == 4:  # .s
+            text = protobuf.text(value)
         elif number in (6, 11):  # .g and .graphs
             node.subgraph = True
         elif number in (22, 23):  # .sparse_tensor and .sparse_tensors
             node.sparse = True
         elif number in (5, 10):  # .t and .tensors
             node.tensors.append(_read_tensor(protobuf.message(value)))
+    holds = [number for number in seen if number not in (1, 13, 20)]
+    node.ambiguous |= len(set(seen)) < len(seen) or holds not in ([], [_HOLDS.get(kind)])
+    if kind == _INT and not integers:
+        integers = [0]  # what is not written
+    node.attributes.append(name)
+    if text:
+        node.texts[name] = text
     if integers:
         node.integers.append((name, integers))
 

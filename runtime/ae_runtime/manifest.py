@@ -209,13 +209,13 @@ def _check_ports(manifest: Manifest) -> None:
             "x_hat_num, x_hat_cat and x_hat_prob, each with a shape of null and sizes; "
             "update ae-toolkit or export again"
         )
-    wanted: list[tuple[str, list[int | None]]] = []
+    wanted: list[tuple[str, list[int | None]]] = []  # of no port, where nothing fits
     if not manifest.is_mixed:
         fit = ports[0].dtype != "int32" and 0 not in ports[0].shape
         wanted = [(ports[0].dtype, ports[0].shape)] * 2 if fit else []
-    else:
-        levels = [len(column.levels) for column in manifest.columns or () if column.levels]
-        numbers = len(manifest.columns or ()) - len(levels)
+    elif manifest.columns:
+        levels = [len(column.levels) for column in manifest.columns if column.levels]
+        numbers = len(manifest.columns) - len(levels)
         sizes = [numbers, len(levels), numbers, len(levels), sum(levels)]
         dtypes = ["float64", "int32", "float64", "int32", "float32"]
         wanted = [(dtype, [None, size]) for dtype, size in zip(dtypes, sizes, strict=True)]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import ae_runtime
+from ae_runtime.errors import BundleRefused
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -65,16 +69,28 @@ def _field(number: int, value: int | str | bytes) -> bytes:
 def _tensor(name: str, values: Any, dims: list[int] | None = None) -> bytes:
     """An initializer with the bytes of values, and their dims unless others are claimed."""
     values = np.asarray(values)
-    dtype = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "float64": 11}[values.dtype.name]
+    dtype = DTYPES[values.dtype.name]
     shape = b"".join(_field(1, size) for size in (values.shape if dims is None else dims))
     return shape + _field(2, dtype) + _field(8, name) + _field(9, values.tobytes())
 
 
-def _node(op: str, inputs: str, output: str, *attributes: bytes, domain: str = "") -> bytes:
-    """An operator; inputs are names with spaces between."""
-    raw = b"".join(_field(1, name) for name in inputs.split())
-    raw += _field(2, output) + _field(4, op) + b"".join(_field(5, a) for a in attributes)
+def _node(op: str, inputs: str, outputs: str, *attributes: bytes, domain: str = "") -> bytes:
+    """An operator; inputs and outputs are names with spaces between, "-" for one left out."""
+    names = [(1, name) for name in inputs.split()] + [(2, name) for name in outputs.split()]
+    raw = b"".join(_field(side, name.replace("-", "")) for side, name in names)
+    raw += _field(4, op) + b"".join(_field(5, a) for a in attributes)
     return raw + (_field(7, domain) if domain else b"")
+
+
+def _attribute(name: str, value: Any) -> bytes:
+    """An attribute that is a number, a text, whole numbers, texts, or the bytes of a tensor."""
+    if isinstance(value, float):
+        return _field(1, name) + _varint(2 << 3 | 5) + struct.pack("<f", value) + _field(20, 1)
+    if isinstance(value, list):
+        number, kind = (9, 8) if value and isinstance(value[0], str) else (8, 7)
+        return _field(1, name) + b"".join(_field(number, v) for v in value) + _field(20, kind)
+    number, kind = {int: (3, 2), str: (4, 3), bytes: (5, 4)}[type(value)]
+    return _field(1, name) + _field(number, value) + _field(20, kind)
 
 
 def _port(name: str, dtype: int, dims: list[int | str]) -> bytes:
@@ -109,7 +125,8 @@ def _model(
     return _field(1, ir_version) + versions + _field(7, body + graph) + model
 
 
-TO_FLOAT = _field(1, "to") + _field(3, 1) + _field(20, 2)
+DTYPES = {**{"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float64": 11}}
+TO_FLOAT = _attribute("to", 1)
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(6, 2)
 
 
@@ -121,11 +138,78 @@ def onnx_writer() -> SimpleNamespace:
         field=_field,
         tensor=_tensor,
         node=_node,
+        attribute=_attribute,
         port=_port,
         model=_model,
         to_float=TO_FLOAT,
         weights=WEIGHTS,
     )
+
+
+@pytest.fixture
+def w(onnx_writer: SimpleNamespace) -> SimpleNamespace:
+    """onnx_writer by a short name, for tests that write many graphs."""
+    return onnx_writer
+
+
+@pytest.fixture
+def refusal(table_bundle: Path, rewrite: Callable[..., Path]) -> Callable[[bytes], str]:
+    """The message of loading table_bundle with this encoder, after the words that all have."""
+
+    def message(encoder: bytes) -> str:
+        bundle = rewrite(table_bundle, {"encoder.onnx": encoder})
+        with pytest.raises(BundleRefused) as caught:
+            ae_runtime.load(bundle)
+        return str(caught.value).removeprefix(f"{bundle}: encoder.onnx: ")
+
+    return message
+
+
+@pytest.fixture
+def mixed_bundle(
+    table_bundle: Path, rewrite: Callable[..., Path], onnx_writer: SimpleNamespace
+) -> Path:
+    """Columns age (a number) and job (cook, clerk, other) -> 2 latents that keep them whole."""
+    w = onnx_writer
+    to_double, to_code, one = (w.attribute("to", 11), w.attribute("to", 6), w.attribute("axis", 1))
+    x = (w.port("x_num", 11, ["batch", 1]), w.port("x_cat", 6, ["batch", 1]))
+    encoder = w.model(
+        w.node("Cast", "x_num", "number", w.to_float),
+        w.node("Cast", "x_cat", "code", w.to_float),
+        w.node("Concat", "number code", "z", one),
+        inputs=x,
+    )
+    decoder = w.model(
+        w.node("Split", "z", "number code", one, w.attribute("num_outputs", 2)),
+        w.node("Cast", "number", "x_hat_num", to_double),
+        w.node("Cast", "code", "x_hat_cat", to_code),
+        w.node("Equal", "code places", "found"),
+        w.node("Cast", "found", "x_hat_prob", w.to_float),
+        tensors=(w.tensor("places", np.arange(3, dtype=np.float32)),),
+        inputs=(w.port("z", 1, ["batch", 2]),),
+        outputs=(
+            *(w.port("x_hat_num", 11, ["batch", 1]), w.port("x_hat_cat", 6, ["batch", 1])),
+            w.port("x_hat_prob", 1, ["batch", 3]),
+        ),
+    )
+
+    def edit(fields: dict[str, Any]) -> None:
+        ports = [("num", "float64", 1), ("cat", "int32", 1), ("prob", "float32", 3)]
+        fields["inputs"] = [
+            {"name": f"x_{name}", "dtype": dtype, "shape": [None, size]}
+            for name, dtype, size in ports[:2]
+        ]
+        fields["outputs"] = [
+            {"name": f"x_hat_{name}", "dtype": dtype, "shape": [None, size]}
+            for name, dtype, size in ports
+        ]
+        levels = ["cook", "clerk", "other"]
+        fields["columns"] = [
+            {"name": "age", "type": "number"},
+            {"name": "job", "type": "category", "levels": levels},
+        ]
+
+    return rewrite(table_bundle, {"encoder.onnx": encoder, "decoder.onnx": decoder}, edit)
 
 
 @pytest.fixture

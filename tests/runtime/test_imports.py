@@ -59,7 +59,7 @@ def test_reconstructing_brings_only_what_it_needs(python: Python, digits_bundle:
     # No click, and nothing of files: an application has its own ways to read them.
     assert modules.replace("ae_runtime.", "").split() == [
         *("admission", "arrays", "autoencoder", "bundle", "devices", "engine", "errors", "graph"),
-        *("manifest", "protobuf"),
+        *("manifest", "protobuf", "values"),
     ]
 
 

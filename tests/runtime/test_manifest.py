@@ -16,10 +16,15 @@ from ae_runtime import manifest
 from ae_runtime.errors import AeError, BundleCorrupt, BundleTooNew
 
 Rewrite = Callable[..., Path]
+Edit = Callable[[dict[str, Any]], None]
 NO_JSON = "manifest.json is not valid JSON ({}); export again"
 PORTS = (
-    "manifest.json: {} must be one {} with a shape of null and sizes; "
+    "B: manifest.json: inputs and outputs must be x and x_hat, or x_num and x_cat and x_hat_num, "
+    "x_hat_cat and x_hat_prob, each with a shape of null and sizes; "
     "update ae-toolkit or export again"
+)
+FIT = (
+    "B: manifest.json: the shapes and dtypes of inputs and outputs do not go together; export again"
 )
 
 
@@ -31,7 +36,7 @@ def said(error: type[AeError], bundle: Path) -> str:
     return str(caught.value).replace(f"{bundle}: ", "B: ")
 
 
-def with_field(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+def with_field(path: str, value: Any) -> Edit:
     """An edit that sets the field at a path such as inputs.0.name."""
 
     def edit(fields: dict[str, Any]) -> None:
@@ -183,7 +188,12 @@ def test_deep_nesting(table_bundle: Path, rewrite: Rewrite, opening: bytes, dept
         ("inputs", {}, "Expected `array`, got `object` - at `$.inputs`"),
         ("inputs.0.dtype", "int16", "Invalid enum value 'int16' - at `$.inputs[0].dtype`"),
         ("inputs.0.shape", 6, "Expected `array`, got `int` - at `$.inputs[0].shape`"),
-        ("outputs.0.shape.1", -6, "Expected `int` >= 1 - at `$.outputs[0].shape[1]`"),
+        ("outputs.0.shape.1", -6, "Expected `int` >= 0 - at `$.outputs[0].shape[1]`"),
+        (
+            "inputs.0.shape.1",
+            1 << 40,
+            "Expected `int` <= 268435456 - at `$.inputs[0].shape[1]`",
+        ),
         (
             "outputs.0.shape.1",
             6.5,
@@ -195,7 +205,13 @@ def test_deep_nesting(table_bundle: Path, rewrite: Rewrite, opening: bytes, dept
         ("golden.rows", 0, "Expected `int` >= 1 - at `$.golden.rows`"),
         ("golden.tolerance", -1, "Expected `float` >= 0.0 - at `$.golden.tolerance`"),
         ("files", [], "Expected `object`, got `array` - at `$.files`"),
-        ("series", {"window": 5}, "Expected `null`, got `object` - at `$.series`"),
+        ("series", 5, "Expected `object | null`, got `int` - at `$.series`"),
+        ("series", {"stride": 0}, "Expected `int` >= 1 - at `$.series.stride`"),
+        (
+            "series",
+            {"channels": [1]},
+            "Expected `str`, got `int` - at `$.series.channels[0]`",
+        ),
     ],
 )
 def test_fields_of_the_wrong_type(
@@ -248,15 +264,154 @@ def test_ports_that_the_runtime_does_not_feed(
 ) -> None:
     ports = [port | {"name": port["name"].replace("x", name)} for port in ports]
     bundle = rewrite(table_bundle, edit=with_field(which, ports))
-    assert said(BundleCorrupt, bundle) == f"B: {PORTS.format(which, name)}"
+    assert said(BundleCorrupt, bundle) == PORTS
+
+
+@pytest.mark.parametrize(
+    ("x", "x_hat"),
+    [
+        ({"dtype": "int32"}, {"dtype": "int32"}),  # codes of words, which come with numbers
+        ({"shape": [None, 0]}, {"shape": [None, 0]}),
+        ({"shape": [None, 0, 4]}, {"shape": [None, 0, 4]}),
+        ({"dtype": "float32"}, {}),
+        ({}, {"shape": [None, 5]}),
+        ({}, {"shape": [None, 6, 1]}),
+    ],
+)
+def test_rows_of_an_array_come_back_as_they_were(
+    table_bundle: Path, rewrite: Rewrite, x: dict[str, Any], x_hat: dict[str, Any]
+) -> None:
+    def edit(fields: dict[str, Any]) -> None:
+        fields["inputs"][0] |= x
+        fields["outputs"][0] |= x_hat
+
+    assert said(BundleCorrupt, rewrite(table_bundle, edit=edit)) == FIT
+
+
+NUMBERS = [{"name": "age", "type": "number"}, {"name": "born", "type": "date"}]
+WORDS = [
+    {"name": "job", "type": "category", "levels": ["cook", "clerk", "other"]},
+    {"name": "paid", "type": "boolean", "levels": ["no", "yes"]},
+]
+
+
+def mixed(columns: Any, numbers: int, words: int, levels: int, **ports: Any) -> Edit:
+    """An edit to the ports of a mixed table; ports: other fields, by a port's name."""
+    shaped = [
+        *(("x_num", "float64", numbers), ("x_cat", "int32", words)),
+        *(("x_hat_num", "float64", numbers), ("x_hat_cat", "int32", words)),
+        ("x_hat_prob", "float32", levels),
+    ]
+
+    def edit(fields: dict[str, Any]) -> None:
+        made = [
+            {"name": name, "dtype": dtype, "shape": [None, size]} | ports.get(name, {})
+            for name, dtype, size in shaped
+        ]
+        fields |= {"inputs": made[:2], "outputs": made[2:], "columns": columns}
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("columns", "sizes"),
+    [
+        (NUMBERS + WORDS, (2, 2, 5)),
+        (WORDS, (0, 2, 5)),  # no column of numbers
+        (WORDS[:1], (0, 1, 3)),
+        (NUMBERS, (2, 0, 0)),
+    ],
+)
+def test_mixed_ports_fit_the_columns(
+    table_bundle: Path, rewrite: Rewrite, columns: list[Any], sizes: tuple[int, int, int]
+) -> None:
+    parsed = manifest.parse(
+        (rewrite(table_bundle, edit=mixed(columns, *sizes)) / "manifest.json").read_bytes()
+    )
+    assert parsed.is_mixed
+    assert [port.row_shape for port in (*parsed.inputs, *parsed.outputs)] == [
+        (size,) for size in (*sizes[:2], *sizes)
+    ]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        mixed(NUMBERS + WORDS, 3, 2, 5),
+        mixed(NUMBERS + WORDS, 2, 1, 5),
+        mixed(NUMBERS + WORDS, 2, 2, 6),
+        mixed(NUMBERS, 2, 2, 5),
+        mixed(WORDS, 2, 2, 5),
+        mixed(None, 2, 2, 5),
+        mixed(None, 0, 0, 0),
+        mixed([], 0, 0, 0),
+        mixed(NUMBERS + WORDS, 2, 2, 5, x_num={"dtype": "float32"}),
+        mixed(NUMBERS + WORDS, 2, 2, 5, x_cat={"dtype": "uint8"}),
+        mixed(NUMBERS + WORDS, 2, 2, 5, x_hat_prob={"dtype": "float64"}),
+        mixed(NUMBERS + WORDS, 2, 2, 5, x_hat_num={"shape": [None, 3]}),
+        mixed(NUMBERS + WORDS, 2, 2, 5, x_hat_cat={"shape": [None, 2, 1]}),
+    ],
+)
+def test_mixed_ports_that_do_not_fit_the_columns(
+    table_bundle: Path, rewrite: Rewrite, edit: Edit
+) -> None:
+    assert said(BundleCorrupt, rewrite(table_bundle, edit=edit)) == FIT
+
+
+@pytest.mark.parametrize(
+    ("port", "change"),
+    [
+        ("x_num", {"name": "x"}),
+        ("x_cat", {"name": "x_num"}),
+        ("x_hat_prob", {"name": "x_hat"}),
+        ("x_num", {"shape": [2]}),
+        ("x_cat", {"shape": [None, None]}),
+    ],
+)
+def test_mixed_ports_of_other_names_or_shapes(
+    table_bundle: Path, rewrite: Rewrite, port: str, change: dict[str, Any]
+) -> None:
+    edit = mixed(NUMBERS + WORDS, 2, 2, 5, **{port: change})
+    assert said(BundleCorrupt, rewrite(table_bundle, edit=edit)) == PORTS
+
+
+def test_half_a_mixed_table_is_refused(table_bundle: Path, rewrite: Rewrite) -> None:
+    def edit(fields: dict[str, Any]) -> None:
+        outputs = fields["outputs"]
+        mixed(NUMBERS + WORDS, 2, 2, 5)(fields)
+        fields["outputs"] = outputs
+
+    assert said(BundleCorrupt, rewrite(table_bundle, edit=edit)) == PORTS
+
+
+def test_quality_that_nobody_knows(table_bundle: Path, rewrite: Rewrite) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 6))
+    unknown = ae_runtime.load(rewrite(table_bundle, edit=with_field("quality", None)))
+    assert unknown.manifest.quality is None
+    np.testing.assert_array_equal(unknown.encode(x), ae_runtime.load(table_bundle).encode(x))
+
+
+def test_what_windows_were_cut_from(table_bundle: Path, rewrite: Rewrite) -> None:
+    series = {"channels": ["temperature", "hum"], "stride": 4, "window": 9}  # the last is newer
+    found = ae_runtime.load(rewrite(table_bundle, edit=with_field("series", series))).manifest
+    assert found.series == manifest.Series(["temperature", "hum"], 4)
 
 
 def test_what_is_written_is_read(table_bundle: Path) -> None:
     raw = (table_bundle / "manifest.json").read_bytes()
     parsed = manifest.parse(raw)
-    assert manifest.parse(manifest.dump(parsed)) == parsed
-    assert manifest.dump(parsed) == raw
-    assert msgspec.json.decode(raw) == msgspec.to_builtins(parsed)
+    written = manifest.dump(parsed)
+    again = manifest.parse(written)
+    assert manifest.dump(again) == written
+    # The hash is another one: fields that this older bundle lacks are written as null.
+    assert msgspec.structs.replace(again, manifest_sha256=parsed.manifest_sha256) == parsed
+    fields, older = msgspec.json.decode(written), msgspec.json.decode(raw)
+    added = {name for name in fields["quality"] if name not in older["quality"]}
+    assert added == {"range_error", "pca_range_error", "accuracy", "pca_accuracy"}
+    for name in added:
+        assert fields["quality"].pop(name) is None
+    del fields["manifest_sha256"], older["manifest_sha256"]
+    assert fields == older
 
 
 def test_column_names(table_bundle: Path) -> None:

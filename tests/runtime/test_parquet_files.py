@@ -1,14 +1,16 @@
-"""Parquet files: every type of column, and what is said of those that cannot be learned."""
+"""Parquet files and Arrow tables: every type of column, and what is said where one is no use."""
 
 from __future__ import annotations
 
 import datetime
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import ae_runtime
 from ae_runtime.errors import DataError, MissingExtra
 from ae_runtime.parquet_files import read_parquet_table
 
@@ -101,3 +103,65 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         MissingExtra, match=r'^pyarrow cannot .*; pip install "ae-toolkit\[data\]"$'
     ):
         read_parquet_table(Path("t.parquet"))
+
+
+def test_an_arrow_table_of_a_mixed_model(mixed_bundle: Path) -> None:
+    ae = ae_runtime.load(mixed_bundle)
+    ages, jobs = pa.array([30, None, 41], pa.int16()), ["clerk", None, "pilot"]
+    expected = ae.encode({"age": [30, None, 41], "job": jobs})
+    for job in (
+        pa.array(jobs),
+        pa.array(jobs, pa.large_string()),
+        pa.array(jobs).dictionary_encode(),
+        pa.chunked_array([jobs[:1], jobs[1:]]),
+    ):
+        table = pa.table({"extra": [[1]] * 3, "job": job, "age": ages})
+        for x in (table, OnlyAStream(table), table.to_reader()):
+            np.testing.assert_array_equal(ae.encode(x), expected)
+
+
+class OnlyAStream:
+    """What pandas and polars have in common."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"age": [1]}, "1 columns are missing: job"),
+        ({"age": [1], "job": [["cook"]]}, "1 columns are missing: job"),
+        (
+            {"age": ["old"], "job": ["cook"]},
+            "row 1, column 'age': 'old' is not a number; write it as numbers with a point before "
+            "decimals",
+        ),
+        (
+            {"age": [2**60], "job": ["cook"]},
+            f"column 'age' holds integers beyond {2**53}, which lose digits as float64; "
+            "subtract an offset",
+        ),
+    ],
+)
+def test_arrow_tables_that_do_not_fit(
+    mixed_bundle: Path, columns: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        ae_runtime.load(mixed_bundle).encode(pa.table(columns))
+    assert str(error.value) == message
+
+
+def test_an_arrow_table_without_pyarrow(
+    mixed_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"age": [1], "job": ["cook"]})
+    ae = ae_runtime.load(mixed_bundle)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        MissingExtra, match=r'^pyarrow cannot .*; pip install "ae-toolkit\[data\]"$'
+    ):
+        ae.encode(table)

@@ -19,11 +19,11 @@ def test_every_weight_of_both_graphs(digits_bundle: Path) -> None:
     shapes = {(w.graph, w.name): w.shape for w in weights}
     assert len(shapes) == len(weights)
     assert list(dict.fromkeys(w.graph for w in weights)) == ["encoder", "decoder"]
-    assert shapes["encoder", "model.path.encode_axes.weight"] == (8, 64)
-    assert shapes["decoder", "model.path.decode_axes.weight"] == (64, 8)
-    assert shapes["decoder", "model.arch.decode_net.0.bias"] == (256,)
+    assert shapes["encoder", "path.encode_axes.weight"] == (8, 64)
+    assert shapes["decoder", "path.decode_axes.weight"] == (64, 8)
+    assert shapes["decoder", "arch.decode_net.0.bias"] == (256,)
     # Rows of the PCA path have length 1, so the mean square of a weight is 1 / 64.
-    axes = next(w for w in weights if w.name == "model.path.encode_axes.weight")
+    axes = next(w for w in weights if w.name == "path.encode_axes.weight")
     assert axes.dtype == "float32"
     assert 0.5 < (axes.mean**2 + axes.std**2) * 64 < 2  # training moves them a little
 

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import zipped as zip_side
 from ae_runtime import bundle as bundle_module
-from ae_runtime.zipped import zip_bundle
+from ae_runtime import zipped as zip_side
 from ae_runtime.bundle import open_bundle
 from ae_runtime.errors import (
     AeError,
@@ -31,6 +30,7 @@ from ae_runtime.errors import (
     BundleRefused,
     BundleTooNew,
 )
+from ae_runtime.zipped import zip_bundle
 
 FILES = ["encoder.onnx", "decoder.onnx", "golden.npz", "recipe.toml"]
 DAMAGED = "B: the archive is cut off or damaged: {}; fetch or pack it again"

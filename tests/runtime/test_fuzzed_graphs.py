@@ -1,0 +1,198 @@
+"""Random graphs of every operator, with absurd numbers among them: refused, or loaded and run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ae_runtime import admission
+
+# In a process of its own, so that a crash is a failed test and not the end of the tests.
+SCRIPT = """
+import collections, json, resource, sys
+from pathlib import Path
+import numpy as np
+from ae_runtime import admission, devices, errors
+from ae_runtime.manifest import Port
+
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+found = collections.Counter()
+x, z = Port("x", "float64", [None, 6]), Port("z", "float32", [None, 2])
+for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
+    print(path.name, file=sys.stderr, flush=True)
+    raw, step = path.read_bytes(), "admission"
+    try:
+        admission.admit("", raw, [x], [z])
+        step = "onnxruntime"
+        session = devices.open_session(raw)
+        step = "runs"
+        devices.compute(session, ["z"], {"x": np.ones((2, 6))})
+    except errors.BundleRefused:
+        found[step] += 1
+    else:
+        found["whole"] += 1
+found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+print(json.dumps(found))
+"""
+ABSURD = [-(2**63), -(2**31), -65536, -9, -2, -1, 0, 1, 2, 3, 7, 64, 65, 4096, 2**28, 2**31, 2**62]
+F32, F64, U8, I32, BOOL = np.float32, np.float64, np.uint8, np.int32, np.bool_
+POOL = {"kernel_shape": [2], "strides": [2], "pads": [0, 1], "dilations": [1]}
+RECURRENT = {"hidden_size": 2, "direction": "forward", "layout": 0, "clip": 1.0}
+NORM = [(F32, 2, 3, 4), (F32, 3), (F32, 3)]
+AXES = [(F32, 2, 3, 4), [1, -1]]
+# Operands: a dtype and dims, or whole numbers; attributes; and how many outputs.
+CASES: dict[str, tuple[list[Any], dict[str, Any], int]] = {
+    "MaxPool": ([(F32, 2, 1, 6)], POOL | {"ceil_mode": 0, "storage_order": 0}, 2),
+    "AveragePool": ([(F32, 2, 1, 4, 4)], {"kernel_shape": [2, 2], "count_include_pad": 1}, 1),
+    "Conv": (
+        [(F32, 1, 2, 6), (F32, 4, 1, 3), (F32, 4)],
+        POOL | {"kernel_shape": [3], "group": 2},
+        1,
+    ),
+    "ConvTranspose": (
+        [(F32, 1, 2, 3, 3), (F32, 2, 2, 2, 2)],
+        {"strides": [2, 2], "output_padding": [1, 0], "pads": [0, 1, 0, 1], "group": 1},
+        1,
+    ),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), ([(F32, 2, 3, 4, 4)], {}, 1)),
+    "GRU": (
+        [(F32, 3, 2, 4), (F32, 1, 6, 4), (F32, 1, 6, 2)],
+        RECURRENT | {"linear_before_reset": 1},
+        2,
+    ),
+    "LSTM": ([(F32, 3, 2, 4), (F32, 1, 8, 4), (F32, 1, 8, 2)], RECURRENT | {"input_forget": 0}, 3),
+    "RNN": (
+        [(F32, 3, 2, 4), (F32, 1, 2, 4), (F32, 1, 2, 2)],
+        RECURRENT | {"activations": ["Elu"]},
+        2,
+    ),
+    "Resize": ([(F32, 1, 1, 4), "", "", [1, 1, 8]], {"mode": "linear", "antialias": 0}, 1),
+    "Pad": ([(F32, 2, 3), [0, 1, 0, 1]], {"mode": "reflect"}, 1),
+    "Tile": ([(F32, 2, 3), [1, 2]], {}, 1),
+    "Expand": ([(F32, 3, 1), [2, 3, 4]], {}, 1),
+    "ConstantOfShape": ([[2, 3]], {}, 1),
+    "DepthToSpace": ([(F32, 1, 4, 2, 2)], {"blocksize": 2, "mode": "CRD"}, 1),
+    "SpaceToDepth": ([(F32, 1, 1, 4, 4)], {"blocksize": 2}, 1),
+    "TopK": ([(F32, 2, 5), [2]], {"axis": -1, "largest": 0, "sorted": 1}, 2),
+    "Split": ([(F32, 2, 6), [2, 4]], {"axis": 1}, 2),
+    "Slice": ([(F32, 4, 4), [1], [3], [0], [1]], {}, 1),
+    "Gather": ([(F32, 4, 4), [1, -2]], {"axis": 1}, 1),
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceL2"), (AXES, {"keepdims": 0}, 1)),
+    **dict.fromkeys(("ArgMax", "ArgMin"), ([(F32, 2, 5)], {"axis": 1, "select_last_index": 1}, 1)),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), ([(F32, 2, 5)], {"axis": -1}, 1)),
+    "BatchNormalization": ([*NORM, (F32, 3), (F32, 3)], {"training_mode": 0, "epsilon": 1e-5}, 1),
+    "LayerNormalization": ([(F32, 2, 3), (F32, 3), (F32, 3)], {"axis": -1, "stash_type": 1}, 1),
+    "InstanceNormalization": (NORM, {"epsilon": 1e-5}, 1),
+    "QuantizeLinear": ([(F32, 2, 3), (F32, 3), (U8, 3)], {"axis": 1}, 1),
+    "DequantizeLinear": ([(U8, 2, 3), (F32, 2), (U8, 2)], {"axis": 0}, 1),
+    "Cast": ([(F32, 3)], {"to": 7}, 1),
+    **dict.fromkeys(("Pow", "Max", "Min", "Mul"), ([(I32, 2, 3), (I32, 3)], {}, 1)),
+    **dict.fromkeys(("Div", "PRelu", "MatMul"), ([(F32, 3, 3), (F32, 3, 3)], {}, 1)),
+    "Gemm": ([(F64, 2, 3), (F64, 4, 3), (F64, 4)], {"transB": 1, "alpha": 0.5}, 1),
+    "Where": ([(BOOL, 2, 3), (F32, 3), (F32, 2, 1)], {}, 1),
+    "Clip": ([(F32, 2), (F32,), (F32,)], {}, 1),
+    "Concat": ([(F32, 2, 3), (F32, 2, 1)], {"axis": 1}, 1),
+    "Reshape": ([(F32, 2, 3), [3, -1]], {"allowzero": 0}, 1),
+    "Transpose": ([(F32, 2, 3)], {"perm": [1, 0]}, 1),
+    "Squeeze": ([(F32, 2, 1), [1]], {}, 1),
+    "Unsqueeze": ([(F32, 2, 3), [0]], {}, 1),
+    "Flatten": ([(F32, 2, 3, 4)], {"axis": 1}, 1),
+    "Shape": ([(F32, 2, 3, 4)], {"start": 0, "end": -1}, 1),
+    **dict.fromkeys(("Elu", "Celu", "HardSigmoid", "LeakyRelu"), ([(F32, 4)], {"alpha": 2.0}, 1)),
+    **dict.fromkeys(("Erf", "Log", "Sqrt", "Softplus", "Mish", "Round"), ([(F64, 2, 3)], {}, 1)),
+    **dict.fromkeys(("Equal", "Less", "GreaterOrEqual"), ([(I32, 2, 3), (I32, 3)], {}, 1)),
+    **dict.fromkeys(("And", "Or", "Xor"), ([(BOOL, 2, 3), (BOOL, 3)], {}, 1)),
+}
+
+
+class Fuzz:
+    """Random graphs: the encoder of onnx_writer, and up to 4 operators beside it."""
+
+    def __init__(self, w: SimpleNamespace, seed: int) -> None:
+        self.w, self.random = w, np.random.default_rng(seed)
+        self.tensors: list[bytes] = []
+        self.made = ["x"]
+
+    def graph(self) -> bytes:
+        nodes = [self.node() for _ in range(self.random.integers(1, 5))]
+        body = b"".join(self.w.field(1, node) for node in nodes)
+        opset = int(self.random.integers(18, 22))
+        return self.w.model(tensors=tuple(self.tensors), graph=body, opsets=(("", opset),))
+
+    def chance(self, one_in: int) -> bool:
+        return bool(self.random.integers(one_in) == 0)
+
+    def node(self) -> bytes:
+        op = str(self.random.choice(list(CASES)))
+        operands, attributes, outputs = CASES[op]
+        inputs = [self.operand(operand) for operand in operands]
+        if self.chance(4):
+            inputs[0] = str(self.random.choice(self.made))
+        if self.chance(20):
+            inputs[self.random.integers(len(inputs))] = "-"
+        if self.chance(30):
+            inputs.pop()
+        given = [
+            self.w.attribute(name, self.value(value))
+            for name, value in attributes.items()
+            if not self.chance(10)
+        ]
+        names = [f"v{len(self.made) + at}" for at in range(outputs)]
+        self.made += names
+        shown = ["-" if self.chance(30) else name for name in names]
+        return self.w.node(op, " ".join(inputs), " ".join(shown), *given)
+
+    def operand(self, operand: Any) -> str:
+        """The name of a new tensor."""
+        if operand == "":
+            return "-"
+        name = f"t{len(self.tensors)}"
+        if isinstance(operand, list):
+            values = np.array(self.value(operand), np.int64)
+        else:
+            dtype, *dims = operand
+            dims = [int(self.random.integers(4)) if self.chance(15) else size for size in dims]
+            values = self.random.integers(0, 4, dims).astype(dtype)
+        self.tensors.append(self.w.tensor(name, values))
+        return name
+
+    def value(self, value: Any) -> Any:
+        """The value, or with some luck one that is absurd."""
+        if isinstance(value, list):
+            longer = value + value[:1] if self.chance(15) else value
+            return [self.value(one) for one in longer]
+        if isinstance(value, int) and self.chance(8):
+            return int(self.random.choice(ABSURD))
+        if isinstance(value, float) and self.chance(4):
+            return float(self.random.choice([0, -1, 1e38, np.inf, np.nan]))
+        return str(value) * 2 if isinstance(value, str) and self.chance(10) else value
+
+
+def check(python: Callable[..., str], w: SimpleNamespace, folder: Path, count: int) -> None:
+    for seed in range(count):
+        (folder / f"{seed:05}.onnx").write_bytes(Fuzz(w, seed).graph())
+    found = json.loads(python(SCRIPT, folder))
+    assert found.pop("peak_mb") < 512
+    assert sum(found.values()) == count
+    # Each line of defence had work, or the graphs prove nothing.
+    assert min(found[step] for step in ("admission", "onnxruntime", "whole")) > count / 50
+
+
+def test_cases_are_of_operators_that_are_admitted() -> None:
+    assert set(CASES) <= admission.OPERATORS
+    assert set(admission.FULL_ONLY) <= set(CASES)
+
+
+def test_fuzzed_graphs(python: Callable[..., str], w: SimpleNamespace, tmp_path: Path) -> None:
+    check(python, w, tmp_path, 300)
+
+
+@pytest.mark.soak
+def test_many_fuzzed_graphs(python: Callable[..., str], w: SimpleNamespace, tmp_path: Path) -> None:
+    check(python, w, tmp_path, 10_000)
