@@ -28,14 +28,24 @@ MAX_DIM = 1 << 28
 # ones of a graph may widen an image or window altogether (six that double it).
 MAX_STEP = 64
 MAX_WIDENING = 64
-_STEPS = ("kernel_shape", "strides", "dilations")  # of pools, that 0 would divide by
+_STEPS = ("kernel_shape", "strides", "dilations")  # one number for each axis
+_RANGES = {
+    **dict.fromkeys((*_STEPS, "blocksize"), (1, MAX_STEP)),
+    "group": (1, MAX_DIM),
+    "hidden_size": (1, 1 << 16),
+}
+_RANGED = (
+    *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth"),
+    *("GRU", "LSTM", "RNN"),
+)
+_NOT_TAKEN = ("output_shape", "activation_alpha", "activation_beta")
 MAX_ASKED = 1 << 24  # product of the whole numbers in a shape that an operator is given
 MAX_GROWTH = 1 << 16  # of a value by all Tile and Resize operators together, or by one Pad of 1
 MAX_PADDED = 1 << 12  # by all Pad operators together
-# Operators that end the process, not the call, where one of their inputs is left out by an empty
-# name, or is a tensor without elements.
-NO_GAPS = ("Max", "Min", "Concat", "LayerNormalization")
-FULL_ONLY = ("GRU", "LSTM", "RNN", "ConvTranspose", "InstanceNormalization")
+# The only operators of which an input may be left out by an empty name, and those that must not be
+# given a tensor without elements: of Conv its weights. Others read at null, and the process ends.
+MAY_HAVE_GAPS = ("Clip", "GRU", "LSTM", "Pad", "RNN", "Resize", "Slice")
+FULL_ONLY = ("GRU", "LSTM", "RNN", "Conv", "ConvTranspose", "InstanceNormalization", "TopK")
 # What a network may be made of; ae_export checks against this same list. A new operator must not
 # fail by a signal, whatever its attributes, and must not take a shape that could ask for gigabytes
 # (Reshape keeps the number of elements) without a check of that shape among CHECKS.
@@ -144,7 +154,7 @@ def _traps(graph: Graph) -> list[str]:
     # onnxruntime reads past the end of a list, or at null, and the process ends.
     complaints, full, known, made_by = [], set[str](), constants(graph), makers(graph)
     for node in graph.nodes:
-        if node.op in NO_GAPS and "" in node.inputs:
+        if "" in node.inputs and node.op not in MAY_HAVE_GAPS:
             complaints.append(f"operator {node.op} lacks one of its inputs")
         elif node.op == "Split":
             said = dict(node.integers).get("num_outputs", [len(node.outputs)])
@@ -154,7 +164,7 @@ def _traps(graph: Graph) -> list[str]:
             full = full or full_values(graph)
             complaints += [
                 f"operator {node.op} takes {name!r:.60}, which could be without elements"
-                for name in node.inputs
+                for name in node.inputs[node.op == "Conv" :]
                 if name and name not in full
             ]
     return complaints
@@ -182,26 +192,40 @@ def _divisions(graph: Graph) -> list[str]:
 
 
 def _convolutions(graph: Graph) -> list[str]:
-    # A few bytes of padding, stride or output shape could ask for any amount of memory.
+    # A few bytes of padding, stride or output shape could ask for any amount of memory, and by
+    # sizes of 0 onnxruntime divides.
     complaints, widening = [], 1
     for node in graph.nodes:
-        if node.op not in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
+        if node.op not in _RANGED:
             continue
+        complaints += [
+            f"operator {node.op} has {name}, which is not taken"
+            for name in _NOT_TAKEN
+            if name in node.attributes
+        ]
         for name, numbers in node.integers:
-            most = MAX_DIM if name == "group" else MAX_STEP
-            least = 0 if "Conv" in node.op or name not in _STEPS else 1
-            if name == "output_shape" or any(not least <= number <= most for number in numbers):
+            least, most = _RANGES.get(name, (0, MAX_STEP))
+            if any(not least <= number <= most for number in numbers):
                 complaints.append(
                     f"operator {node.op} has {name:.60} {numbers[:MAX_RANK]}; "
-                    f"{least} to {most} are taken, and no output_shape"
+                    f"{least} to {most} are taken"
                 )
-            elif name == "strides" and node.op == "ConvTranspose":
-                widening *= max(numbers, default=1)
+        if not _is_even(dict(node.integers)):
+            complaints.append(f"operator {node.op} has numbers for more axes, and for fewer")
+        if node.op == "ConvTranspose":
+            widening *= max(dict(node.integers).get("strides", [1]))
     if widening > MAX_WIDENING:
         complaints.append(
             f"its ConvTranspose operators widen {widening} times; at most {MAX_WIDENING} is taken"
         )
     return complaints
+
+
+def _is_even(lists: dict[str, list[int]]) -> bool:
+    """Whether all lists of numbers of a convolution are for as many axes as each other."""
+    axes = {len(lists[name]) for name in (*_STEPS, "output_padding") if name in lists}
+    alone = "output_padding" in lists and "strides" not in lists
+    return not alone and len(axes | {len(lists["pads"]) / 2} if "pads" in lists else axes) < 2
 
 
 def _shapes(graph: Graph) -> list[str]:
