@@ -24,7 +24,17 @@ PACKAGES = {
 }
 # Modules of the runtime that an application imports by `ae_runtime.load`; the rest is for commands.
 CORE = {
-    *("__init__", "admission", "arrays", "autoencoder", "bundle", "devices", "engine", "errors"),
+    *(
+        "__init__",
+        "admission",
+        "asked",
+        "arrays",
+        "autoencoder",
+        "bundle",
+        "devices",
+        "engine",
+        "errors",
+    ),
     *("graph", "manifest", "protobuf", "values", "zipped"),
     *("columns", "extras", "parquet_files", "table"),  # of mixed tables, when one is given
 }
