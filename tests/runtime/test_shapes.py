@@ -314,6 +314,12 @@ def test_weights_of_recurrent_operators_are_those_of_their_size(
         assert refusal(encoder) == message
 
 
+@pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear"])
+def test_blocks_of_quantization(refusal: Refusal, w: Writer, op: str) -> None:
+    encoder = model(w, w.node(op, "w w", "y", w.attribute("block_size", 2**31 - 1)))
+    assert refusal(encoder) == f"operator {op} has block_size, which is not taken"
+
+
 def test_axes(refusal: Refusal, w: Writer) -> None:
     for axis in (0, 1, 8, -1, -8):
         assert admitted(model(w, w.node("Softmax", "x", "y", w.attribute("axis", axis))))
