@@ -137,7 +137,8 @@ def to_words(values: Array) -> Array:
 def _to_codes(words: Array, column: Column) -> NDArray[np.int32]:
     levels = column.levels or []
     if column.type == "boolean":  # True, TRUE and true are one word
-        code = {word.lower(): at for at, word in enumerate(levels)}
+        # Python's own False and True stand for either pair of words, as no and yes.
+        code = {"false": 0, "true": 1} | {word.lower(): at for at, word in enumerate(levels)}
         words = np.array([None if word is None else word.lower() for word in words], object)
     else:
         code = {word: at for at, word in enumerate(levels)}

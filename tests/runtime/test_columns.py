@@ -300,3 +300,10 @@ def test_arrays_of_a_mixed_table(mixed_bundle: Path) -> None:
     with pytest.raises(DtypeMismatch) as mismatch:
         ae.encode(x_num)
     assert str(mismatch.value).startswith("x is ndarray, and this bundle takes a table of numbers")
+
+
+def test_truth_values_stand_for_any_pair_of_words() -> None:
+    column = Column("open", type="boolean", levels=["no", "yes"])
+    for values in ([True, None, False], np.array([True, None, False], object), ["yes", "", "NO"]):
+        _, x_cat = to_arrays({"open": values}, [column])
+        assert x_cat[:, 0].tolist() == [1, -1, 0]
