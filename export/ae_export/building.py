@@ -28,7 +28,8 @@ from ae_runtime.manifest import Golden, Manifest
 class Exported:
     """A bundle that was written, and how well its graphs agree with the model.
 
-    agreement: of the graphs in fp32. weighed: int8 beside fp32, None where it was not asked for.
+    agreement: of the graphs in fp32. weighed: int8 beside fp32, None where it was not asked for or
+    is impossible.
     """
 
     location: Path

@@ -55,8 +55,8 @@ def choose(
     precision: Precision,
     budget: float,
     say: Callable[[str], None],
-) -> tuple[Graphs, Weighed]:
-    """The graphs to write, and why.
+) -> tuple[Graphs, Weighed | None]:
+    """The graphs to write, and what was weighed; None where there are no graphs in int8.
 
     int8: they are int8. auto: they are if that is faster on this machine and raises the
     reconstruction error by no more than the budget. Raises VerificationFailed where int8 was asked
@@ -71,7 +71,7 @@ def choose(
         if precision == "int8":
             raise
         say(f"fp32 taken: {str(error).partition(';')[0]}")
-        return fp32, Weighed(1.0, 0.0, taken=False)
+        return fp32, None
     before, after = (reconstruction_error(subject, graphs) for graphs in (fp32, int8))
     rise = after / before - 1 if before > 0 else after
     if precision == "int8" and rise > budget:

@@ -43,8 +43,10 @@ class Bounds:
 
     @property
     def rounded(self) -> Array:
-        """What is expected, rounded where the output is: the middle of what is right."""
-        return np.where(self.jumps, (self.low + self.high) / 2, self.expected)
+        """What is expected of a decoder's output, rounded and clipped where the output is."""
+        return np.where(
+            self.jumps, np.clip(np.rint(self.expected), self.low, self.high), self.expected
+        )
 
     @property
     def open(self) -> Array:

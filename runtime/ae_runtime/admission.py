@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ae_runtime.asked import MAX_DIM, MAX_RANK, convolutions, shapes
+from ae_runtime.asked import (
+    MAX_DIM,
+    MAX_RANK,
+    axes,
+    convolutions,
+    recurrent_weights,
+    shapes,
+)
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graph import DTYPES, REAL_DTYPES, Graph, Node, Tensor, Value, read_graph
 from ae_runtime.manifest import Port
@@ -24,7 +31,6 @@ MAX_NODES = 10_000
 # given a tensor without elements: of Conv its weights. Others read at null, and the process ends.
 MAY_HAVE_GAPS = ("Clip", "GRU", "LSTM", "Pad", "RNN", "Resize", "Slice")
 FULL_ONLY = ("GRU", "LSTM", "RNN", "Conv", "ConvTranspose", "InstanceNormalization", "TopK")
-_GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}  # blocks in the weights of recurrent operators
 # What a network may be made of; ae_export checks against this same list. A new operator must not
 # fail by a signal, whatever its attributes, and must not take a shape that could ask for gigabytes
 # (Reshape keeps the number of elements) without a check of that shape among CHECKS.
@@ -172,33 +178,6 @@ def _divisions(graph: Graph) -> list[str]:
     ]
 
 
-def _recurrent(graph: Graph) -> list[str]:
-    # onnxruntime 1.23 reads as many weights as hidden_size says, whether they are there or not.
-    known = constants(graph)
-    complaints = []
-    for node in graph.nodes:
-        if node.op in _GATES:
-            size = dict(node.integers).get("hidden_size", [0])[0]
-            rows = _GATES[node.op] * size
-            w, r = ([*known.get(name, Tensor()).dims] for name in [*node.inputs, "", "", ""][1:3])
-            if (w[1:2], r[1:]) != ([rows], [rows, size]):
-                complaints.append(
-                    f"operator {node.op} must have constant weights, of its hidden_size"
-                )
-    return complaints
-
-
-def _axes(graph: Graph) -> list[str]:
-    # Of larger ones, onnxruntime 1.23 keeps some of the bits.
-    return [
-        f"operator {node.op} has axis {numbers[:MAX_RANK]}; 0 to {MAX_RANK} are taken, or as many "
-        "from the end"
-        for node in graph.nodes
-        for name, numbers in node.integers
-        if name == "axis" and any((number + MAX_RANK) % 2**64 > 2 * MAX_RANK for number in numbers)
-    ]
-
-
 def _full_name(node: Node) -> str:
     return f"{node.domain or 'ai.onnx'}::{node.op}"
 
@@ -229,9 +208,9 @@ CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _attributes,
     _traps,
     _divisions,
-    _axes,
+    axes,
     convolutions,
-    _recurrent,
+    recurrent_weights,
     shapes,
 )
 

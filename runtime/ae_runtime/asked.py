@@ -26,6 +26,7 @@ _RANGED = (
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth"),
     *("GRU", "LSTM", "RNN"),
 )
+_GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}  # blocks in the weights of recurrent operators
 _NOT_TAKEN = ("output_shape", "activation_alpha", "activation_beta")
 MAX_ASKED = 1 << 24  # product of the whole numbers in a shape that an operator is given
 MAX_GROWTH = 1 << 16  # of a value by all Tile and Resize operators together, or by one Pad of 1
@@ -69,6 +70,36 @@ def _is_even(lists: dict[str, list[int]]) -> bool:
     axes = {len(lists[name]) for name in (*_STEPS, "output_padding") if name in lists}
     alone = "output_padding" in lists and "strides" not in lists
     return not alone and len(axes | {len(lists["pads"]) / 2} if "pads" in lists else axes) < 2
+
+
+def recurrent_weights(graph: Graph) -> list[str]:
+    """Complaints on recurrent operators without as many weights as their hidden_size says.
+
+    onnxruntime 1.23 reads that many, whether they are there or not.
+    """
+    known = constants(graph)
+    complaints = []
+    for node in graph.nodes:
+        if node.op in _GATES:
+            size = dict(node.integers).get("hidden_size", [0])[0]
+            rows = _GATES[node.op] * size
+            w, r = ([*known.get(name, Tensor()).dims] for name in [*node.inputs, "", "", ""][1:3])
+            if (w[1:2], r[1:]) != ([rows], [rows, size]):
+                complaints.append(
+                    f"operator {node.op} must have constant weights, of its hidden_size"
+                )
+    return complaints
+
+
+def axes(graph: Graph) -> list[str]:
+    """Complaints on axes that no tensor has, of which onnxruntime 1.23 keeps some of the bits."""
+    return [
+        f"operator {node.op} has axis {numbers[:MAX_RANK]}; 0 to {MAX_RANK} are taken, or as many "
+        "from the end"
+        for node in graph.nodes
+        for name, numbers in node.integers
+        if name == "axis" and any((number + MAX_RANK) % 2**64 > 2 * MAX_RANK for number in numbers)
+    ]
 
 
 def shapes(graph: Graph) -> list[str]:
