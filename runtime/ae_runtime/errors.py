@@ -18,6 +18,7 @@ AeError
 ├── DeviceUnavailable       RuntimeError        a device asked for by name and not to be had
 └── WorkFailed              RuntimeError        words, files and data were right, the work was not
     ├── OutputFailed        OSError             the disk or the file system said no
+    ├── InputFailed         OSError             an input that could not be read to its end
     ├── TrainingFailed      RuntimeError        the loss is no longer a number
     └── VerificationFailed  RuntimeError        a graph that disagrees with its model
 
@@ -100,6 +101,10 @@ class WorkFailed(AeError, RuntimeError):
 
 class OutputFailed(WorkFailed, OSError):
     """The disk or the file system refused an output."""
+
+
+class InputFailed(WorkFailed, OSError):
+    """An input that was there and could not be read to its end."""
 
 
 class TrainingFailed(WorkFailed):
