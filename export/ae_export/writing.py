@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ae_runtime import outputs
+from ae_runtime.admission import ANY_BYTES
 from ae_runtime.bundle import MANIFEST, REQUIRED, open_bundle
 from ae_runtime.errors import BundleError, OutputExists
 from ae_runtime.zipped import zip_bundle
@@ -28,7 +29,7 @@ def _is_ours(out: Path, zipped: bool) -> bool:
     if not zipped:
         return (out / MANIFEST).is_file()
     try:
-        open_bundle(out)
+        open_bundle(out, ANY_BYTES)
     except BundleError:
         return False
     return out.is_file()
@@ -41,7 +42,7 @@ def write(out: Path, files: dict[str, bytes], zipped: bool) -> int:
     """
     if zipped:
         raw = zip_bundle(files)
-        open_bundle(raw)
+        open_bundle(raw, ANY_BYTES)
         with outputs.said_in_one_line(out):
             outputs.write_atomic(out, raw)
         return len(raw)
@@ -52,7 +53,7 @@ def write(out: Path, files: dict[str, bytes], zipped: bool) -> int:
             part.mkdir()
             for name, raw in files.items():
                 outputs.write_atomic(part / name, raw)
-            open_bundle(part)
+            open_bundle(part, ANY_BYTES)
             if outputs.is_empty_folder(out):
                 out.rmdir()
             outputs.replace_folder(part, out)

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ae_runtime.asked import (
-    MAX_DIM,
-    MAX_RANK,
-    axes,
-    convolutions,
-    recurrent_weights,
-    shapes,
-)
+from ae_runtime.asked import numbers
 from ae_runtime.errors import BundleRefused
-from ae_runtime.graph import DTYPES, REAL_DTYPES, Graph, Node, Tensor, Value, read_graph
+from ae_runtime.footprint import Needs, needs
+from ae_runtime.graph import DTYPES, Graph, Node, Value, read_graph
 from ae_runtime.manifest import Port
 from ae_runtime.protobuf import WireError
-from ae_runtime.values import (
-    constants,
-    element_types,
-    full_values,
-    integers,
-    makers,
-)
+from ae_runtime.values import MAX_DIM, MAX_RANK, Misfit
 
 MAX_IR_VERSION = 10
 OPSETS = range(18, 22)
 MAX_NODES = 10_000
-# The only operators of which an input may be left out by an empty name, and those that must not be
-# given a tensor without elements: of Conv its weights. Others read at null, and the process ends.
+MAX_ROW_BYTES = 256 << 20  # what a graph may need for one row, unless a user allows more
+ANY_BYTES = 1 << 62  # of a graph that one trusts, such as one's own
+# The only operators of which an input may be left out by an empty name. Others read at null, and
+# the process ends.
 MAY_HAVE_GAPS = ("Clip", "GRU", "LSTM", "Pad", "RNN", "Resize", "Slice")
-FULL_ONLY = ("GRU", "LSTM", "RNN", "Conv", "ConvTranspose", "InstanceNormalization", "TopK")
 # What a network may be made of; ae_export checks against this same list. A new operator must not
-# fail by a signal, whatever its attributes, and must not take a shape that could ask for gigabytes
-# (Reshape keeps the number of elements) without a check of that shape among CHECKS.
+# fail by a signal, whatever its attributes; it needs a rule for the dims of what it gives, and one
+# for the memory that it takes for itself if that is more than a little.
 OPERATORS = frozenset(
     {
         *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Gemm", "MatMul"),
@@ -56,10 +45,17 @@ OPERATORS = frozenset(
 )
 
 
-def admit(name: str, raw: bytes, feeds: Sequence[Port], fetches: Sequence[Port]) -> None:
-    """Return if the graph in the file `name` may be loaded as one from `feeds` to `fetches`.
+def admit(
+    name: str,
+    raw: bytes,
+    feeds: Sequence[Port],
+    fetches: Sequence[Port],
+    limit: int = MAX_ROW_BYTES,
+) -> Needs:
+    """What the graph in the file `name` needs, if it may be loaded as one from feeds to fetches.
 
-    Raises BundleRefused that says what it holds and what it may hold.
+    limit: bytes that it may need for one row. Raises BundleRefused that says what the graph holds
+    and what it may hold.
     """
     try:
         graph = read_graph(raw)
@@ -74,6 +70,10 @@ def admit(name: str, raw: bytes, feeds: Sequence[Port], fetches: Sequence[Port])
     ):
         if [_port(value) for value in found] != list(wanted):
             raise BundleRefused(f"{name}: its {what} are not those that the manifest names")
+    try:
+        return needs(graph, limit)
+    except Misfit as misfit:
+        raise BundleRefused(f"{name}: {misfit}") from None
 
 
 def _versions(graph: Graph) -> list[str]:
@@ -137,7 +137,7 @@ def _attributes(graph: Graph) -> list[str]:
 
 def _traps(graph: Graph) -> list[str]:
     # onnxruntime reads past the end of a list, or at null, and the process ends.
-    complaints, full, known, made_by = [], set[str](), constants(graph), makers(graph)
+    complaints = []
     for node in graph.nodes:
         if "" in node.inputs and node.op not in MAY_HAVE_GAPS:
             complaints.append(f"operator {node.op} lacks one of its inputs")
@@ -147,35 +147,7 @@ def _traps(graph: Graph) -> list[str]:
             said = dict(node.integers).get("num_outputs", [len(node.outputs)])
             if "" in node.outputs or said != [len(node.outputs)]:
                 complaints.append("operator Split has not as many outputs as it says")
-        elif node.op in FULL_ONLY and not _has_full_rows(node, known, made_by):
-            full = full or full_values(graph)
-            complaints += [
-                f"operator {node.op} takes {name!r:.60}, which could be without elements"
-                for name in node.inputs[node.op == "Conv" :]
-                if name and name not in full
-            ]
     return complaints
-
-
-def _has_full_rows(node: Node, known: dict[str, Tensor], made_by: dict[str, Node]) -> bool:
-    """Whether Reshape says that each row that a normalisation takes has elements."""
-    maker = made_by.get(node.inputs[0], Node()) if node.inputs else Node()
-    if node.op != "InstanceNormalization" or maker.op != "Reshape" or len(maker.inputs) != 2:
-        return False
-    sizes = list(integers(known.get(maker.inputs[1], Tensor())))
-    return len(sizes) > 2 and all(size is not None and size > 0 for size in sizes[1:])
-
-
-def _divisions(graph: Graph) -> list[str]:
-    # The least whole number divided by -1 ends the process with a signal, which nothing catches.
-    types = element_types(graph)
-    return [
-        f"operator Div takes {name!r:.60}, which is not known to be floating-point"
-        for node in graph.nodes
-        if node.op == "Div"
-        for name in node.inputs
-        if types.get(name) not in REAL_DTYPES
-    ]
 
 
 def _full_name(node: Node) -> str:
@@ -207,11 +179,7 @@ CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _names,
     _attributes,
     _traps,
-    _divisions,
-    axes,
-    convolutions,
-    recurrent_weights,
-    shapes,
+    numbers,
 )
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ae_runtime import admission, manifest
 from ae_runtime.errors import BundleCorrupt, BundleError, BundleNotFound
+from ae_runtime.footprint import Needs
 from ae_runtime.manifest import FileEntry, Manifest
 
 MANIFEST = "manifest.json"
@@ -26,45 +27,51 @@ Read = Callable[[str, int], bytes | None]  # (name, most) -> the first `most` by
 
 
 class Bundle(Struct, frozen=True):
-    """A bundle that passed every check of loading: its manifest, and the bytes of its files."""
+    """A bundle that passed every check of loading: its manifest, and the bytes of its files.
+
+    needs: the memory that its graphs take, "encoder" and "decoder".
+    """
 
     location: str
     manifest: Manifest
     files: dict[str, bytes]
+    needs: dict[str, Needs]
 
 
-def open_bundle(location: str | os.PathLike[str] | bytes) -> Bundle:
+def open_bundle(location: str | os.PathLike[str] | bytes, max_memory: int | None = None) -> Bundle:
     """The bundle in the folder or .zip `location`, or in a .zip's bytes, hashes and graphs checked.
 
+    max_memory: bytes that a graph may need for one row; None: as many as one of any origin may.
     Raises BundleNotFound, BundleCorrupt, BundleTooNew or BundleRefused, each with what to do.
     """
+    limit = max(max_memory or 0, admission.MAX_ROW_BYTES)
     if isinstance(location, bytes):
-        return _open_archive("<bytes>", io.BytesIO(location))
+        return _open_archive("<bytes>", io.BytesIO(location), limit)
     where = os.fspath(location)
     if os.path.isdir(where):
-        return _open(where, lambda: partial(_read_file, where))
+        return _open(where, lambda: partial(_read_file, where), limit)
     if os.path.isfile(where):
         with open(where, "rb") as file:
-            return _open_archive(where, file)
+            return _open_archive(where, file, limit)
     found = "is a file" if os.path.exists(where) else "does not exist"
     raise BundleNotFound(f"{where} {found}; {IS_FOR}")
 
 
-def _open_archive(where: str, file: BinaryIO) -> Bundle:
+def _open_archive(where: str, file: BinaryIO, limit: int) -> Bundle:
     from ae_runtime import zipped  # a folder's first row does not wait for it
 
     if not zipped.is_archive(file):
         found = "is a file" if where != "<bytes>" else "are no .zip"
         raise BundleNotFound(f"{where} {found}; {IS_FOR}")
-    return _open(where, lambda: zipped.Archive(file).read)
+    return _open(where, lambda: zipped.Archive(file).read, limit)
 
 
-def _open(where: str, reader: Callable[[], Read]) -> Bundle:
+def _open(where: str, reader: Callable[[], Read], limit: int) -> Bundle:
     try:
         read = reader()
         raw = _read_capped(read, MANIFEST, MAX_MANIFEST_BYTES)
         if raw is not None:
-            return _checked(where, manifest.parse(raw), read)
+            return _checked(where, manifest.parse(raw), read, limit)
         run = read("schema.json", 1) is not None
     except BundleError as error:
         raise type(error)(f"{where}: {error}") from None
@@ -72,12 +79,17 @@ def _open(where: str, reader: Callable[[], Read]) -> Bundle:
     raise BundleNotFound(f"{where} is not a bundle: it holds no {MANIFEST}{hint}")
 
 
-def _checked(where: str, parsed: Manifest, read: Read) -> Bundle:
+def _checked(where: str, parsed: Manifest, read: Read, limit: int) -> Bundle:
     files = {name: _read_checked(read, name, parsed) for name in REQUIRED}
     z = [parsed.latent.port]
-    admission.admit("encoder.onnx", files["encoder.onnx"], parsed.inputs, z)
-    admission.admit("decoder.onnx", files["decoder.onnx"], z, parsed.outputs)
-    return Bundle(where, parsed, files)
+    needs = {
+        part: admission.admit(f"{part}.onnx", files[f"{part}.onnx"], feeds, fetches, limit)
+        for part, feeds, fetches in (
+            ("encoder", parsed.inputs, z),
+            ("decoder", z, parsed.outputs),
+        )
+    }
+    return Bundle(where, parsed, files, needs)
 
 
 def _read_checked(read: Read, name: str, parsed: Manifest) -> bytes:

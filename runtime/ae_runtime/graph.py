@@ -160,7 +160,7 @@ def _read_attribute(node: Node, data: memoryview) -> None:
         elif number == 20 and isinstance(value, int):
             kind = value
         elif number in (_ONE_NUMBER, _NUMBERS):
-            integers.extend(protobuf.varints(value))
+            integers.extend(map(_signed, protobuf.varints(value)))
             # Parsers leave a packed single number aside.
             node.ambiguous |= number == _ONE_NUMBER and wire != protobuf.VARINT
         elif number == 4:  # .s
@@ -180,6 +180,10 @@ def _read_attribute(node: Node, data: memoryview) -> None:
         node.texts[name] = text
     if integers:
         node.integers.append((name, integers))
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
 
 
 def _read_tensor(data: memoryview) -> Tensor:

@@ -1,171 +1,185 @@
-"""What can be known of a graph's values without running it: element types, and parts of shapes."""
+"""What is known of a graph's values without running it: dims, element types, and whole numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import repeat
+from math import prod
+from typing import Never
 
-from ae_runtime.graph import Graph, Node, Tensor
+from msgspec import Struct
 
-INT64, BOOL, FLOAT = 7, 9, 1
+from ae_runtime.graph import DTYPES, Node, Tensor
+
+MAX_RANK = 8
+MAX_DIM = 1 << 28
+MAX_BYTES = 1 << 40  # of one value, whatever a user allows
+MAX_NUMBERS = 64  # values that a shape may be computed from
+# So many rows that whatever is counted with them tells how it depends on them: of a + b * MANY the
+# low bits are a and the others are b, as long as no number of a graph without them is as large.
+_BITS = 128
+MANY = 1 << _BITS
+INT64, INT32, BOOL, FLOAT, UINT8 = 7, 6, 9, 1, 2
 _FIXED = {  # operators whose first output has one type, whatever goes in
     **dict.fromkeys(("Shape", "ArgMax", "ArgMin"), INT64),
     **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), BOOL),
     **dict.fromkeys(("And", "Or", "Xor", "Not", "IsNaN", "IsInf"), BOOL),
 }
 _SECOND = {"TopK": INT64, "MaxPool": INT64}  # indices
-_LONGEST_SHAPE = 64  # values that a shape may be computed from
-_FAR = 1 << 28  # past the end of every axis
-# What exporters compute shapes with: each gives numbers of its first input, and none twice.
-_SHAPE_STEPS = {"Gather", "Slice", "Squeeze", "Unsqueeze", "Cast", "Identity"}
+
+Dims = tuple[int, ...]
 
 
-def element_types(graph: Graph) -> dict[str, int]:
-    """TensorProto.DataType of every value that a node gives, a weight or an input is; 0: unknown.
+class Misfit(Exception):
+    """A complaint: an operator and values that do not fit, or more than a graph may ask for."""
 
-    Right for the operators that admission admits.
+
+class Known(Struct, frozen=True):
+    """What is known of one value.
+
+    numbers: those that it holds, of a short one of int64 that a shape may be computed from; reals:
+    those of a short weight of float32, which may be the factors of Resize.
+    constant: whether it is computed from weights alone; onnxruntime does that once, and keeps it.
     """
-    types = {value.name: value.dtype for value in graph.inputs}
-    types |= {tensor.name: tensor.dtype for tensor in graph.initializers}
-    for node in graph.nodes:
-        for at, name in enumerate(node.outputs):
-            second = _SECOND.get(node.op) if at == 1 else None
-            types[name] = second or _type_of(node, types)
-    return types
+
+    dims: Dims
+    dtype: int
+    numbers: Dims | None = None
+    reals: tuple[float, ...] | None = None
+    constant: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        return prod(self.dims) * DTYPES[self.dtype][1]
 
 
-def _type_of(node: Node, types: dict[str, int]) -> int:
-    if node.op in _FIXED:
-        return _FIXED[node.op]
+def of_tensor(tensor: Tensor) -> Known:
+    """What is known of a weight."""
+    numbers, reals, size = None, None, len(tensor.raw)
+    if tensor.dtype == INT64 and size <= 8 * MAX_NUMBERS:
+        numbers = tuple(tensor.raw.cast("q"))
+    elif tensor.dtype == FLOAT and size <= 4 * MAX_RANK:
+        reals = tuple(tensor.raw.cast("f"))
+    return Known(tuple(tensor.dims), tensor.dtype, numbers, reals, constant=True)
+
+
+class Call(Struct):
+    """One operator and what goes in; its methods complain where that does not fit."""
+
+    node: Node
+    inputs: list[Known | None]  # None for those that are left out
+    whole: dict[str, list[int]]  # attributes
+
+    def refuse(self, what: str) -> Never:
+        """Raise a complaint on this operator."""
+        raise Misfit(f"operator {self.node.op} {what}")
+
+    def given(self, at: int) -> Known | None:
+        """Its input `at`, None if it is left out."""
+        return self.inputs[at] if at < len(self.inputs) else None
+
+    def input(self, at: int = 0) -> Known:
+        """Its input `at`, which it must have."""
+        value = self.given(at)
+        if value is None:
+            self.refuse("lacks one of its inputs")
+        return value
+
+    def dims(self, at: int = 0, least: int = 0) -> Dims:
+        """Dims of its input `at`, at least so many."""
+        dims = self.input(at).dims
+        if len(dims) < least:
+            self.refuse(f"takes {shown(dims)}; it must have {least} axes or more")
+        return dims
+
+    def sizes(self, at: int) -> Dims:
+        """Whole numbers in its input `at`, which may depend on the rows."""
+        value = self.input(at)
+        if value.numbers is None or len(value.dims) > 1:
+            self.refuse(
+                "is given a shape that is not known; sizes must be constants, or come from Shape"
+            )
+        return value.numbers
+
+    def numbers(self, at: int) -> Dims:
+        """Whole numbers in its input `at`, the same for any number of rows."""
+        numbers = self.sizes(at)
+        if any(abs(number) >= 1 << 64 for number in numbers):
+            self.refuse("is given numbers that depend on how many rows there are")
+        return numbers
+
+    def number(self, name: str, default: int) -> int:
+        """An attribute that is one whole number."""
+        numbers = self.whole.get(name)
+        return default if numbers is None else numbers[0]
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """An attribute that is 0 or 1; what others mean differs from operator to operator."""
+        number = self.number(name, default)
+        if number not in (0, 1):
+            self.refuse(f"has {name} {number}; 0 or 1 is taken")
+        return number == 1
+
+    def axis(self, number: int, rank: int) -> int:
+        """The axis that a number stands for, which may count from the end."""
+        if not -rank <= number < rank:
+            self.refuse(f"has axis {number} of a value with {rank} axes")
+        return number % rank
+
+
+def parts(number: int) -> tuple[int, int]:
+    """(a, b) of a number of things a + b * MANY, such as bytes; a may be below 0."""
+    b = (number + (MANY >> 1)) >> _BITS
+    return number - (b << _BITS), b
+
+
+def with_rows(number: int, rows: int) -> int:
+    """A number of things for so many rows, not for MANY."""
+    a, b = parts(number)
+    return a + b * rows
+
+
+def shown(dims: Dims) -> str:
+    """Dims in words of a message."""
+    return "(" + ", ".join(_one(*parts(size)) for size in dims[:MAX_RANK]) + ")"
+
+
+def _one(a: int, b: int) -> str:
+    rows = "batch" if b == 1 else f"{b} * batch"
+    return str(a) if not b else rows if not a else f"{rows} + {a}"
+
+
+def checked(call: Call, dims: Dims, dtype: int) -> None:
+    """Complain of a value that is larger than any may be, or that not all rows have alike."""
+    if len(dims) > MAX_RANK:
+        call.refuse(f"gives a value with {len(dims)} axes; at most {MAX_RANK} are taken")
+    for size in dims:
+        a, b = parts(size)
+        if not (0 <= a <= MAX_DIM and 0 <= b <= MAX_DIM):
+            call.refuse("gives a value whose size does not grow evenly with rows, or without end")
+    a, b = parts(prod(dims))
+    if b >= MANY:
+        call.refuse(f"gives a value of {shown(dims)}, which grows faster than rows")
+    if max(a, b) * DTYPES[dtype][1] > MAX_BYTES:
+        call.refuse(f"gives a value of {shown(dims)}; at most {MAX_BYTES} bytes are taken")
+
+
+def type_of(call: Call, at: int) -> int:
+    """TensorProto.DataType of what an operator gives as its output `at`."""
+    node = call.node
+    found = _SECOND.get(node.op, 0) if at == 1 else _FIXED.get(node.op, 0)
+    if found:
+        return found
     if node.op == "Cast":
-        return _cast_to(node)
-    if node.op in ("Constant", "ConstantOfShape"):
-        return node.tensors[0].dtype if node.tensors else FLOAT * (node.op == "ConstantOfShape")
-    # The type of a quantized value is its zero point's, of one made real again its scale's.
-    at = {"Where": 1, "QuantizeLinear": 2, "DequantizeLinear": 1}.get(node.op, 0)
-    return types.get(node.inputs[at], 0) if at < len(node.inputs) else 0
+        return _taken(call, call.number("to", 0))
+    if node.op == "ConstantOfShape":
+        return node.tensors[0].dtype if node.tensors else FLOAT
+    if node.op == "QuantizeLinear":
+        zero = call.given(2)
+        return _taken(call, call.number("output_dtype", 0) or (zero.dtype if zero else UINT8))
+    return call.input({"Where": 1, "DequantizeLinear": 1}.get(node.op, 0)).dtype
 
 
-def _cast_to(node: Node) -> int:
-    return next((numbers[0] for name, numbers in node.integers if name == "to"), 0)
-
-
-def constants(graph: Graph) -> dict[str, Tensor]:
-    """Weights, and what Constant operators give, by name."""
-    known = {tensor.name: tensor for tensor in graph.initializers}
-    for node in graph.nodes:
-        if node.op == "Constant" and node.tensors:
-            known |= dict.fromkeys(node.outputs, node.tensors[0])
-    return known
-
-
-def makers(graph: Graph) -> dict[str, Node]:
-    """The node that gives each value, by the value's name."""
-    return {output: node for node in graph.nodes for output in node.outputs}
-
-
-def shape_numbers(
-    name: str, known: dict[str, Tensor], makers: dict[str, Node]
-) -> Iterator[int | str | None]:
-    """Whole numbers that a shape operand is put together from; None for what is not known.
-
-    known: of constants; makers: of makers. Where dims of one of the graph's own values are taken,
-    by Shape, the value's name stands for them.
-    """
-    todo, taken = [name], 0
-    while todo:
-        name = todo.pop()
-        node = makers.get(name, Node())
-        taken += 1
-        if name in known:
-            yield from integers(known[name])
-        elif taken > _LONGEST_SHAPE:  # one that doubles with every step would not end
-            yield None
-            return
-        elif node.op == "Shape":
-            yield node.inputs[0] if node.inputs else None
-        elif node.op == "Concat":
-            todo += node.inputs
-        elif node.op in _SHAPE_STEPS and _only_chooses(node, known):
-            todo += node.inputs[:1]
-        else:
-            yield None
-
-
-def _only_chooses(node: Node, known: dict[str, Tensor]) -> bool:
-    if node.op == "Gather":  # several indices could repeat a number
-        return len(node.inputs) > 1 and node.inputs[1] in known and known[node.inputs[1]].size == 1
-    return node.op != "Cast" or _cast_to(node) == INT64  # -1 as uint8 is 255
-
-
-def full_values(graph: Graph) -> set[str]:
-    """Names of values that are sure to have elements when the inputs have rows.
-
-    Not all that have: what becomes of an axis under a pool, for one, depends on its length.
-    """
-    known, made_by = constants(graph), makers(graph)
-    full = {value.name for value in graph.inputs if 0 not in value.dims}
-    full |= {name for name, tensor in known.items() if tensor.size}
-
-    def positive(name: str) -> bool:
-        numbers = shape_numbers(name, known, made_by)
-        return all(n in full if isinstance(n, str) else n is not None and n > 0 for n in numbers)
-
-    for node in graph.nodes:
-        at = _OPERANDS.get(node.op, -1)
-        data = node.inputs if at == -1 else node.inputs[: at != 0]
-        if all(name in full for name in data if name) and _keeps_elements(node, known, positive):
-            full.update(node.outputs)
-    return full
-
-
-# Operators that take one value, and how to change it: in input `at` whole numbers, of which none
-# may be 0 or less.
-_OPERANDS: dict[str, int | None] = {
-    **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze", "Slice", "Pad", "Resize", "Clip"), None),
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"), None),
-    **{"ReduceSumSquare": None, "Expand": 1, "Tile": 1, "TopK": 1, "Split": 1},
-    "ConstantOfShape": 0,  # which takes nothing else
-}
-
-
-def _keeps_elements(node: Node, known: dict[str, Tensor], positive: Callable[[str], bool]) -> bool:
-    """Whether a node gives elements where its inputs have some."""
-    inputs = [*node.inputs, "", "", "", "", ""]
-    constant = [known.get(name, Tensor()) for name in inputs]
-    if node.op in ("Shape", "Constant", "MaxPool", "AveragePool"):
-        return False
-    if node.op == "Slice":
-        steps = integers(constant[4]) if inputs[4] else repeat(1)
-        ranges = zip(integers(constant[1]), integers(constant[2]), steps, strict=False)
-        return all(_leaves_some(*one) for one in ranges)
-    if node.op == "Pad":
-        return all(number is not None and number >= 0 for number in integers(constant[1]))
-    if node.op == "Resize":
-        factors = reals(constant[2])
-        return positive(inputs[3]) if inputs[3] else all(factor >= 1 for factor in factors or [0])
-    at = _OPERANDS.get(node.op)
-    return at is None or positive(inputs[at])
-
-
-def _leaves_some(start: int | None, end: int | None, step: int | None) -> bool:
-    """Whether Slice leaves something of an axis, however short."""
-    if start is None or end is None or step is None:
-        return False
-    if step < 0:
-        return start == -1 and end <= -_FAR
-    return (start == 0 and end > 0) or (start < 0 and end >= _FAR)
-
-
-def integers(tensor: Tensor) -> Iterator[int | None]:
-    """The numbers of an int64 tensor; None for any other, and for more than a shape has."""
-    if tensor.dtype != INT64 or len(tensor.raw) % 8 or len(tensor.raw) > 8 * _LONGEST_SHAPE:
-        yield None
-    else:
-        yield from tensor.raw.cast("q")
-
-
-def reals(tensor: Tensor) -> list[float]:
-    """The numbers of a float32 tensor; empty for any other, and for more than a shape has."""
-    is_float = tensor.dtype == FLOAT and len(tensor.raw) % 4 == 0
-    return list(tensor.raw.cast("f")) if is_float and tensor.size <= _LONGEST_SHAPE else []
+def _taken(call: Call, dtype: int) -> int:
+    if dtype not in DTYPES:
+        call.refuse(f"gives data type {dtype}, which is not taken")
+    return dtype

@@ -173,7 +173,8 @@ def test_names_are_given_once(refusal: Refusal, w: Writer) -> None:
         (w.model(graph=w.field(1, w.node("TopK", "w w", "c c"))), "c"),
     ):
         assert refusal(encoder) == f"the name {name!r} is given to two values"
-    left_out = w.model(graph=w.field(1, w.node("TopK", "w w", "- -")))
+    count = w.tensor("one", np.int64([1]))
+    left_out = w.model(tensors=(count,), graph=w.field(1, w.node("TopK", "w one", "- -")))
     admission.admit("", left_out, [X], [Z])
 
 
@@ -206,7 +207,8 @@ def test_attributes_have_one_value(refusal: Refusal, w: Writer) -> None:
             f"operator {op} has an attribute with more than one value, or of another type"
         )
     several = attribute(ints, ints, list_of_whole, w.field(13, "what it is for"), name="axes")
-    admission.admit("", w.model(graph=w.field(1, w.node("Cast", "x", "c", several))), [X], [Z])
+    cast = w.node("Cast", "x", "c", several, w.to_float)
+    admission.admit("", w.model(graph=w.field(1, cast)), [X], [Z])
 
 
 # The least int32, and -1: the quotient ends the process that loads the graph, by SIGFPE.
@@ -216,43 +218,60 @@ LEAST, MINUS = np.int32([-(2**31)]), np.int32([-1])
 def divided(w: Writer, inputs: str, *nodes: bytes) -> bytes:
     """A graph with these nodes, and one that divides two of its values."""
     body = b"".join(w.field(1, node) for node in [*nodes, w.node("Div", inputs, "quotient")])
-    whole = {"least": LEAST, "minus": MINUS, "size": np.int64([3])}
-    return w.model(tensors=tuple(w.tensor(*named) for named in whole.items()), graph=body)
+    named = {"least": LEAST, "minus": MINUS, "size": np.int64([3]), "one": np.int64([1])}
+    named |= {
+        "image": np.float32([[[1, 2]]]),
+        "scale": np.float32(1),
+        "bytes": np.uint8([3]),
+        "w1": np.float32([1]),
+    }
+    return w.model(tensors=tuple(w.tensor(*pair) for pair in named.items()), graph=body)
 
 
-def test_division_of_what_may_be_whole_numbers(refusal: Refusal, w: Writer) -> None:
+def test_division_of_whole_numbers(refusal: Refusal, w: Writer) -> None:
     to_int = w.attribute("to", 6)
     for found, inputs, *nodes in (
         ("least", "least minus"),
         ("least", "x least"),
-        ("nowhere", "nowhere x"),
         ("s", "x s", w.node("Shape", "x", "s")),
         ("i", "x i", w.node("Cast", "x", "i", to_int)),
-        ("i", "x i", w.node("Cast", "x", "i")),
         ("a", "x a", w.node("ArgMax", "x", "a")),
-        ("i", "v i", w.node("TopK", "x least", "v i")),
-        ("i", "v i", w.node("MaxPool", "x", "v i", w.attribute("kernel_shape", [1]))),
-        ("c", "w c", w.node("Where", "x least w", "c")),
+        ("i", "v i", w.node("TopK", "x one", "v i")),
+        ("i", "v i", w.node("MaxPool", "image", "v i", w.attribute("kernel_shape", [1]))),
+        ("c", "w c", w.node("IsNaN", "w1", "b"), w.node("Where", "b least minus", "c")),
         ("b", "w b", w.node("Identity", "least", "a"), w.node("Abs", "a", "b")),
         ("c", "w c", w.node("Constant", "", "c", w.attribute("value_int", 0))),
-        ("q", "x q", w.node("QuantizeLinear", "x w", "q")),
-        ("b", "w b", w.node("Relu", "c", "b"), w.node("Identity", "w", "c")),  # out of order
+        ("q", "w q", w.node("QuantizeLinear", "w scale", "q")),
     ):
         assert refusal(divided(w, inputs, *nodes)) == (
-            f"operator Div takes {found!r}, which is not known to be floating-point"
+            f"operator Div takes {found!r}, which is not floating-point"
         )
+
+
+def test_division_of_what_there_is_not(refusal: Refusal, w: Writer) -> None:
+    for encoder in (
+        divided(w, "nowhere x"),
+        # Out of order: which operator comes first is not left to onnxruntime.
+        divided(w, "w b", w.node("Relu", "nowhere", "b"), w.node("Identity", "w", "nowhere")),
+    ):
+        assert refusal(encoder).endswith(" takes 'nowhere', which nothing gives before it")
+    cast = w.node("Cast", "x", "i")
+    assert refusal(divided(w, "w i", cast)) == (
+        "operator Cast gives data type 0, which is not taken"
+    )
 
 
 def test_division_of_real_numbers(w: Writer) -> None:
     quarter = w.attribute("value", w.tensor("", np.float32([0.25])))
     for inputs, *nodes in (
-        ("x w",),
-        ("a b", w.node("Cast", "x", "a", w.to_float), w.node("Relu", "a", "b")),
-        ("v w", w.node("TopK", "w least", "v i")),
+        ("x x",),
+        ("a a", w.node("Cast", "x", "a", w.to_float)),
+        ("v w", w.node("TopK", "w one", "v i")),
         ("w c", w.node("Constant", "", "c", quarter)),
-        ("c w", w.node("ConstantOfShape", "size", "c")),
-        ("w c", w.node("DequantizeLinear", "least w", "c")),
-        ("w f", w.node("Shape", "x", "s"), w.node("Cast", "s", "f", w.to_float)),
+        ("w c", w.node("Constant", "", "c", w.attribute("value_float", 0.25))),
+        ("c w", w.node("ConstantOfShape", "one", "c")),
+        ("w c", w.node("DequantizeLinear", "bytes scale", "c")),
+        ("w f", w.node("ArgMax", "w", "s"), w.node("Cast", "s", "f", w.to_float)),
     ):
         admission.admit("", divided(w, inputs, *nodes), [X], [Z])
 
