@@ -15,9 +15,9 @@ from ae_export.quantize import quantize
 from ae_export.reference import Parts
 from ae_export.subject import Graphs, Subject
 from ae_export.verify import Pair, reconstruction_error
-from ae_runtime.admission import admit
-from ae_runtime.engine import DEFAULT_TILE
+from ae_runtime.admission import ANY_BYTES, admit
 from ae_runtime.errors import RunError, VerificationFailed
+from ae_runtime.plan import MAX_TILE
 
 Array = NDArray[Any]
 Precision = Literal["fp32", "int8", "auto"]
@@ -92,11 +92,11 @@ def _quantized(subject: Subject, fp32: Graphs) -> Graphs:
     feeds = dict(zip([port.name for port in subject.inputs], subject.calibration, strict=True))
     encoder = quantize(fp32.encoder, feeds)
     # The decoder's ranges are those of the latents that it will see.
-    z = Pair(subject, Graphs(encoder, fp32.decoder)).encode(subject.calibration, DEFAULT_TILE)
+    z = Pair(subject, Graphs(encoder, fp32.decoder)).encode(subject.calibration, MAX_TILE)
     graphs = Graphs(encoder, quantize(fp32.decoder, {"z": z}))
     ports = [subject.latent.port]
-    admit("encoder.onnx", graphs.encoder, subject.inputs, ports)
-    admit("decoder.onnx", graphs.decoder, ports, subject.outputs)
+    admit("encoder.onnx", graphs.encoder, subject.inputs, ports, ANY_BYTES)
+    admit("decoder.onnx", graphs.decoder, ports, subject.outputs, ANY_BYTES)
     return graphs
 
 
@@ -104,7 +104,7 @@ def _check_batches(subject: Subject, int8: Graphs) -> None:
     """Raise VerificationFailed if rows influence each other."""
     pair = Pair(subject, int8)
     outputs = []
-    for batch in (1, 7, DEFAULT_TILE):
+    for batch in (1, 7, MAX_TILE):
         z = pair.encode(subject.held_out, batch)
         outputs.append([z, *pair.decode(z, batch)])
     for other in outputs[1:]:
@@ -117,15 +117,15 @@ def _check_batches(subject: Subject, int8: Graphs) -> None:
 
 def _speedup(subject: Subject, fp32: Graphs, int8: Graphs) -> float:
     """Time of fp32 in that of int8, the median of rounds in which both take their turn."""
-    x = tuple(np.resize(part, (DEFAULT_TILE, *part.shape[1:])) for part in subject.held_out)
+    x = tuple(np.resize(part, (MAX_TILE, *part.shape[1:])) for part in subject.held_out)
     pairs = [Pair(subject, graphs) for graphs in (fp32, int8)]
-    z = pairs[0].encode(x, DEFAULT_TILE)
+    z = pairs[0].encode(x, MAX_TILE)
     times = [[_time(pair, x, z) for pair in pairs] for _ in range(ROUNDS)]
     return median(first / second for first, second in times[1:])  # the first one warms up
 
 
 def _time(pair: Pair, x: Parts, z: Array) -> float:
     started = time.perf_counter()
-    pair.encode(x, DEFAULT_TILE)
-    pair.decode(z, DEFAULT_TILE)
+    pair.encode(x, MAX_TILE)
+    pair.decode(z, MAX_TILE)
     return time.perf_counter() - started

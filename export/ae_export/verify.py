@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ae_export.reference import TOLERANCE, Bounds, Parts
 from ae_export.subject import Graphs, Subject
 from ae_runtime.devices import compute, open_session
-from ae_runtime.doctor import last_place
 from ae_runtime.errors import VerificationFailed
+from ae_runtime.golden import last_place
 from ae_runtime.manifest import Port
 
 Array = NDArray[Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,31 +27,45 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
     """
     x = _as_array(x, what)
     _check_shape(x, port, what)
-    wanted = np.dtype(port.dtype)
-    if x.dtype.kind not in "biuf":
+    check_dtype(x, port, what)
+    return x
+
+
+def check_dtype(x: Array, port: Port, what: str = "x") -> None:
+    """Return if the values of x are some that the graph input `port` takes; see checked.
+
+    Raises DtypeMismatch.
+    """
+    kind, wanted = x.dtype.kind, np.dtype(port.dtype)
+    if kind not in "biuf":
         raise DtypeMismatch(f"{what} holds {_kind_name(x.dtype)}, the bundle takes {wanted}")
-    if x.dtype.kind == "f" and wanted.kind != "f":
+    if kind == "f" and wanted.kind != "f":
         raise DtypeMismatch(
             f"{what} is {x.dtype}, the bundle takes {wanted}; "
             f"if the values are whole and in range, pass {what}.astype({port.dtype!r})"
         )
-    if x.dtype.kind in "iu" and x.dtype != wanted and x.size:
+    if kind in "iu" and x.dtype != wanted and x.size:
         _check_exact(x, wanted, what)
-    return x
 
 
 def converter(x: Array, port: Port) -> Callable[[Array], Array]:
     """What makes a tile of x fit for onnxruntime: contiguous, aligned, in native byte order."""
     wanted = np.dtype(port.dtype)
-    if x.dtype == wanted and x.flags.c_contiguous and x.flags.aligned:
-        return _same
+    if x.dtype != wanted:
+        return partial(_rounded if x.dtype.kind == "f" else _converted, wanted)
+    return _same if x.flags.c_contiguous and x.flags.aligned else _straightened
 
-    def convert(tile: Array) -> Array:
-        # A float64 past float32's range becomes infinite, which the encoder clips like any value.
-        with np.errstate(over="ignore"):
-            return np.require(tile, wanted, ["C", "A"])
 
-    return convert
+def _converted(wanted: np.dtype[Any], tile: Array) -> Array:
+    return np.asarray(tile, wanted, order="C")
+
+
+# A float64 past float32's range becomes infinite, which the encoder clips like any value.
+_rounded = np.errstate(over="ignore")(_converted)
+
+
+def _straightened(tile: Array) -> Array:
+    return np.require(tile, requirements=["C", "A"])
 
 
 def _same(tile: Array) -> Array:
@@ -80,12 +95,10 @@ def _check_shape(x: Array, port: Port, what: str) -> None:
 
 
 def _check_exact(x: Array, wanted: np.dtype[Any], what: str) -> None:
-    if wanted.kind == "f":
-        low, high = -EXACT_INTEGERS[wanted.name], EXACT_INTEGERS[wanted.name]
-    else:
-        low, high = int(np.iinfo(wanted).min), int(np.iinfo(wanted).max)
+    low, high = _exact_range(wanted)
     # Not np.can_cast: it calls int64 to float64 safe.
-    if low <= np.iinfo(x.dtype).min and np.iinfo(x.dtype).max <= high:
+    least, most = _exact_range(x.dtype)
+    if low <= least and most <= high:
         return
     found_low, found_high = int(x.min()), int(x.max())
     if found_low < low or found_high > high:
@@ -93,6 +106,14 @@ def _check_exact(x: Array, wanted: np.dtype[Any], what: str) -> None:
             f"{what} is {x.dtype} and runs from {found_low} to {found_high}; "
             f"{wanted} holds {low} to {high} exactly"
         )
+
+
+@cache  # asked for each single row
+def _exact_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The least and the largest of the whole numbers up to which dtype holds every one."""
+    if dtype.kind == "f":
+        return -EXACT_INTEGERS[dtype.name], EXACT_INTEGERS[dtype.name]
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
 def _kind_name(dtype: np.dtype[Any]) -> str:

@@ -2,61 +2,98 @@
 
 from __future__ import annotations
 
-from os import PathLike
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from math import prod
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ae_runtime.arrays import checked, converter
+from ae_runtime.arrays import check_dtype, checked, converter
 from ae_runtime.bundle import Bundle, open_bundle
-from ae_runtime.devices import Device, check_device
+from ae_runtime.devices import provider_of, resolve
 from ae_runtime.engine import Engine, Feed
 from ae_runtime.errors import ShapeMismatch
-from ae_runtime.manifest import Manifest
+from ae_runtime.manifest import Manifest, Port
+from ae_runtime.plan import block_rows, make_plan
+
+if TYPE_CHECKING:
+    from ae_runtime.batch import Done
+
+Verb = Literal["encode", "decode", "reconstruct"]
 
 
 def load(
     location: str | PathLike[str] | bytes,
     *,
-    device: Device = "auto",
+    device: str = "auto",
     threads: int | None = None,
     tile: int | None = None,
+    max_memory: int | None = None,
 ) -> Autoencoder:
     """The autoencoder of the bundle `location`, every check of loading passed.
 
     location: the bundle's folder, a .zip that holds its files at the root, or the bytes of one.
-    device: "auto" or "cpu"; this version computes on the CPU, so both mean the same.
+    device: "auto" (CUDA where it loads, else the CPU; Autoencoder.device says which), "cpu",
+    "cuda", or the name of a provider of onnxruntime.
     threads: rows are spread over so many threads; None: the processors this process may use.
-    tile: rows in one call of onnxruntime; None: 256. Results depend on neither.
-    Raises BundleNotFound, BundleCorrupt, BundleTooNew, BundleRefused, DeviceUnavailable, or
-    MissingExtra where onnxruntime is not installed (when rows are first computed).
+    tile: rows in one call of onnxruntime; None: as many as fit a core's cache, at most 256.
+    Results depend on neither.
+    max_memory: bytes that this object may add to the process, beside what importing onnxruntime
+    takes and the arrays that are given and returned; fewer rows at once and fewer threads keep
+    it. It also allows a graph that needs more than 256 MB for one row, and so much only.
+    Raises BundleNotFound, BundleCorrupt, BundleTooNew, BundleRefused, DeviceUnavailable,
+    TooLittleMemory, or MissingExtra where onnxruntime is not installed (when rows are first
+    computed).
     """
-    check_device(device)
-    for name, value in (("threads", threads), ("tile", tile)):
+    options = {"threads": threads, "tile": tile, "max_memory": max_memory}
+    for name, value in options.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
-    return Autoencoder(open_bundle(location), threads=threads, tile=tile)
+    return Autoencoder(open_bundle(location, max_memory), device=device, **options)
 
 
 class Autoencoder:
     """A loaded bundle. Safe to call from many threads; pickles; survives fork and spawn.
 
-    Its file was read once: the folder may change or vanish afterwards.
+    Its file was read once: the folder may change or vanish afterwards. As a context manager it
+    gives threads and memory back at the end.
     """
 
     def __init__(
-        self, bundle: Bundle, *, threads: int | None = None, tile: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        tile: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         self.bundle = bundle
-        self._options = {"threads": threads, "tile": tile}
-        self._engine = Engine(
-            {name: bundle.files[f"{name}.onnx"] for name in ("encoder", "decoder")},
-            threads,
-            tile,
+        self._options: dict[str, Any] = {
+            "device": device,
+            "threads": threads,
+            "tile": tile,
+            "max_memory": max_memory,
+        }
+        graphs = {name: bundle.files[f"{name}.onnx"] for name in ("encoder", "decoder")}
+        plan_for = partial(
+            make_plan,
+            bundle.needs.values(),
+            sum(map(len, graphs.values())),
+            threads=threads,
+            tile=tile,
+            max_memory=max_memory,
         )
+        self._engine = Engine(graphs, plan_for, resolve(device))
         self._inputs, self._outputs = bundle.manifest.inputs, bundle.manifest.outputs
         self._z = bundle.manifest.latent.port
+        # Of the one input, for the check that a single row goes through.
+        self._row = self._inputs[0].row_shape
+        self._latent_dim = bundle.manifest.latent.dim
+        self._dtype = None if bundle.manifest.is_mixed else np.dtype(self._inputs[0].dtype)
 
     @property
     def manifest(self) -> Manifest:
@@ -81,7 +118,27 @@ class Autoencoder:
     @property
     def threads(self) -> int:
         """Threads that rows are spread over."""
-        return self._engine.threads
+        return self._engine.plan.threads
+
+    @property
+    def tile(self) -> int:
+        """Rows in one call of onnxruntime."""
+        return self._engine.plan.tile
+
+    @property
+    def device(self) -> str:
+        """The provider of onnxruntime that runs the graphs; opens the encoder to know it."""
+        return provider_of(self._engine.session("encoder"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give threads and memory back. A later call takes them again."""
+        self._engine.close()
 
     def encode(self, x: Any) -> NDArray[np.float32]:
         """Latents z of a batch, (B, latent_dim).
@@ -94,7 +151,28 @@ class Autoencoder:
         Deterministic: n rows at once give the same bits as n calls with one row.
         Raises ShapeMismatch, DtypeMismatch or DataError.
         """
+        # One row, or few: what is left of the checks where each microsecond counts.
+        if (
+            type(x) is np.ndarray
+            and self._dtype is not None
+            and x.shape[1:] == self._row
+            and 0 < len(x) <= self._engine.plan.tile
+        ):
+            if x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned):
+                check_dtype(x, self._inputs[0])
+                x = converter(x, self._inputs[0])(x)
+            return self._engine.once("encoder", {"x": x}, "z", (len(x), self._latent_dim))
         return self.encode_arrays(*self._arrays_of(x))
+
+    def encode_iter(self, blocks: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
+        """The latents of each block of rows, as `encode` gives them, when they are asked for.
+
+        blocks: anything that gives arrays (B, *input_shape), or tables; B may differ. No block is
+        asked for before the latents of the last one were taken: a live source works, and memory
+        is that of one block.
+        """
+        for block in blocks:
+            yield self.encode(block)
 
     def decode(self, z: ArrayLike) -> Any:
         """Reconstructions x_hat of latents, (B, *input_shape), in the dtype and units of x.
@@ -109,11 +187,39 @@ class Autoencoder:
         """decode(encode(x)): what the model keeps of x, in x's shape, dtype and units."""
         return self.decode(self.encode(x))
 
-    def encode_arrays(self, *arrays: ArrayLike) -> NDArray[np.float32]:
+    def encode_file(
+        self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
+    ) -> Done:
+        """Write the latents of every row of a file to the file `out`; see batch.process_file.
+
+        Rows are streamed, in bounded memory; `out` appears when it is complete, and a call that
+        was killed goes on where it was. options: overwrite, on_error, id_column, stride, progress.
+        """
+        return self._process("encode", source, out, **options)
+
+    def decode_file(
+        self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
+    ) -> Done:
+        """Like encode_file, from latents to rows."""
+        return self._process("decode", source, out, **options)
+
+    def reconstruct_file(
+        self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
+    ) -> Done:
+        """Like encode_file, from rows to what the model keeps of them."""
+        return self._process("reconstruct", source, out, **options)
+
+    def _process(self, verb: Verb, source: Any, out: Any, **options: Any) -> Done:
+        from ae_runtime.batch import process_file  # files: not for applications with arrays
+
+        return process_file(self, verb, fspath(source), fspath(out), **options)
+
+    def encode_arrays(self, *arrays: ArrayLike, alone: bool = False) -> NDArray[np.float32]:
         """Like encode, for the arrays that the graph takes.
 
         arrays: x; of a mixed table x_num (B, P) float64, NaN where missing, and x_cat (B, Q)
-        int32, the place of a word in its column's levels and -1 where missing.
+        int32, the place of a word in its column's levels and -1 where missing. alone: in the
+        calling thread only, for callers with threads of their own.
         Raises ShapeMismatch or DtypeMismatch.
         """
         feeds = []
@@ -125,10 +231,10 @@ class Autoencoder:
             lengths = " and ".join(f"{len(feed.rows)} of {feed.name}" for feed in feeds)
             raise ShapeMismatch(f"the arrays must have as many rows as each other, found {lengths}")
         z = np.empty((count, self.latent_dim), np.float32)
-        self._engine.run("encoder", feeds, {"z": z})
+        self._engine.run("encoder", feeds, {"z": z}, alone=alone)
         return z
 
-    def decode_arrays(self, z: ArrayLike) -> tuple[NDArray[Any], ...]:
+    def decode_arrays(self, z: ArrayLike, *, alone: bool = False) -> tuple[NDArray[Any], ...]:
         """Like decode, as the arrays that the graph gives.
 
         (x_hat,); of a mixed table (x_hat_num (B, P) float64, x_hat_cat (B, Q) int32, x_hat_prob
@@ -139,8 +245,16 @@ class Autoencoder:
         outs = {
             port.name: np.empty((len(z), *port.row_shape), port.dtype) for port in self._outputs
         }
-        self._engine.run("decoder", [Feed("z", z, converter(z, self._z))], outs)
+        self._engine.run("decoder", [Feed("z", z, converter(z, self._z))], outs, alone=alone)
         return tuple(outs.values())
+
+    def block_rows(self, verb: Verb) -> int:
+        """Rows of a block of a file that is worked on at once: of more than a tile, whole ones."""
+        sizes = {"x": _row_bytes(self._inputs), "z": 4 * self.latent_dim}
+        sizes["x_hat"] = _row_bytes(self._outputs)
+        ends = {"encode": ("x", "z"), "decode": ("z", "x_hat"), "reconstruct": ("x", "z", "x_hat")}
+        row_bytes = sum(sizes[end] for end in ends[verb])
+        return block_rows(row_bytes, self._engine.plan, self._options["max_memory"])
 
     def _arrays_of(self, x: Any) -> tuple[Any, ...]:
         if not self.manifest.is_mixed:
@@ -162,6 +276,10 @@ class Autoencoder:
     def __reduce__(self) -> tuple[Any, ...]:
         # The files travel, the sessions are opened again where the pickle is loaded.
         return _revive, (self.bundle, self._options)
+
+
+def _row_bytes(ports: Sequence[Port]) -> int:
+    return sum(np.dtype(port.dtype).itemsize * prod(port.row_shape) for port in ports)
 
 
 def _revive(bundle: Bundle, options: dict[str, Any]) -> Autoencoder:

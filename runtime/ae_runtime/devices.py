@@ -1,39 +1,21 @@
-"""Which processor runs the graphs, with how many threads, and how onnxruntime is set up for it."""
+"""Which device runs the graphs, and how onnxruntime is set up for it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ae_runtime.errors import BundleRefused, DeviceUnavailable, MissingExtra
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Device = Literal["auto", "cpu"]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_NAMES = {"cpu": CPU, "cuda": CUDA}
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
-
-
-def available_cpus() -> int:
-    """Processors that this process may use: its affinity, or its cgroup's quota if that is less.
-
-    onnxruntime and torch look at the host instead, and start too many threads in a container.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cpus, _cgroup_cpus() or cpus))
-
-
-def _cgroup_cpus() -> int | None:
-    """Whole processors of the cgroup v2 quota, None without one."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()[:2]
-        return None if quota == "max" else max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
 
 
 def telemetry_state() -> str:
@@ -62,40 +44,127 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def check_device(device: str) -> None:
-    """Raise DeviceUnavailable unless device is one that this version can run on."""
-    if device not in ("auto", "cpu"):
-        raise DeviceUnavailable(f"device {device!r} is not supported; use 'auto' or 'cpu'")
+def resolve(device: str) -> str | None:
+    """The provider of onnxruntime that `device` asks for; None for "auto", where sessions find out.
+
+    device: "auto", "cpu", "cuda", or a provider's name, such as "OpenVINOExecutionProvider".
+    Raises DeviceUnavailable if this onnxruntime is built without it, and says what to install.
+    """
+    if device == "auto":
+        return None
+    provider = _NAMES.get(device, device)
+    if provider == CPU:
+        return CPU  # without waiting for onnxruntime, of which each build has it
+    offered = import_onnxruntime().get_available_providers()
+    if not provider.endswith("ExecutionProvider"):
+        raise DeviceUnavailable(
+            f"device {device!r} is not known; use 'auto', 'cpu', 'cuda', or a provider of "
+            f"onnxruntime: {', '.join(offered)}"
+        )
+    reason = "" if provider in offered else f"onnxruntime offers only {', '.join(offered)}; "
+    reason += _what_to_install(provider) if reason else ""
+    if provider == CUDA and not reason:
+        reason = why_cuda_does_not_load()
+    if reason:
+        raise DeviceUnavailable(f"asked for {provider}: {reason}")
+    return provider
 
 
-def open_session(graph: bytes, *, optimised: bool = True) -> onnxruntime.InferenceSession:
-    """Return a session for one graph on the CPU: one thread inside a call, no spinning, no log.
+def _what_to_install(provider: str) -> str:
+    found = installed("onnxruntime", "onnxruntime-gpu")
+    if len(found) > 1:
+        return (
+            f"both {' and '.join(found)} are installed, and one hides the other: pip uninstall "
+            'onnxruntime onnxruntime-gpu; pip install "ae-toolkit[gpu]"'
+        )
+    if provider == CUDA:
+        return 'pip uninstall onnxruntime; pip install "ae-toolkit[gpu]"'
+    return "install the build of onnxruntime that has it, in place of this one"
+
+
+def installed(*names: str) -> list[str]:
+    """Those of the distributions `names` that are installed, each with its version."""
+    import importlib.metadata  # slow to import, and wanted by a diagnosis alone
+
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def open_session(
+    graph: bytes, *, optimised: bool = True, provider: str | None = CPU, lean: bool = False
+) -> onnxruntime.InferenceSession:
+    """Return a session for one graph: one thread inside a call, no spinning, no log.
 
     optimised: False runs the graph's operators as they stand, which verification compares with.
+    provider: of onnxruntime; None: CUDA where it loads, else the CPU, and nothing else.
+    lean: takes half the memory, and some microseconds more for a call.
+    Raises BundleRefused for a graph that onnxruntime does not take, DeviceUnavailable where the
+    provider asked for does not start: nothing runs elsewhere in silence.
 
     Parallelism is over rows, in engine.py: with one thread inside a call the results do not depend
     on the thread count, and no thread pool collapses beside a busy neighbour.
     """
     ort = import_onnxruntime()
+    if provider is None and CUDA in ort.get_available_providers() and not why_cuda_does_not_load():
+        try:
+            return open_session(graph, optimised=optimised, provider=CUDA, lean=lean)
+        except DeviceUnavailable:  # the libraries are there, a device is not
+            provider = CPU
+    provider = provider or CPU
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # below fatal: every error is raised, and said once
+    # What the first call needed is taken again as one piece by the second, beside what is there.
+    options.enable_mem_pattern = not lean
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # Its fallback prints on stdout and tries again, and hides what went wrong.
-        session = ort.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
+        session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=0)
     except Exception as error:
+        if provider == CUDA and "CUDA failure" in str(error):  # its libraries, and no device
+            raise DeviceUnavailable(f"asked for {provider}: {_one_line(error)}") from None
         raise _reason(error, "onnxruntime does not take the graph") from None
-    if session.get_providers() != ["CPUExecutionProvider"]:
-        raise DeviceUnavailable(
-            f"asked for CPUExecutionProvider, got {', '.join(session.get_providers())}"
-        )
+    if provider_of(session) != provider:  # one that does not start is left out without a word
+        raise DeviceUnavailable(f"asked for {provider}, got {', '.join(session.get_providers())}")
     return session
+
+
+def provider_of(session: onnxruntime.InferenceSession) -> str:
+    """The provider that runs the session's graph; the CPU may run what that one lacks."""
+    first, *rest = session.get_providers()
+    return str(first) if rest in ([], [CPU]) else ", ".join([first, *rest])
+
+
+def why_cuda_does_not_load() -> str:
+    """What keeps onnxruntime's CUDA provider from loading, and what to do; "" if nothing does.
+
+    onnxruntime, built with it, only logs that, and goes on without the provider.
+    """
+    ort = import_onnxruntime()
+    import ctypes
+
+    with contextlib.redirect_stdout(None):
+        ort.preload_dlls()  # those that came by pip, where no loader would look; it prints
+    ending = ".dll" if os.name == "nt" else ".so"
+    capi = os.path.join(os.path.dirname(ort.__file__), "capi", "" if os.name == "nt" else "lib")
+    try:
+        # The first has what the second calls, as onnxruntime itself loads them.
+        ctypes.CDLL(f"{capi}onnxruntime_providers_shared{ending}", ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(f"{capi}onnxruntime_providers_cuda{ending}")
+    except OSError as error:
+        return (
+            f'{_one_line(error)}; pip install "onnxruntime-gpu[cuda,cudnn]" brings the libraries '
+            "of CUDA, the driver comes with the system"
+        )
+    return ""
 
 
 def compute(
@@ -112,9 +181,31 @@ def compute(
         raise _reason(error, "onnxruntime cannot run the graph") from None
 
 
+def compute_into(
+    session: onnxruntime.InferenceSession, feeds: Mapping[str, Any], outs: Mapping[str, Any]
+) -> None:
+    """Like compute, written to the contiguous arrays `outs` without a copy in between.
+
+    On a GPU rows and results go straight between the device and the caller's arrays.
+    """
+    try:
+        binding = session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        for name, out in outs.items():
+            binding.bind_output(name, "cpu", 0, out.dtype.type, out.shape, out.ctypes.data)
+        session.run_with_iobinding(binding)
+    except Exception as error:
+        raise _reason(error, "onnxruntime cannot run the graph") from None
+
+
 def _reason(error: Exception, what: str) -> BundleRefused | MemoryError:
     """What onnxruntime's own error, which shares no public base with others, is to a caller."""
-    reason = " ".join(str(error).split())
+    reason = _one_line(error)
     if "allocate memory" in reason or "bad_alloc" in reason:
         return MemoryError(f"{what}: {reason}")
     return BundleRefused(f"{what}: {reason}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

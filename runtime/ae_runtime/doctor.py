@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import io
 import platform
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.devices import available_cpus, import_onnxruntime, telemetry_state
-from ae_runtime.errors import BundleCorrupt
-from ae_runtime.manifest import Port
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the page: what was looked at, what was found, and whether it is as it must be."""
-
-    name: str
-    found: str
-    ok: bool = True
+from ae_runtime.cpus import available_cpus, cgroup_quota
+from ae_runtime.devices import (
+    CUDA,
+    import_onnxruntime,
+    installed,
+    telemetry_state,
+    why_cuda_does_not_load,
+)
+from ae_runtime.golden import Check, golden_checks, read_golden
 
 
 def examine(ae: Autoencoder) -> list[Check]:
@@ -31,76 +27,17 @@ def examine(ae: Autoencoder) -> list[Check]:
 
     Raises BundleCorrupt if golden.npz does not hold what the manifest says.
     """
-    golden = _read_golden(ae)
-    tolerance = ae.manifest.golden.tolerance
-    z = ae.encode_arrays(*(golden[port.name] for port in ae.manifest.inputs))
-    # From the stored latents, so that a wrong encoder does not show up twice.
-    found = dict(zip(_names(ae.manifest.outputs), ae.decode_arrays(golden["z"]), strict=True))
-    checks = [golden_check("encoder", z, golden["z"], golden["z_deviation"], tolerance)]
-    for name, x_hat in found.items():
-        what = "decoder" if len(found) == 1 else f"decoder {name.removeprefix('x_hat_')}"
-        checks.append(
-            golden_check(what, x_hat, golden[name], golden[f"{name}_deviation"], tolerance)
-        )
-    return [*_set_up(ae), *checks]
-
-
-def _names(ports: list[Port]) -> list[str]:
-    return [port.name for port in ports]
-
-
-def _read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
-    manifest, rows = ae.manifest, ae.manifest.golden.rows
-    ports = [*manifest.inputs, manifest.latent.port, *manifest.outputs]
-    answers = [f"{name}_deviation" for name in ("z", *_names(manifest.outputs))]
-    try:
-        with np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False) as stored:
-            golden = {name: np.asarray(stored[name]) for name in (*_names(ports), *answers)}
-    except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for broken files
-        raise BundleCorrupt(f"golden.npz cannot be read ({error}); export again") from None
-    fits = all(golden[port.name].shape == (rows, *port.row_shape) for port in ports)
-    for name in answers:  # one deviation for all, or one for each column or channel
-        last = golden[name.removesuffix("_deviation")].shape[-1:]
-        fits = fits and golden[name].shape in (last, (1,))
-    if not fits:
-        raise BundleCorrupt(f"golden.npz does not hold {rows} rows of the bundle; export again")
-    return golden
-
-
-def golden_check(
-    name: str,
-    found: NDArray[np.generic],
-    expected: NDArray[np.generic],
-    deviation: NDArray[np.float64],
-    tolerance: float,
-) -> Check:
-    """Whether |found - expected| <= tolerance * deviation + one unit in the last place.
-
-    deviation: one number per column, the column's standard deviation over the training rows; NaN
-    where values must be equal, as codes of words. The unit in the last place of an integer is 1.
-    NaN is expected where NaN is stored.
-    """
-    error = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-    unit = last_place(expected)
-    allowed = np.nan_to_num(tolerance * deviation + unit)
-    bad = (error > allowed) | (np.isnan(found) != np.isnan(expected))
-    worst = np.nanmax(error / np.where(deviation > 0, deviation, 1), initial=0.0)
-    found_text = f"{len(expected)} golden rows, largest difference {worst:.1e} of a deviation"
-    if not bad.any():
-        return Check(f"golden {name}", found_text)
-    row = int(np.argwhere(bad)[0][0])
-    return Check(f"golden {name}", f"{found_text}; row {row} is past {tolerance:g}", ok=False)
-
-
-def last_place(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """One unit in the last place of each value: 1 for integers, the spacing for floats."""
-    if values.dtype.kind in "iu":
-        return np.ones(values.shape)
-    return np.asarray(np.spacing(np.abs(np.nan_to_num(values))), np.float64)
+    set_up = _set_up(ae)  # first: what a model adds to a process shows only once
+    golden = read_golden(ae)
+    inputs = [golden[port.name] for port in ae.manifest.inputs]
+    return [*set_up, *golden_checks(ae, golden), *_speeds(ae, inputs)]
 
 
 def _set_up(ae: Autoencoder) -> list[Check]:
-    session = ae._engine.session("encoder")
+    import_onnxruntime()
+    before = _own_bytes()
+    provider = ae.device
+    ae.decode_arrays(np.zeros((ae.threads * ae.tile, ae.latent_dim), np.float32))
     return [
         Check(
             "machine",
@@ -108,26 +45,80 @@ def _set_up(ae: Autoencoder) -> list[Check]:
         ),
         _onnxruntime(),
         Check("numpy", np.__version__),
-        Check("provider", ", ".join(session.get_providers())),
-        Check("threads", f"{ae.threads} of {available_cpus()} that this process may use"),
+        _provider(provider),
+        _threads(ae),
         Check("telemetry", telemetry_state(), ok=telemetry_state() == "off"),
+        _memory(before, _own_bytes()),
     ]
 
 
+def _provider(used: str) -> Check:
+    """What computes; wrong where the wheel for GPUs was installed and no GPU can be used."""
+    if used == CUDA or CUDA not in import_onnxruntime().get_available_providers():
+        return Check("provider", used)
+    reason = why_cuda_does_not_load() or "asked for"
+    return Check("provider", f"{used}, not {CUDA}: {reason}", ok=reason == "asked for")
+
+
+def _threads(ae: Autoencoder) -> Check:
+    """Threads against the processors that they may run on."""
+    cpus, quota = available_cpus(), cgroup_quota()
+    limit = f", cgroup quota {quota:g}" if quota is not None else ""
+    found = f"{ae.threads}, each on tiles of {ae.tile} rows; {cpus} processors may be used{limit}"
+    if ae.threads > cpus:
+        return Check("threads", f"{found}: they wait for each other", ok=False)
+    return Check("threads", found)
+
+
+def _own_bytes() -> int | None:
+    """Memory of this process that no file stands for; None where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            found = next(line for line in status if line.startswith("RssAnon:"))
+    except (OSError, StopIteration):
+        return None
+    return 1024 * int(found.split()[1])
+
+
+def _memory(before: int | None, after: int | None) -> Check:
+    if before is None or after is None:
+        return Check("memory", "this system does not say")
+    added = f"the model adds {max(0, after - before) / 1e6:.0f} MB"
+    return Check("memory", f"{after / 1e6:.0f} MB of this process, of which {added}")
+
+
+def _speeds(ae: Autoencoder, inputs: list[NDArray[Any]]) -> list[Check]:
+    """Rows a second, and one row: to compare with yesterday's, nothing is right or wrong."""
+    rows = 8 * ae.threads * ae.tile
+    many = [np.resize(array, (rows, *array.shape[1:])) for array in inputs]
+    one = [array[:1] for array in inputs]
+    z = ae.encode_arrays(*many)
+    seconds = {
+        "encode": _best_of(lambda: ae.encode_arrays(*many)),
+        "decode": _best_of(lambda: ae.decode_arrays(z)),
+        "one": _best_of(lambda: ae.encode_arrays(*one)),
+    }
+    found = f"{rows / seconds['encode']:,.0f} rows/s, one row in {seconds['one'] * 1e6:,.0f} us"
+    return [
+        Check("speed encode", found),
+        Check("speed decode", f"{rows / seconds['decode']:,.0f} rows/s"),
+    ]
+
+
+def _best_of(work: Callable[[], object], for_s: float = 0.05) -> float:
+    """Seconds that `work` takes when nothing disturbs it."""
+    best, ends = float("inf"), time.perf_counter() + for_s
+    while best == float("inf") or time.perf_counter() < ends:
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
 def _onnxruntime() -> Check:
-    found = _installed("onnxruntime", "onnxruntime-gpu")
+    found = installed("onnxruntime", "onnxruntime-gpu")
     if len(found) > 1:
         return Check("onnxruntime", f"{', '.join(found)}; both installed: remove one", ok=False)
     # Without either, a package of another name (a nightly one, say) brought it.
     text = found[0] if found else f"onnxruntime {import_onnxruntime().__version__}"
     return Check("onnxruntime", text)
-
-
-def _installed(*names: str) -> list[str]:
-    found = []
-    for name in names:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -15,6 +15,7 @@ AeError
 ├── LatentMismatch          ValueError          latents that another model made
 ├── OutputExists            FileExistsError     an output that will not be overwritten
 ├── MissingExtra            ImportError         a package that an extra installs
+├── TooLittleMemory         MemoryError         max_memory is less than what the bundle needs
 ├── DeviceUnavailable       RuntimeError        a device asked for by name and not to be had
 └── WorkFailed              RuntimeError        words, files and data were right, the work was not
     ├── OutputFailed        OSError             the disk or the file system said no
@@ -87,6 +88,10 @@ class OutputExists(AeError, FileExistsError):
 
 class MissingExtra(AeError, ImportError):
     """A package that is not installed; the message names the extra that brings it."""
+
+
+class TooLittleMemory(AeError, MemoryError):
+    """max_memory is less than what the bundle needs."""
 
 
 class DeviceUnavailable(AeError, RuntimeError):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.doctor import Check, examine, golden_check
+from ae_runtime.doctor import examine
 from ae_runtime.errors import BundleCorrupt
+from ae_runtime.golden import Check, golden_check
 
 Rewrite = Callable[..., Path]
 # What the bundles were when each was new. They are never made again: a change that needs other
@@ -100,12 +101,12 @@ def test_stored_answers_are_given_again(bundle: Path) -> None:
 def test_the_doctor_finds_nothing_wrong(bundle: Path) -> None:
     checks = examine(ae_runtime.load(bundle))
     assert [check.name for check in checks] == [
-        *("machine", "onnxruntime", "numpy", "provider", "threads", "telemetry"),
-        *("golden encoder", "golden decoder"),
+        *("machine", "onnxruntime", "numpy", "provider", "threads", "telemetry", "memory"),
+        *("golden encoder", "golden decoder", "speed encode", "speed decode"),
     ]
     assert [check.name for check in checks if not check.ok] == []
     assert checks[3].found == "CPUExecutionProvider"
-    assert checks[-1].found.startswith("32 golden rows, largest difference ")
+    assert checks[8].found.startswith("32 golden rows, largest difference ")
 
 
 @pytest.mark.parametrize(("output", "name"), [("z", "encoder"), ("x_hat", "decoder")])
@@ -213,7 +214,7 @@ def test_the_command_ends_with_1_when_a_check_is_wrong(
     assert {line[:5] for line in right.stdout.splitlines()} == {"ok   "}
     assert wrong.returncode == 1
     assert wrong.stderr == (
-        "ae-run: 2 of 8 checks are wrong: golden encoder, golden decoder\n"  # decodes that z
+        "ae-run: 2 of 11 checks are wrong: golden encoder, golden decoder\n"  # decodes that z
     )
     assert [line[7:21] for line in wrong.stdout.splitlines() if line.startswith("WRONG")] == [
         *("golden encoder", "golden decoder")

@@ -64,7 +64,7 @@ def test_pickles_and_copies(digits_bundle: Path, tmp_path: Path) -> None:
     for again in (pickle.loads(raw), copy.deepcopy(ae), copy.copy(ae)):
         np.testing.assert_array_equal(again.reconstruct(x), x_hat)
         assert again.manifest == ae.manifest
-        assert (again.threads, again._engine.tile) == (3, 100)
+        assert (again.threads, again.tile) == (3, 100)
         assert repr(again) == repr(ae)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from ae_runtime.devices import available_cpus
+from ae_runtime.cpus import available_cpus
 from ae_runtime.errors import DeviceUnavailable
 
 Device = Literal["auto", "cpu", "cuda"]
