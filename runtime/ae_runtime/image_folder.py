@@ -1,4 +1,4 @@
-"""A folder of images to one uint8 array."""
+"""A folder of images to uint8 arrays."""
 
 from __future__ import annotations
 
@@ -32,19 +32,12 @@ def read_folder(
     or "". Raises DataError for a folder without images, files that cannot be read (or "skip" leaves
     them out), and several sizes; MissingExtra without Pillow.
     """
-    need("PIL.Image", "data")
-    names = sorted(
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    if not names:
-        raise DataError(f"{folder} holds no images (known types: {', '.join(sorted(SUFFIXES))})")
+    names = image_names(folder)
     images: list[NDArray[np.uint8]] = []
     kept, failed = [], []
     for name in names:
         try:
-            images.append(_read(folder / name, size))
+            images.append(read_image(folder / name, size))
             kept.append(name)
         except DataError as error:
             if unreadable == "stop":
@@ -63,7 +56,23 @@ def read_folder(
     return np.stack(images), kept, note
 
 
-def _read(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def image_names(folder: Path) -> list[str]:
+    """The paths of all images in a folder and those below it, within the folder, in order.
+
+    Raises DataError where there are none, MissingExtra without Pillow.
+    """
+    need("PIL.Image", "data")
+    names = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not names:
+        raise DataError(f"{folder} holds no images (known types: {', '.join(sorted(SUFFIXES))})")
+    return names
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The image in path, (H, W) or (H, W, 3). Raises DataError that names it."""
     image_module, turned = need("PIL.Image", "data"), need("PIL.ImageOps", "data").exif_transpose
     try:

@@ -13,6 +13,8 @@ from ae_runtime.errors import DataError
 from ae_runtime.extras import need
 from ae_runtime.table import Table
 
+Array = NDArray[Any]
+
 
 def read_parquet_table(path: Path) -> Table:
     """The columns of a Parquet file; dates and times in seconds since 1970-01-01 UTC.
@@ -26,8 +28,7 @@ def read_parquet_table(path: Path) -> Table:
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # pyarrow raises many kinds for a damaged file
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} is not a readable Parquet file: {reason}") from None
+        raise unreadable(path, error) from None
     if not table.num_rows:
         raise DataError(f"{path} holds no rows")
     try:
@@ -44,46 +45,82 @@ def arrow_table(x: Any) -> Table:
     return _to_table(need("pyarrow", "data").table(x))
 
 
-def _to_table(table: Any) -> Table:
-    types = need("pyarrow.types", "data")
-    names = table.column_names
+def unreadable(path: Path, error: Exception) -> DataError:
+    """What pyarrow says of a damaged file, in one line."""
+    return DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}")
+
+
+def check_names(names: list[str]) -> None:
+    """Raise DataError where two columns have one name."""
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DataError(f"two columns are named {repeated[0]!r}; rename one")
-    columns: dict[str, NDArray[Any]] = {}
+
+
+def _to_table(table: Any) -> Table:
+    types = need("pyarrow.types", "data")
+    names = table.column_names
+    check_names(names)
+    columns: dict[str, Array] = {}
     known: dict[str, str] = {}
     unusable: dict[str, str] = {}
     integer = set()
     for name, column in zip(names, table.columns, strict=True):
-        kind = column.type
-        if types.is_dictionary(kind):
-            column, known[name] = column.cast(kind.value_type), "category"
-            kind = column.type
-        if types.is_boolean(kind):
-            columns[name] = _words(column, {True: "true", False: "false"})
-            known[name] = "boolean"
-        elif types.is_string(kind) or types.is_large_string(kind):
-            columns[name] = _words(column)
-        elif types.is_date(kind) or types.is_timestamp(kind):
-            columns[name], known[name] = _seconds(column), "date"
-        elif types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-            columns[name] = _numbers(column, name)
-            if types.is_integer(kind):
-                integer.add(name)
-        elif types.is_null(kind):
-            columns[name] = np.full(len(column), np.nan)
-        else:
+        holds = kind_of(column.type)
+        if types.is_dictionary(column.type):
+            known[name] = "category"
+        if holds is None:
+            kind = column.type.value_type if types.is_dictionary(column.type) else column.type
             unusable[name] = f"{'is nested' if types.is_nested(kind) else 'holds'} ({kind})"
+            continue
+        columns[name] = column_values(column, name)
+        if holds in ("boolean", "date"):
+            known[name] = holds
+        if holds == "integer":
+            integer.add(name)
     return Table(columns, types=known, integer=frozenset(integer), unusable=unusable)
 
 
-def _words(column: Any, names: dict[Any, str] | None = None) -> NDArray[Any]:
-    found = column.to_pylist()
-    words = [names.get(word) for word in found] if names else found
-    return np.array([word or None for word in words], object)
+def kind_of(kind: Any) -> str | None:
+    """What a column of this Arrow type holds: boolean, word, date, integer, real or nothing.
+
+    None for what is no use: what is nested, bytes and durations.
+    """
+    types = need("pyarrow.types", "data")
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = {
+        "boolean": (types.is_boolean,),
+        "word": (types.is_string, types.is_large_string),
+        "date": (types.is_date, types.is_timestamp),
+        "integer": (types.is_integer,),
+        "real": (types.is_floating, types.is_decimal),
+        "nothing": (types.is_null,),
+    }
+    return next((name for name, of in tests.items() if any(test(kind) for test in of)), None)
 
 
-def _numbers(column: Any, name: str) -> NDArray[np.float64]:
+def column_values(column: Any, name: str) -> Array:
+    """A chunked column as float64 with NaN, or as objects that are str or None."""
+    holds = kind_of(column.type)
+    if need("pyarrow.types", "data").is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if holds == "boolean":
+        return _words(column, {True: "true", False: "false"})
+    if holds == "word":
+        return _words(column)
+    if holds == "date":
+        return _seconds(column)
+    if holds == "nothing":
+        return np.full(len(column), np.nan)
+    return np.asarray(plain_numbers(column, name), np.float64)
+
+
+def plain_numbers(column: Any, name: str) -> Array:
+    """A chunked column of numbers as they are; float64 with NaN where some are missing.
+
+    Raises DataError for integers that float64 does not hold.
+    """
     limit = EXACT_INTEGERS["float64"]
     if column.type.bit_width == 64 and "int" in str(column.type):
         found = column.drop_null().to_numpy()
@@ -92,7 +129,24 @@ def _numbers(column: Any, name: str) -> NDArray[np.float64]:
                 f"column {name!r} holds integers beyond {limit}, which lose digits as "
                 "float64; subtract an offset"
             )
-    return np.asarray(column.cast("float64", safe=False).to_numpy(), np.float64)
+    if column.null_count or "decimal" in str(column.type):
+        column = column.cast("float64", safe=False)
+    values: Array = column.to_numpy()
+    return values
+
+
+def _words(column: Any, names: dict[Any, str] | None = None) -> Array:
+    # Each word is made once, however often it stands there.
+    found = column.combine_chunks().dictionary_encode()
+    if hasattr(found, "chunks"):  # of several gigabytes of words
+        found = found.unify_dictionaries()
+        codes = np.concatenate([part.indices.fill_null(-1).to_numpy() for part in found.chunks])
+        known = found.chunk(0).dictionary.to_pylist() if found.num_chunks else []
+    else:
+        codes, known = found.indices.fill_null(-1).to_numpy(), found.dictionary.to_pylist()
+    words = [(names[word] if names else word) or None for word in known]
+    every: Array = np.array([*words, None], object)[codes]
+    return every
 
 
 def _seconds(column: Any) -> NDArray[np.float64]:

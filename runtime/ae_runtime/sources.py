@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ae_runtime.csv_files import read_csv, read_table
 from ae_runtime.errors import DataError, SourceNotFound
 from ae_runtime.outputs import STAMP_FIELDS
 from ae_runtime.parquet_files import read_parquet_table
+from ae_runtime.stream_bytes import fingerprint as fingerprint
 from ae_runtime.table import Table
 
 Array = NDArray[Any]
@@ -42,10 +42,10 @@ def read_source(text: str | Path) -> Source:
 
     Raises SourceNotFound, or DataError for a file that cannot be read or holds no rows.
     """
-    path, key = _split_member(str(text))
+    path, key = split_member(str(text))
     if not path.exists():
         raise SourceNotFound(f"{path} does not exist")
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     reader = READERS.get(suffix)
     if reader is None or path.is_dir():
         found = "a folder" if path.is_dir() else f"{suffix or 'no file extension'}"
@@ -71,15 +71,16 @@ def read_table_file(text: str | Path) -> Table:
     return read_parquet_table(path) if path.suffix.lower() == ".parquet" else read_table(path)
 
 
-def _split_member(text: str) -> tuple[Path, str | None]:
-    """file.npz:key -> (file.npz, key); anything else whole."""
+def split_member(text: str) -> tuple[Path, str | None]:
+    """(file.npz, key) of file.npz:key; anything else whole."""
     head, colon, key = text.rpartition(":")
     if colon and head.endswith(".npz") and not Path(text).exists():
         return Path(head), key
     return Path(text), None
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """The end of a file's name in small letters, .csv.gz in one."""
     parts = [part.lower() for part in path.suffixes[-2:]]
     return "".join(parts) if parts[-1:] == [".gz"] else "".join(parts[-1:])
 
@@ -98,21 +99,27 @@ def _read_npz(path: Path, key: str | None) -> Source:
     try:
         # Opened here: np.load leaves the file open where it is not an archive.
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-            names = [name for name in archive if name not in STAMP_FIELDS]
-            if not names:
-                raise DataError(f"{path} holds no arrays")
-            if key is None and len(names) != 1:
-                raise DataError(f"{path} holds {', '.join(names)}; say which: {path}:{names[0]}")
-            if key is not None and key not in names:
-                raise DataError(f"{path} holds no {key!r}; it holds {', '.join(names)}")
-            array = archive[key or names[0]]
+            name = choose_member(path, archive.files, key)
+            array = archive[name]
             if not isinstance(array, np.ndarray):
-                raise DataError(f"{path}: {key or names[0]} is not an array")
+                raise DataError(f"{path}: {name} is not an array")
             return Source(path, array)
     except (DataError, PermissionError, MemoryError):
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many kinds for a damaged archive
         raise DataError(f"{path} is not a readable .npz archive: {_one_line(error)}") from None
+
+
+def choose_member(path: Path, names: list[str], key: str | None) -> str:
+    """The array that is meant of those in an .npz. Raises DataError unless it is one of them."""
+    names = [name for name in names if name not in STAMP_FIELDS]
+    if not names:
+        raise DataError(f"{path} holds no arrays")
+    if key is None and len(names) != 1:
+        raise DataError(f"{path} holds {', '.join(names)}; say which: {path}:{names[0]}")
+    if key is not None and key not in names:
+        raise DataError(f"{path} holds no {key!r}; it holds {', '.join(names)}")
+    return key or names[0]
 
 
 def _read_csv(path: Path, key: str | None) -> Source:
@@ -162,11 +169,8 @@ def first_infinity(array: Array) -> tuple[int, int] | None:
     return None
 
 
-def fingerprint(path: Path) -> str:
-    """Text that changes when the file does: its size and time of change."""
-    status = os.stat(path)
-    return f"{status.st_size}-{status.st_mtime_ns}"
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+_split_member = split_member  # the name that batch.py knows it by

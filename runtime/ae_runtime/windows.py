@@ -1,12 +1,15 @@
-"""Series cut into windows: rows of T time steps that share the memory of their series."""
+"""Series cut into windows: rows of T time steps; and windows put together again, as time steps."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ae_runtime.errors import DataError
 
 Array = NDArray[Any]
 
@@ -22,6 +25,20 @@ def window_starts(length: int, window: int, stride: int) -> NDArray[np.int64]:
     starts = np.arange(0, length - window + 1, stride, dtype=np.int64)
     last = length - window
     return starts if starts[-1] == last else np.append(starts, last)
+
+
+def first_window(step: int, window: int, stride: int) -> int:
+    """The index of the first window that covers a time step."""
+    return max((step - window) // stride + 1, 0)
+
+
+def check_stride(window: int, stride: int) -> None:
+    """Raise DataError where the windows leave out time steps, which then cannot come back."""
+    if stride > window:
+        raise DataError(
+            f"a stride of {stride} leaves out time steps between windows of {window}; "
+            f"choose at most {window}"
+        )
 
 
 class Windows:
@@ -62,3 +79,74 @@ class Windows:
             chosen = np.flatnonzero(index == at)
             out[chosen] = self.series[at][starts[chosen, None] + steps]
         return out
+
+
+class Overlaps:
+    """Windows put together as the time steps that they cover, each the mean of its windows.
+
+    steps_done: the first step that is wanted. Sums are float64 and in the order of windows, so the
+    means are the same bits wherever it starts, if the first window that covers steps_done is there.
+    """
+
+    def __init__(self, window: int, stride: int, steps_done: int = 0) -> None:
+        check_stride(window, stride)
+        self._window, self._stride = window, stride
+        self._done = steps_done  # steps before this one have been given out
+        self._base = -1  # the step of the first sum
+        self._dtype: np.dtype[Any] = np.dtype(np.float64)
+        self._sums = np.empty((0, 0))
+        self._counts = np.empty(0, np.int64)
+
+    def add(self, windows: Array, starts: NDArray[np.int64]) -> Array:
+        """The steps (S, C) that these windows (B, T, C) finish, in the dtype of the windows.
+
+        starts: (B,) their first time steps, greater from call to call; a window may be left out.
+        Integers are rounded; of a step that no window covers, floats are NaN and integers 0.
+        """
+        if self._base < 0:
+            self._base = min(self._done, int(starts[0]) if len(starts) else self._done)
+            self._sums, self._dtype = np.empty((0, windows.shape[2])), windows.dtype
+        if not len(starts):
+            return self._take(self._base)
+        self._grow(int(starts[-1]) + self._window + self._stride - self._base)
+        borders = np.flatnonzero(np.diff(starts) != self._stride) + 1
+        for low, high in itertools.pairwise([0, *borders.tolist(), len(starts)]):
+            self._add_run(windows[low:high], int(starts[low]) - self._base)
+        # The last window of a series is aligned to its end, so it may start one step later.
+        return self._take(int(starts[-1]) + 1)
+
+    def finish(self) -> Array:
+        """The steps that are left."""
+        covered = np.flatnonzero(self._counts)
+        return self._take(self._base + (int(covered[-1]) + 1 if len(covered) else 0))
+
+    def _grow(self, steps: int) -> None:
+        more = steps - len(self._sums)
+        if more > 0:
+            self._sums = np.concatenate([self._sums, np.zeros((more, self._sums.shape[1]))])
+            self._counts = np.concatenate([self._counts, np.zeros(more, np.int64)])
+
+    def _add_run(self, windows: Array, at: int) -> None:
+        """Add windows that are a stride apart, the first of which starts at sum `at`."""
+        stride, length = self._stride, len(windows) * self._stride
+        # Piece by piece of all windows, the last pieces first: so each step gets its windows in
+        # their order.
+        for piece in reversed(range(-(-self._window // stride))):
+            part = windows[:, piece * stride : (piece + 1) * stride]
+            low, width = at + piece * stride, part.shape[1]
+            sums = self._sums[low : low + length].reshape(len(windows), stride, -1)
+            sums[:, :width] += part
+            self._counts[low : low + length].reshape(len(windows), stride)[:, :width] += 1
+
+    def _take(self, end: int) -> Array:
+        """The means up to the step `end`, without those that are not wanted."""
+        count = max(end - self._base, 0)
+        sums, counts = self._sums[:count], self._counts[:count, None]
+        wanted = slice(max(self._done - self._base, 0), None)
+        with np.errstate(invalid="ignore"):
+            means = (sums / counts)[wanted]
+        if self._dtype.kind in "iu":
+            means = np.rint(np.nan_to_num(means))
+        self._sums, self._counts = self._sums[count:].copy(), self._counts[count:].copy()
+        self._base, self._done = self._base + count, max(self._done, self._base + count)
+        return means.astype(self._dtype)

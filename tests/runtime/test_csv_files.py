@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime import csv_files
-from ae_runtime.csv_files import CsvTable, read_csv
+from ae_runtime.csv_files import CsvTable, read_csv, read_table
+from ae_runtime.stream_pieces import Piece
 
 nan = np.nan
 
@@ -188,16 +188,38 @@ def test_the_fast_and_the_slow_reader_give_the_numbers_that_python_reads(
     expected = np.array([[float(cell) for cell in row] for row in cells])
     fast_results = []
 
-    def spied_fast(*arguments: object) -> NDArray[np.float64] | None:
-        fast_results.append(read_fast(*arguments))  # type: ignore[arg-type]
+    def spied_fast(piece: Piece) -> object:
+        fast_results.append(read_fast(piece))
         return fast_results[-1]
 
-    read_fast = csv_files._read_fast
-    monkeypatch.setattr(csv_files, "_read_fast", spied_fast)
+    read_fast = Piece.numbers
+    monkeypatch.setattr(Piece, "numbers", spied_fast)
     assert_same_bits(table(text).values, expected)
     assert fast_results[0] is not None  # else the slow reader was compared with itself
-    monkeypatch.setattr(csv_files, "_read_fast", lambda *_: None)
+    monkeypatch.setattr(Piece, "numbers", lambda _: None)
     assert_same_bits(table(text).values, expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_missing_values_are_the_same_to_the_fast_and_the_slow_reader(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(seed)
+    width = int(random.integers(1, 5))
+    separator, end = ",;\t|"[random.integers(4)], ["\n", "\r\n", "\r"][random.integers(3)]
+    words = ["", "NA", "n/a", "#N/A", "-", "?", "<NA>", "null", "None", "-1", "inf", "nan", "2.5"]
+    if random.random() < 0.3:
+        words += [" NA ", " ", "na "]  # white space is for the slow reader
+    cells = random.choice(words, (int(random.integers(1, 40)), width))
+    lines = [separator.join(row) for row in cells.tolist()]
+    for at in random.integers(0, len(lines), 2):
+        lines.insert(int(at), "")
+    text = end.join([separator.join("abcd"[:width]), *lines, "1" + f"{separator}1" * (width - 1)])
+    found = table(text).values
+    columns = read_table(Path("t.csv")).columns
+    monkeypatch.setattr(Piece, "numbers", lambda _: None)
+    assert_same_bits(table(text).values, found)
+    assert_same_bits(np.stack(list(columns.values()), 1), found)
 
 
 def test_a_missing_value_far_down_changes_no_other_value() -> None:

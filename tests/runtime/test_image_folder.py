@@ -1,15 +1,19 @@
-"""Folders of images: order, colours, sizes, and files that cannot be read."""
+"""Folders of images, whole and as streams: order, colours, sizes, and what cannot be read."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError, MissingExtra
 from ae_runtime.image_folder import read_folder
+from ae_runtime.manifest import Golden, Latent, Manifest, Port
+from ae_runtime.streams import open_stream
 
 Image = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no Pillow")
 GREY = np.arange(12 * 8, dtype=np.uint8).reshape(12, 8)
@@ -105,3 +109,107 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra, match=r'^PIL cannot .*; pip install "ae-toolkit\[data\]"$'):
         read_folder(tmp_path)
+
+
+def manifest(*shape: int, dtype: Any = "uint8", kind: Any = "image") -> Manifest:
+    port = Port("x", dtype, [None, *shape])
+    sizes = Latent(2), [port], [port], None, None, Golden(1, 1e-5)
+    return Manifest("1.0", "id", kind, *sizes, {})
+
+
+def test_a_stream_of_images(tmp_path: Path) -> None:
+    for at in range(7):
+        save(tmp_path / f"{at}.png", GREY + at)
+    save(tmp_path / "more" / "x.png", GREY)
+    images, names, _ = read_folder(tmp_path)
+    stream = open_stream(manifest(12, 8), "encode", tmp_path)
+    assert (stream.rows, stream.id_name, stream.notes) == (8, "file", [])
+    for size in (1, 3, 8, 9):
+        for first in range(0, 8, size):
+            blocks = list(stream.blocks(size, first))
+            assert [block.first for block in blocks] == list(range(first, 8, size))
+            found = np.concatenate([block.arrays[0] for block in blocks])
+            np.testing.assert_array_equal(found, images[first:])
+            ids = [name for block in blocks for name in block.ids]  # type: ignore[union-attr]
+            assert ids == names[first:]
+    channel = open_stream(manifest(12, 8, 1), "encode", tmp_path)
+    np.testing.assert_array_equal(next(channel.blocks(9)).arrays[0], images[..., None])
+
+
+def test_grey_images_for_a_bundle_of_colours(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", GREY)
+    save(tmp_path / "b.png", COLOUR)
+    (block,) = open_stream(manifest(12, 8, 3), "encode", tmp_path).blocks(9)
+    assert block.bad == {}
+    np.testing.assert_array_equal(block.arrays[0], read_folder(tmp_path)[0])
+
+
+def test_images_that_cannot_be_used_are_bad_rows(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", GREY)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    save(tmp_path / "c.png", GREY[:6])
+    save(tmp_path / "d.png", COLOUR)
+    first, second = open_stream(manifest(12, 8), "encode", tmp_path).blocks(3)
+    unreadable = first.bad.pop(1)
+    assert unreadable.startswith("row 2, 'b.png' cannot be read as an image (")
+    assert first.bad == {
+        2: "row 3, 'c.png' has 6 x 8 pixels (height x width), the bundle takes 12 x 8; "
+        "bring it to that size"
+    }
+    assert second.bad == {
+        0: "row 4, 'd.png' is in colour, the bundle takes grey images; convert it"
+    }
+    np.testing.assert_array_equal(first.arrays[0], [GREY, GREY * 0, GREY * 0])
+
+
+def test_an_image_that_is_gone_when_its_block_comes(tmp_path: Path) -> None:
+    for name in "ab":
+        save(tmp_path / f"{name}.png", GREY)
+    stream = open_stream(manifest(12, 8), "encode", tmp_path)
+    (tmp_path / "b.png").unlink()
+    (block,) = stream.blocks(9)
+    assert list(block.bad) == [1]
+    assert block.bad[1].startswith("row 2, 'b.png' cannot be read as an image ([Errno 2] No such")
+
+
+def test_a_fingerprint_changes_with_any_image(tmp_path: Path) -> None:
+    for name in "ab":
+        save(tmp_path / f"{name}.png", GREY)
+
+    def found() -> str:
+        return open_stream(manifest(12, 8), "encode", tmp_path).fingerprint
+
+    seen = [found(), found()]
+    os.utime(tmp_path / "b.png", ns=(1, 1))
+    seen.append(found())
+    (tmp_path / "b.png").rename(tmp_path / "c.png")
+    seen.append(found())
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == 3
+
+
+def test_folders_for_bundles_that_take_no_images(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", GREY)
+    for bundle, line in (
+        (
+            manifest(12, 8, dtype="float32"),
+            "a folder gives uint8 images (B, H, W) or (B, H, W, 3), the bundle takes float32 "
+            "(12, 8); bring an array",
+        ),
+        (
+            manifest(12, 8, 4),
+            "a folder gives uint8 images (B, H, W) or (B, H, W, 3), the bundle takes uint8 "
+            "(12, 8, 4); bring an array",
+        ),
+        (
+            manifest(3, kind="table"),
+            "a folder cannot be read; known types: .npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, "
+            ".parquet",
+        ),
+    ):
+        with pytest.raises(DataError) as error:
+            open_stream(bundle, "encode", tmp_path)
+        assert str(error.value) == f"{tmp_path}: {line}"
+    with pytest.raises(DataError) as error:
+        open_stream(manifest(12, 8), "encode", tmp_path, id_column="file")
+    assert str(error.value) == f"{tmp_path} is a folder of images, whose ids are their names"

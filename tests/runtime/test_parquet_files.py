@@ -1,9 +1,11 @@
-"""Parquet files and Arrow tables: every type of column, and what is said where one is no use."""
+"""Parquet files, whole and as streams, and Arrow tables: types of columns, and what is wrong."""
 
 from __future__ import annotations
 
 import datetime
+import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.errors import DataError, MissingExtra
+from ae_runtime import stream_parquet
+from ae_runtime.errors import DataError, InputFailed, MissingExtra
+from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port, Series
 from ae_runtime.parquet_files import read_parquet_table
+from ae_runtime.streams import Block, SeriesCut, open_stream
+from ae_runtime.table import to_blocks
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 
@@ -165,3 +171,273 @@ def test_an_arrow_table_without_pyarrow(
         MissingExtra, match=r'^pyarrow cannot .*; pip install "ae-toolkit\[data\]"$'
     ):
         ae.encode(table)
+
+
+NUMBERS = ["a", "b", "c"]
+
+
+def manifest(names: list[str] = NUMBERS, dtype: Any = "float64") -> Manifest:
+    """Of a bundle that takes columns of numbers."""
+    port = Port("x", dtype, [None, len(names)])
+    columns = [Column(name) for name in names]
+    sizes = Latent(2), [port], [port], columns, None, Golden(1, 1e-5)
+    return Manifest("1.0", "id", "table", *sizes, {})
+
+
+def blocks_of(path: Path, size: int, first: int = 0, **more: Any) -> list[Block]:
+    bundle = more.pop("bundle", None) or manifest()
+    with closing(open_stream(bundle, "encode", path, **more)) as stream:
+        return list(stream.blocks(size, first))
+
+
+def joined(blocks: list[Block], part: int = 0) -> np.ndarray:
+    return np.concatenate([block.arrays[part] for block in blocks])
+
+
+@pytest.mark.parametrize("group_bytes", [96 << 20, 0], ids=["whole groups", "batches"])
+@pytest.mark.parametrize("rows_in_group", [1, 7, 40, 100])
+def test_blocks_are_the_rows_that_are_read_whole(
+    tmp_path: Path, rows_in_group: int, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(stream_parquet, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(stream_parquet, "PIECE_BYTES", 320)  # ten rows at once
+    monkeypatch.setattr(stream_parquet, "_COLUMNS_BYTES", 200)
+    random = np.random.default_rng(rows_in_group)
+    real = [None if random.random() < 0.1 else float(v) for v in random.standard_normal(100)]
+    table = pa.table(
+        {
+            "c": random.standard_normal(100).astype(np.float32),
+            "extra": [["nested"]] * 100,
+            "key": pa.array(np.arange(100), pa.int32()),
+            "b": pa.array(random.integers(-9, 9, 100), pa.int8()),
+            "name": [f"r{at}" for at in range(100)],
+            "a": real,
+        }
+    )
+    path = tmp_path / "t.parquet"
+    pq.write_table(table, path, row_group_size=rows_in_group)
+    whole = read_parquet_table(path)
+    x = np.stack([whole.columns[name] for name in NUMBERS], 1)
+    for size in (1, 9, 50, 100, 101):
+        blocks = blocks_of(path, size, id_column="key")
+        assert [block.first for block in blocks] == list(range(0, 100, size))
+        assert {block.arrays[0].dtype for block in blocks} == {np.dtype(np.float64)}
+        np.testing.assert_array_equal(joined(blocks), x)
+        keys = np.concatenate([block.ids for block in blocks])  # type: ignore[arg-type]
+        assert keys.dtype == np.int64
+        assert keys.tolist() == list(range(100))
+        for first in range(size, 100, size * 5):
+            rest = blocks_of(path, size, first, id_column="name")
+            assert rest[0].first == first
+            np.testing.assert_array_equal(joined(rest), x[first:])
+            names = np.concatenate([block.ids for block in rest])  # type: ignore[arg-type]
+            assert names.tolist() == [f"r{at}" for at in range(first, 100)]
+
+
+def test_what_a_stream_says_of_itself(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "t.parquet", a=[1.0, 2.0], b=[3, 4], c=[5, 6], d=[7, 8], id=["x", "y"]
+    )
+    with closing(open_stream(manifest(), "encode", path, id_column="id")) as stream:
+        assert (stream.rows, stream.id_name, stream.series) == (2, "id", None)
+        assert stream.notes == ["columns not in the model are left out: d"]
+        before = stream.fingerprint
+    os.utime(path, ns=(1, 1))
+    with closing(open_stream(manifest(), "encode", path)) as stream:
+        assert stream.fingerprint != before
+
+
+def test_float32_columns_stay_so(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((3, 20)).astype(np.float32)
+    path = written(tmp_path / "t.parquet", **dict(zip(NUMBERS, values, strict=True)))
+    blocks = blocks_of(path, 7, bundle=manifest(dtype="float32"))
+    assert joined(blocks).dtype == np.float32
+    np.testing.assert_array_equal(joined(blocks), values.T)
+
+
+def test_a_block_is_not_changed_by_the_next_row_group(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": np.arange(20.0)}), tmp_path / "t.parquet", row_group_size=5)
+    blocks = blocks_of(tmp_path / "t.parquet", 5, bundle=manifest(["a"]))
+    assert [block.arrays[0].ravel().tolist() for block in blocks] == [
+        list(range(low, low + 5)) for low in range(0, 20, 5)
+    ]
+
+
+def test_bad_rows_of_a_stream(tmp_path: Path) -> None:
+    infinite = "is infinite; correct it, or write NaN for a missing value"
+    path = written(tmp_path / "t.parquet", a=[1.0, np.inf, 3.0], b=[1, 2, None], c=[1, 2, 3])
+    (block,) = blocks_of(path, 9)
+    assert block.bad == {1: f"row 2, column 'a' {infinite}"}
+    np.testing.assert_array_equal(block.arrays[0], [[1, 1, 1], [0, 0, 0], [3, np.nan, 3]])
+    path = written(
+        tmp_path / "u.parquet", a=["1.5", "red", None], b=[1, 2, 3], c=[1, np.inf, -np.inf]
+    )
+    (block,) = blocks_of(path, 9)
+    assert block.bad == {
+        1: "row 2, column 'a': 'red' is not a number; "
+        "write it as numbers with a point before decimals",
+        2: f"row 3, column 'c' {infinite}",
+    }
+    np.testing.assert_array_equal(block.arrays[0], [[1.5, 1, 1], [0, 0, 0], [0, 0, 0]])
+
+
+def test_mixed_tables_are_those_that_are_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    columns = [
+        Column("age"),
+        Column("day", "date"),
+        Column("job", "category", levels=["cook", "7", "other"]),
+        Column("paid", "boolean", levels=["false", "true"]),
+    ]
+    ports = [Port("x_num", "float64", [None, 2]), Port("x_cat", "int32", [None, 2])]
+    sizes = Latent(2), ports, ports, columns, None, Golden(1, 1e-5)
+    bundle = Manifest("1.0", "id", "table", *sizes, {})
+    random = np.random.default_rng(0)
+    days = [
+        datetime.date(1970, 1, 1) + datetime.timedelta(int(d)) for d in random.integers(0, 99, 50)
+    ]
+    table = pa.table(
+        {
+            "paid": random.choice(np.array([True, False, None], object), 50).tolist(),
+            "job": pa.array(random.choice(["cook", "7", "pilot"], 50).tolist()).dictionary_encode(),
+            "day": days,
+            "age": random.integers(0, 99, 50),
+        }
+    )
+    path = tmp_path / "t.parquet"
+    pq.write_table(table, path, row_group_size=20)
+    expected = to_blocks(read_parquet_table(path), columns)
+    monkeypatch.setattr(stream_parquet, "PIECE_BYTES", 8 * 4 * 6)
+    for size in (1, 9, 50):
+        blocks = blocks_of(path, size, bundle=bundle)
+        for part in (0, 1):
+            np.testing.assert_array_equal(joined(blocks, part), expected[part])
+            rest = blocks_of(path, size, size, bundle=bundle)
+            if rest:
+                np.testing.assert_array_equal(joined(rest, part), expected[part][size:])
+
+
+def test_a_series_in_a_parquet_file(tmp_path: Path) -> None:
+    steps = np.random.default_rng(0).standard_normal((10, 2))
+    path = written(tmp_path / "s.parquet", t=list(range(10)), right=steps[:, 1], left=steps[:, 0])
+    port = Port("x", "float64", [None, 4, 2])
+    sizes = Latent(2), [port], [port], None, None, Golden(1, 1e-5)
+    bundle = Manifest("1.0", "id", "series", *sizes, {}, Series(["left", "right"]))
+    with closing(open_stream(bundle, "encode", path, id_column="t")) as stream:
+        assert (stream.rows, stream.series) == (3, SeriesCut(4, 4, 10))
+        (block,) = stream.blocks(5)
+    assert block.starts is not None
+    assert block.ids is not None
+    assert block.starts.tolist() == block.ids.tolist() == [0, 4, 6]
+    np.testing.assert_array_equal(block.arrays[0][2], steps[6:])
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        ({"a": [1.0], "b": [1]}, " lacks 1 of the model's columns: c"),
+        ({"a": [1.0], "b": [1], "c": [[1]]}, " lacks 1 of the model's columns: c"),
+        (
+            {"a": [1.0], "b": [2**60], "c": [1]},
+            f": column 'b' holds integers beyond {2**53}, which lose digits as float64; "
+            "subtract an offset",
+        ),
+        ({"a": pa.array([], pa.float64())}, " holds no rows"),
+    ],
+)
+def test_streams_that_do_not_fit(tmp_path: Path, columns: dict[str, Any], line: str) -> None:
+    path = written(tmp_path / "t.parquet", **columns)
+    with pytest.raises(DataError) as error:
+        blocks_of(path, 5)
+    assert str(error.value) == f"{path}{line}"
+
+
+def test_a_file_that_is_damaged_or_changes_while_it_is_read(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "t.parquet"
+    random = np.random.default_rng(0)
+    pq.write_table(
+        pa.table({name: random.standard_normal(5000) for name in NUMBERS}),
+        path,
+        row_group_size=1000,
+    )
+    whole = path.read_bytes()
+    chunk = pq.read_metadata(path).row_group(2).column(0)
+    damaged = bytearray(whole)
+    at = chunk.dictionary_page_offset or chunk.data_page_offset
+    damaged[at : at + 30] = b"\xff" * 30  # the header of a page
+    for raw in (bytes(damaged), whole[:-100], whole[:50_000]):
+        path.write_bytes(raw)
+        with pytest.raises(DataError, match=r"^\S+t\.parquet is not a readable Parquet file: .+$"):
+            blocks_of(path, 1000)
+    path.write_bytes(whole)
+    with closing(open_stream(manifest(), "encode", path)) as stream:
+        blocks = stream.blocks(1000)
+        next(blocks)
+        os.truncate(path, 50_000)
+        with pytest.raises(InputFailed) as error:
+            list(blocks)
+    assert str(error.value) == (
+        f"{path} cannot be read to its end: it changed meanwhile; see that it is still there"
+    )
+
+
+def test_a_stream_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "t.parquet", a=[1.0], b=[1], c=[1])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(
+        MissingExtra, match=r'^pyarrow cannot .*; pip install "ae-toolkit\[data\]"$'
+    ):
+        open_stream(manifest(), "encode", path)
+
+
+MEMORY = """
+import sys
+import pyarrow.parquet
+from ae_runtime.manifest import Golden, Latent, Manifest, Port
+from ae_runtime.streams import open_stream
+
+def megabytes():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) >> 10 for line in status if line.startswith("RssAnon"))
+
+source, width, size = sys.argv[1], *map(int, sys.argv[2:])
+port = Port("x", "float32", [None, width])
+manifest = Manifest("1.0", "id", "table", Latent(2), [port], [port], None, None, Golden(1, 1), {})
+before = most = megabytes()
+rows = 0
+for block in open_stream(manifest, "encode", source).blocks(size):
+    rows += len(block.arrays[0])
+    most = max(most, megabytes())
+print(most - before, rows)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is of Linux")
+@pytest.mark.parametrize("groups", [2, pytest.param(8, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("width", [20, 784])
+def test_memory_with_row_groups_of_64_megabytes(
+    python: Any, tmp_path: Path, width: int, groups: int
+) -> None:
+    import pyarrow.parquet as pq
+
+    rows = (64 << 20) // (4 * width)
+    x = np.random.default_rng(0).standard_normal((width, rows), np.float32)
+    table = pa.table({f"x{at}": column for at, column in enumerate(x)})
+    with pq.ParquetWriter(tmp_path / "t.parquet", table.schema, compression="none") as file:
+        for _ in range(groups):
+            file.write_table(table, row_group_size=rows)
+    grown, found = map(
+        int, python(MEMORY, tmp_path / "t.parquet", width, (4 << 20) // width).split()
+    )
+    assert found == groups * rows
+    assert grown <= 160  # the row group, its columns while they are decoded, a block of 16 MB

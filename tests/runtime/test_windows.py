@@ -1,11 +1,15 @@
-"""Windows of series: they cover every step, lie where they say, and are sliced like an array."""
+"""Windows of series cover every step, are sliced like an array, and become steps again."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ae_runtime.windows import Windows, window_starts
+from ae_runtime.errors import DataError
+from ae_runtime.windows import Overlaps, Windows, first_window, window_starts
 
 
 @pytest.mark.parametrize("length", [5, 6, 7, 12, 23])
@@ -42,3 +46,80 @@ def test_windows_are_the_steps_of_their_series() -> None:
     chosen = np.array([7, 0, 7, 3])
     np.testing.assert_array_equal(windows[chosen], expected[chosen])
     assert windows[np.empty(0, np.int64)].shape == (0, 4, 3)
+
+
+def means(windows: NDArray[Any], starts: NDArray[np.int64], steps: int) -> NDArray[np.float64]:
+    """(steps, C): the mean of what windows say of each step, summed one after the other."""
+    sums, counts = np.zeros((steps, windows.shape[2])), np.zeros(steps)
+    for window, start in zip(windows, starts.tolist(), strict=True):
+        sums[start : start + len(window)] += window
+        counts[start : start + len(window)] += 1
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = sums / counts[:, None]
+    return found
+
+
+def put_together(
+    windows: NDArray[Any], starts: NDArray[np.int64], stride: int, size: int, done: int = 0
+) -> list[NDArray[Any]]:
+    overlaps = Overlaps(windows.shape[1], stride, done)
+    parts = [
+        overlaps.add(windows[at : at + size], starts[at : at + size])
+        for at in range(0, len(starts), size)
+    ]
+    return [*parts, overlaps.finish()]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_overlaps_are_averaged_to_the_same_bits_wherever_it_starts(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    length = int(random.integers(1, 10))
+    stride, size = int(random.integers(1, length + 1)), int(random.integers(1, 9))
+    steps = int(random.integers(length, 60))
+    starts = window_starts(steps, length, stride)
+    dtype = [np.float32, np.float64][seed % 2]
+    windows = random.standard_normal((len(starts), length, 3)).astype(dtype)
+    expected = means(windows, starts, steps).astype(dtype)
+    found = np.concatenate(put_together(windows, starts, stride, size))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+    for done in range(steps):
+        first = first_window(done, length, stride)
+        assert starts[first] <= done < starts[first] + length
+        assert first == 0 or starts[first - 1] + length <= done
+        rest = put_together(windows[first:], starts[first:], stride, size, done)
+        np.testing.assert_array_equal(np.concatenate(rest), expected[done:])
+
+
+def test_steps_come_as_soon_as_no_window_can_cover_them_again() -> None:
+    windows = np.ones((3, 4, 1))
+    parts = put_together(windows, np.array([0, 4, 6]), 4, 1)
+    # After the window at 0, one may start at 1, if it is the last.
+    assert [len(part) for part in parts] == [1, 4, 2, 3]
+
+
+def test_means_of_integers_are_rounded() -> None:
+    windows = np.array([[[1], [2], [255]], [[5], [254], [7]]], np.uint8)
+    found = np.concatenate(put_together(windows, np.array([0, 1]), 1, 2))
+    assert found.dtype == np.uint8
+    assert found.ravel().tolist() == [1, 4, 254, 7]  # 3.5 and 254.5 to the even one
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_windows_that_are_left_out_do_not_count(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    starts = window_starts(40, 6, 4)
+    kept = np.flatnonzero(random.random(len(starts)) < 0.6)
+    windows = random.standard_normal((len(starts), 6, 2))[kept]
+    found = np.concatenate([np.empty((0, 2)), *put_together(windows, starts[kept], 4, 3)])
+    expected = means(windows, starts[kept], 40)
+    np.testing.assert_array_equal(found, expected[: len(found)])
+    assert np.isnan(expected[len(found) :]).all()
+
+
+def test_a_stride_that_leaves_steps_out() -> None:
+    with pytest.raises(DataError) as error:
+        Overlaps(4, 5)
+    assert str(error.value) == (
+        "a stride of 5 leaves out time steps between windows of 4; choose at most 4"
+    )

@@ -1,0 +1,165 @@
+"""Blocks of rows that an input is read in, and how pieces of any length become such blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.manifest import Port
+
+Array = NDArray[Any]
+PIECE_BYTES = 1 << 20  # what is read at once, where it is not a whole block
+
+
+class Block(NamedTuple):
+    """Rows that lie together in an input.
+
+    first: number of its first row, from 0. arrays: (B, ...) each, what the graph takes: x, or x_num
+    and x_cat, or z. position: with first + B, what `blocks` takes to go on after this block. ids:
+    (B,) what names each row, objects that are str, or int64; None where the input has none. bad:
+    rows that cannot be used, by their place in the block, with what is wrong, rows counted from 1
+    in the input; their places in the arrays hold 0, NaN or -1. starts: (B,) of windows cut from a
+    series, the first time step of each.
+    """
+
+    first: int
+    arrays: tuple[Array, ...]
+    position: int
+    ids: Array | None = None
+    bad: dict[int, str] = {}  # noqa: RUF012  # never changed: a block that has some brings its own
+    starts: NDArray[np.int64] | None = None
+
+
+@dataclass
+class SeriesCut:
+    """How a series is cut. steps: all of its time steps, None until the end was read."""
+
+    window: int
+    stride: int
+    steps: int | None = None
+
+
+class Stream(Protocol):
+    """An opened input.
+
+    path: what errors name, Path("-") for stdin. rows: None where only reading to the end tells.
+    notes: remarks worth a line each. id_name: the column of ids, "file" for a folder of images,
+    None without. series: how windows are cut, None where rows come as they are. fingerprint: text
+    that changes when the input does, "" where it cannot be gone on with later.
+    """
+
+    path: Path
+    rows: int | None
+    notes: list[str]
+    id_name: str | None
+    series: SeriesCut | None
+    fingerprint: str
+
+    def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
+        """Blocks of `size` rows, cut at multiples of size; first is one, too.
+
+        position: of the block before. Raises InputFailed where the input cannot be read to its
+        end, DataError for what is not one row's fault; both name the file.
+        """
+
+    def close(self) -> None: ...
+
+
+class Piece(NamedTuple):
+    """Some rows: as in a Block, and the position after each of them."""
+
+    arrays: tuple[Array, ...]
+    ends: NDArray[np.int64]
+    ids: Array | None
+    bad: dict[int, str]
+
+    def part(self, low: int, high: int) -> Piece:
+        return Piece(
+            tuple(array[low:high] for array in self.arrays),
+            self.ends[low:high],
+            None if self.ids is None else self.ids[low:high],
+            {at - low: why for at, why in self.bad.items() if low <= at < high},
+        )
+
+
+def cut(pieces: Iterable[Piece], size: int, first: int) -> Iterator[Block]:
+    """The rows of all pieces in blocks of `size`."""
+    held: list[Piece] = []
+    count = 0
+    for piece in pieces:
+        done, rows = 0, len(piece.ends)
+        while count + rows - done >= size:
+            held.append(piece.part(done, done + size - count))
+            done += size - count
+            yield _joined(held, first)
+            held, count, first = [], 0, first + size
+        if done < rows:
+            held.append(piece.part(done, rows) if done else piece)
+            count += rows - done
+    if held:
+        yield _joined(held, first)
+
+
+def _joined(pieces: list[Piece], first: int) -> Block:
+    position = int(pieces[-1].ends[-1])
+    if len(pieces) == 1:
+        only = pieces[0]
+        return Block(first, only.arrays, position, only.ids, only.bad)
+    bad: dict[int, str] = {}
+    before = 0
+    for piece in pieces:
+        bad |= {before + at: why for at, why in piece.bad.items()}
+        before += len(piece.ends)
+    arrays = tuple(np.concatenate(parts) for parts in zip(*(p.arrays for p in pieces), strict=True))
+    ids = [piece.ids for piece in pieces if piece.ids is not None]
+    return Block(first, arrays, position, np.concatenate(ids) if ids else None, bad)
+
+
+def drop_infinite(
+    x: Array, first: int, names: Sequence[str] | None, bad: dict[int, str]
+) -> dict[int, str]:
+    """`bad` and the rows of x that hold an infinite value, which become rows of 0 in place.
+
+    first: number of x's first row in the input. names: of the columns, None to count them.
+    """
+    if x.dtype.kind != "f" or not (infinite := np.isinf(x)).any():
+        return bad
+    infinite = infinite.reshape(len(x), -1)
+    bad = dict(bad)
+    for row in np.flatnonzero(infinite.any(axis=1)).tolist():
+        at = int(infinite[row].argmax())
+        column = repr(names[at]) if names else at + 1
+        bad.setdefault(
+            row,
+            f"row {first + row + 1}, column {column} is infinite; "
+            "correct it, or write NaN for a missing value",
+        )
+        x[row] = 0
+    return bad
+
+
+def fit_integers(
+    x: Array, port: Port, first: int, names: Sequence[str] | None, bad: dict[int, str]
+) -> tuple[Array, dict[int, str]]:
+    """Numbers that were written as text, as the integers that the port takes, if it takes them.
+
+    Rows with a missing value or one that is no such integer are added to `bad`.
+    """
+    wanted = np.dtype(port.dtype)
+    if wanted.kind == "f" or x.dtype == wanted:
+        return x, bad
+    low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
+    with np.errstate(invalid="ignore"):
+        fits = (x >= low) & (x <= high) & (x == np.rint(x))
+    bad = dict(bad)
+    for row in np.flatnonzero(~fits.all(axis=1)):
+        at = int(np.flatnonzero(~fits[row])[0])
+        column = repr(names[at]) if names else at + 1
+        why = f"row {first + row + 1}, column {column}: {x[row, at]:.17g} is not a whole number "
+        bad.setdefault(int(row), why + f"from {low} to {high}; correct it")
+    return np.where(fits, x, 0).astype(wanted), bad
