@@ -58,5 +58,6 @@ def export(
             "columns": schema.columns,
             "quality": schema.quality,
             "series": Series(schema.channels, schema.stride) if schema.kind == "series" else None,
+            "resized": run.recipe.data.resize is not None,
         },
     )

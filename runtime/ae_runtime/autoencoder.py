@@ -161,7 +161,9 @@ class Autoencoder:
             if x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned):
                 check_dtype(x, self._inputs[0])
                 x = converter(x, self._inputs[0])(x)
-            return self._engine.once("encoder", {"x": x}, "z", (len(x), self._latent_dim))
+            shape = (len(x), self._latent_dim)
+            z: NDArray[np.float32] = self._engine.once("encoder", {"x": x}, "z", shape)
+            return z
         return self.encode_arrays(*self._arrays_of(x))
 
     def encode_iter(self, blocks: Iterable[Any]) -> Iterator[NDArray[np.float32]]:

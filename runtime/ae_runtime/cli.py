@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import click
 
 from ae_runtime import command as cmd
 from ae_runtime.autoencoder import Autoencoder, load
-from ae_runtime.command import common_options, print_json, say
+from ae_runtime.command import common_options, print_json
 from ae_runtime.describe import describe
-from ae_runtime.errors import WorkFailed
-from ae_runtime.sinks import SINKS
-from ae_runtime.sources import READERS
+from ae_runtime.file_commands import add_file_commands
+from ae_runtime.machine_commands import add_machine_commands
 
 
 @click.group(
@@ -52,76 +50,8 @@ def info(bundle: Path, weights: bool, as_json: bool) -> None:
             click.echo(line)
 
 
-@ae_run.command(short_help="Check this machine against the bundle's golden vectors.")
-@bundle_argument
-@common_options
-def doctor(bundle: Path, as_json: bool) -> None:
-    """Check this machine against the bundle's golden vectors; exit code 1 if anything is wrong."""
-    from ae_runtime.doctor import examine
-
-    checks = examine(load(bundle))
-    for check in () if as_json else checks:
-        click.echo(f"{'ok   ' if check.ok else 'WRONG'}  {check.name:<15} {check.found}")
-    if as_json:
-        print_json({check.name: {"found": check.found, "ok": check.ok} for check in checks})
-    wrong = [check.name for check in checks if not check.ok]
-    if wrong:
-        raise WorkFailed(f"{len(wrong)} of {len(checks)} checks are wrong: {', '.join(wrong)}")
-
-
-def _file_command(verb: Any, metavar: str, help_text: str) -> None:
-    """Add the command of one verb: all three take a file and write a file."""
-
-    @ae_run.command(name=verb, help=help_text)
-    @bundle_argument
-    @click.argument("source", metavar=metavar)
-    @click.option(
-        "--out", required=True, type=click.Path(path_type=Path), help=f"Output: {', '.join(SINKS)}."
-    )
-    @click.option("--overwrite", is_flag=True, help="Replace an output that ae-run wrote before.")
-    @click.option(
-        "--threads", type=click.IntRange(1), help="Threads.  [default: processors available]"
-    )
-    @click.option(
-        "--tile", type=click.IntRange(1), help="Rows in one call of onnxruntime.  [default: 256]"
-    )
-    @click.option("--quiet", is_flag=True, help="No progress line.")
-    @common_options
-    def process(
-        bundle: Path,
-        source: str,
-        out: Path,
-        overwrite: bool,
-        threads: int | None,
-        tile: int | None,
-        quiet: bool,
-        as_json: bool,
-    ) -> None:
-        from ae_runtime.batch import process_file
-
-        ae = load(bundle, threads=threads, tile=tile)
-        line, started = cmd.ProgressLine(quiet), time.monotonic()
-
-        def progress(done: int, rows: int) -> None:
-            rate = done / max(time.monotonic() - started, 1e-9)
-            left = cmd.duration((rows - done) / rate)
-            line.show(f"{verb}: {done:,} of {rows:,} rows, {rate:,.0f} rows/s, {left} left")
-
-        try:
-            done = process_file(ae, verb, source, out, overwrite=overwrite, progress=progress)
-        finally:
-            line.clear()
-        for note in done.notes:
-            say(note)
-        if as_json:
-            print_json({"out": str(out), "rows": done.rows, "resumed_rows": done.resumed_rows})
-        else:
-            click.echo(f"{done.rows:,} rows -> {out} ({cmd.duration(done.seconds)})")
-
-
-_file_command("encode", "IN", f"Write the latents of the rows in IN ({', '.join(READERS)}).")
-_file_command("decode", "Z", "Write the rows that the latents in Z stand for.")
-_file_command("reconstruct", "IN", "Write what the model keeps of the rows in IN.")
+add_machine_commands(ae_run)
+add_file_commands(ae_run)
 
 
 def _weights(ae: Autoencoder) -> list[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -82,6 +83,26 @@ def _fail(name: str, message: str, code: int, state: _State) -> int:
         traceback.print_exc()
     click.echo(f"{name}: {' '.join(message.split())}", err=True)
     return code
+
+
+class Bytes(click.ParamType[int]):
+    """A number of bytes: 300000000, 300MB or 1.5GB (powers of 1000), 286MiB or 2GiB (of 1024)."""
+
+    name = "bytes"
+    units: ClassVar = {
+        **{name: 1000**at for at, name in enumerate(("B", "KB", "MB", "GB", "TB"))},
+        **{name: 1024**at for at, name in enumerate(("KIB", "MIB", "GIB", "TIB"), start=1)},
+    }
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", str(value).lower())
+        unit = self.units.get((found[2] or "b").upper()) if found else None
+        size = int(float(found[1]) * unit) if found and unit else 0
+        if size < 1:
+            self.fail(f"{value!r} is no number of bytes; write it as 300MB or 1GB", param, context)
+        return size
 
 
 def print_json(fields: dict[str, Any]) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Convert = Callable[[Array], Array]
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Feed(NamedTuple):

@@ -115,7 +115,10 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """Everything a host needs to know to run the bundle's graphs."""
+    """Everything a host needs to know to run the bundle's graphs.
+
+    resized: whether the images that it was trained on were brought to the size of x before.
+    """
 
     format: str
     model_id: str
@@ -128,6 +131,7 @@ class Manifest(msgspec.Struct, frozen=True):
     golden: Golden
     files: dict[str, FileEntry]
     series: Series | None = None
+    resized: bool = False
     precision: Literal["fp32", "int8"] = "fp32"
     threshold: None = None
     manifest_sha256: str = ""

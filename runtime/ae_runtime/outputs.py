@@ -1,7 +1,8 @@
 """Outputs that appear only when complete: where they may be written, and what stamps them as ours.
 
 Every output OUT is written to OUT.part beside it and renamed at the end. A file of rows carries
-its stamp in OUT.json (an .npz inside itself): what it is, the model that made it, and its size.
+its stamp in OUT.json (.npz and .parquet inside themselves): what it is, the model that made it,
+and its size.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from ae_runtime.errors import OutputExists, OutputFailed
+from ae_runtime.errors import AeError, OutputExists, OutputFailed
+from ae_runtime.extras import need
 
-STAMP_FIELDS = ("ae_toolkit", "model_id")  # what the rows are, and the model that made them
+STAMP = ("ae_toolkit", "model_id")  # what the rows are, and the model that made them
+# Arrays of an .npz that are none of its rows: its stamp, how windows were cut, what names each row.
+STAMP_FIELDS = (*STAMP, "window", "stride", "steps", "start", "id")
 
 
 def part_of(out: Path) -> Path:
@@ -31,6 +35,11 @@ def part_of(out: Path) -> Path:
 def sidecar_of(out: Path) -> Path:
     """Where the stamp of a file of rows lies."""
     return _beside(out, ".json")
+
+
+def skipped_of(out: Path) -> Path:
+    """Where the list of rows that were left out lies."""
+    return _beside(out, ".skipped.csv")
 
 
 def _beside(out: Path, ending: str) -> Path:
@@ -68,7 +77,8 @@ def said_in_one_line(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputFailed):
+        # What says itself what was wrong, and a pipe that nobody reads: that is no failure of ours.
+        if isinstance(error, AeError | BrokenPipeError):
             raise
         reasons = {
             errno.ENOSPC: "the disk is full; free some space",
@@ -117,13 +127,34 @@ def read_stamp(out: Path) -> dict[str, Any] | None:
     if out.suffix.lower() == ".npz":
         try:
             with out.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
-                return {name: str(archive[name]) for name in STAMP_FIELDS}
+                return {name: str(archive[name]) for name in STAMP}
         except Exception:  # zipfile, zlib and numpy raise many kinds for what is no archive
             return None
+    if out.suffix.lower() == ".parquet":
+        return _read_parquet_stamp(out)
+    return read_sidecar(out)
+
+
+def read_sidecar(out: Path) -> dict[str, Any] | None:
+    """What OUT.json says of out; None without one, or if out has changed its size since."""
     stamp = _read_sidecar(sidecar_of(out))
     if stamp is None or not out.is_file() or stamp["bytes"] != out.stat().st_size:
         return None
     return stamp
+
+
+def _read_parquet_stamp(out: Path) -> dict[str, Any] | None:
+    parquet = need("pyarrow.parquet", "data")
+    try:
+        fields = parquet.read_schema(out).metadata
+        return {name: fields[name.encode()].decode() for name in STAMP}
+    except Exception:  # pyarrow raises many kinds for what is no Parquet file
+        return None
+
+
+def has_sidecar(out: Path) -> bool:
+    """Whether OUT.json is the stamp of a file of rows, be it of this one or of one before."""
+    return _read_sidecar(sidecar_of(out)) is not None
 
 
 def check_sidecar_free(out: Path) -> None:
@@ -139,6 +170,6 @@ def check_sidecar_free(out: Path) -> None:
 def _read_sidecar(sidecar: Path) -> dict[str, Any] | None:
     try:
         stamp = json.loads(sidecar.read_bytes())
-        return stamp if all(stamp[name] for name in (*STAMP_FIELDS, "bytes")) else None
+        return stamp if all(stamp[name] for name in (*STAMP, "bytes")) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

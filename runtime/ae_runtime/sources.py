@@ -171,6 +171,3 @@ def first_infinity(array: Array) -> tuple[int, int] | None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-_split_member = split_member  # the name that batch.py knows it by

@@ -28,7 +28,7 @@ class Wanted:
 
     port: of the array, x_num's for a mixed table. names: of its columns, None to take them by
     position. columns: of tables with words or dates, None for plain numbers. window: T of series,
-    whose rows are time steps here.
+    whose rows are time steps here. resized: whether images are brought to the port's size.
     """
 
     port: Port
@@ -37,6 +37,7 @@ class Wanted:
     columns: list[Column] | None = None
     mixed: bool = False
     window: int | None = None
+    resized: bool = False
 
     @property
     def step(self) -> Port:
@@ -59,7 +60,7 @@ def wanted_by(manifest: Manifest, verb: Verb) -> Wanted:
     if manifest.kind == "series":
         channels = manifest.series.channels if manifest.series else None
         return Wanted(port, "x", channels, window=port.row_shape[0])
-    return Wanted(port, "x", manifest.column_names)
+    return Wanted(port, "x", manifest.column_names, resized=manifest.resized)
 
 
 @contextmanager

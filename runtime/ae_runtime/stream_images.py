@@ -31,6 +31,7 @@ class ImageStream:
                 f"{folder}: a folder gives uint8 images (B, H, W) or (B, H, W, 3), the bundle "
                 f"takes {wanted.port.dtype} {self._shape}; bring an array"
             )
+        self._size = (self._shape[0], self._shape[1]) if wanted.resized else None
         self._names = image_names(folder)
         self.rows: int | None = len(self._names)
         self.fingerprint = _fingerprint(folder, self._names)
@@ -48,7 +49,7 @@ class ImageStream:
             bad: dict[int, str] = {}
             for at, name in enumerate(names):
                 try:
-                    x[at] = self._fitting(read_image(self.path / name))
+                    x[at] = self._fitting(read_image(self.path / name, self._size))
                 except DataError as error:
                     reason = str(error).removeprefix(f"{self.path / name} ")
                     bad[at] = f"row {low + at + 1}, {name!r} {reason}"

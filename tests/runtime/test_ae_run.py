@@ -19,18 +19,22 @@ from ae_runtime import load
 from ae_runtime.sources import read_source
 
 AE_RUN = "from ae_runtime.cli import main; main()"
-# ae-run that says "go" when its first block is done, and then waits to be interrupted.
+SMALL_BLOCKS = f"""
+from ae_runtime import Autoencoder
+Autoencoder.block_rows = lambda ae, verb: 10
+{AE_RUN}
+"""
+# ae-run that says "go" when its second block is done, and then waits to be interrupted.
 STUCK = f"""
 import signal, time
-from ae_runtime import batch, command
-batch.BLOCK_ROWS, batch.NOTE_EVERY_S = 10, 0.0
+from ae_runtime import command
 def show(self, line, last=False):
     if " 20 of" in line:
         print("go", flush=True)
         time.sleep(60)
 command.ProgressLine.show = show
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
-{AE_RUN}
+{SMALL_BLOCKS}
 """
 INFO = """\
 6 numbers -> 2; test MSE 0.02112, PCA 0.1515, mean 0.9885 (in scaled space)
@@ -113,7 +117,7 @@ def test_doctor(digits_bundle: Path) -> None:
     lines = result("doctor", digits_bundle).splitlines()
     assert {line[:5] for line in lines} == {"ok   "}
     names = [line[7:22].strip() for line in lines]
-    assert names[-2:] == ["golden encoder", "golden decoder"]
+    assert {"golden encoder", "golden decoder"} <= set(names)
     found = json.loads(result("doctor", digits_bundle, "--json"))
     assert list(found) == names
     assert all(check["ok"] for check in found.values())
@@ -164,7 +168,8 @@ def test_a_table_by_csv(table_bundle: Path) -> None:
             "columns not in the model are left out: id",
         ],
     )
-    assert json.loads(done.stdout) == {"out": "z.csv", "rows": 50, "resumed_rows": 0}
+    fields = {"out": "z.csv", "rows": 50, "resumed_rows": 0, "skipped_rows": 0}
+    assert json.loads(done.stdout) == fields
     ae_run("decode", table_bundle, "z.csv", "--out", "x_hat.csv")
     ae_run("reconstruct", table_bundle, "x.csv", "--out", "direct.csv")
     assert Path("x_hat.csv").read_bytes() == Path("direct.csv").read_bytes()
@@ -191,7 +196,10 @@ def test_an_interrupt_ends_with_1_and_the_next_call_goes_on(table_bundle: Path) 
     assert (process.returncode, out) == (1, "")
     assert err.removeprefix("\n") == "ae-run: interrupted\n"  # click ends the line of a ^C
     assert not Path("z.npy").exists()
-    assert json.loads(result(*words)) == {"out": "z.npy", "rows": 50, "resumed_rows": 10}
+    done = ae_run(*words, program=SMALL_BLOCKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    fields = {"out": "z.npy", "rows": 50, "resumed_rows": 20, "skipped_rows": 0}
+    assert json.loads(done.stdout) == fields
     np.testing.assert_array_equal(np.load("z.npy"), load(table_bundle).encode(table_rows()))
 
 
@@ -223,21 +231,21 @@ def test_progress_on_a_terminal_leaves_nothing_behind(table_bundle: Path) -> Non
     assert code == 0
     assert "\x1b" not in sent
     first, *rest = sent.strip("\r").split("\r")
-    assert first.startswith("encode: 50 of 50 rows, ")
+    assert first == "encode: 50 of 50 rows"  # one block has no rate yet
     assert not "".join(rest).strip()  # then white space over it, and back to the margin
 
 
 def test_an_error_on_a_terminal_stands_in_its_own_line(table_bundle: Path) -> None:
-    x = np.tile(table_rows(), (200, 1))
-    x[9000, 0] = np.inf  # in the second block, when there is progress to be seen
+    x = np.tile(table_rows(), (1400, 1))
+    x[66_000, 0] = np.inf  # in the second block, when there is progress to be seen
     np.save("x.npy", x)
     code, sent = on_a_terminal("encode", table_bundle, "x.npy", "--out", "z.npy")
     assert code == 2
     progress, blank, error = sent.strip("\r\n").split("\r")
-    assert progress.startswith("encode: 8,192 of 10,000 rows, ")
+    assert progress.startswith("encode: 65,536 of 70,000 rows")
     assert len(blank) == len(progress)
     assert not blank.strip()
     assert error == (
-        "ae-run: x.npy: row 9001, column 'far' is infinite; "
+        "ae-run: x.npy: row 66001, column 'far' is infinite; "
         "correct it, or write NaN for a missing value"
     )

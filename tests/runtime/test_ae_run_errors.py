@@ -27,6 +27,7 @@ def files(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(table_bundle, "table")
     shutil.copytree(digits_bundle, "digits")
+    Path("nothing").mkdir()
     names = "far,tiny,gaps,constant,empty,count"
     for name, lines in {
         "good": [names, "1,2,3,4,,6"],
@@ -77,8 +78,9 @@ def refused(run: Run, words: str) -> str:
     [
         ("none.npy", "none.npy does not exist"),
         (
-            "table",
-            "table: a folder cannot be read; known types: .npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz",
+            "nothing",
+            "nothing: a folder cannot be read; known types: .npy, .npz, .csv, .csv.gz, .tsv, "
+            ".tsv.gz, .parquet",
         ),
         ("empty.csv", "empty.csv is empty; it holds no rows"),
         ("header.csv", "header.csv holds a header and no rows"),
@@ -140,8 +142,14 @@ def test_latents_of_another_model(run: Run) -> None:
 @pytest.mark.parametrize(
     ("out", "line"),
     [
-        ("out", "out: no file extension cannot be written; known types: .npy, .npz, .csv"),
-        ("out.csv.gz", "out.csv.gz: .gz cannot be written; known types: .npy, .npz, .csv"),
+        (
+            "out",
+            "out: no file extension cannot be written; known types: .npy, .npz, .csv, .parquet",
+        ),
+        (
+            "out.csv.gz",
+            "out.csv.gz: .gz cannot be written; known types: .npy, .npz, .csv, .parquet",
+        ),
         ("none/out.npy", "none/out.npy: the folder none does not exist; make it first"),
         (
             "good.csv --overwrite",
@@ -215,7 +223,9 @@ def test_wrong_bundles(run: Run, damage: Callable[[Path], None], line: str, verb
         ("decode table", "Z"),
         ("encode table good.csv", "--out"),
         ("encode table good.csv --out", "--out"),
-        ("encode table good.csv --out out.npy more", "more"),
+        ("encode table good.csv --out out.npy --on-error go-on", "--on-error"),
+        ("encode table good.csv --out out.npy --stride 0", "--stride"),
+        ("encode table good.csv --out out.npy --max-memory much", "--max-memory"),
         ("encode table good.csv --out out.npy --nope", "--nope"),
         ("encode table good.csv --out out.npy --threads 0", "--threads"),
         ("encode table good.csv --out out.npy --tile many", "--tile"),

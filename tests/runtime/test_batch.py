@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime import Autoencoder, batch, load
+from ae_runtime import Autoencoder, load
 from ae_runtime.batch import process_file
 from ae_runtime.errors import AeError, DataError, LatentMismatch
 from ae_runtime.outputs import read_stamp
@@ -74,9 +75,26 @@ def test_bytes_depend_on_neither_blocks_nor_tile_nor_threads(
 ) -> None:
     np.save("x.npy", rows(100))
     process_file(ae, "reconstruct", "x.npy", f"a.{suffix}")
-    monkeypatch.setattr(batch, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 7)
     process_file(load(table_bundle, threads=2, tile=3), "reconstruct", "x.npy", f"b.{suffix}")
     assert Path(f"a.{suffix}").read_bytes() == Path(f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(("n", "size"), [(32, 5), (33, 32), (1000, 333), (100_000, 4097)])
+def test_files_of_any_size_in_odd_blocks(
+    table_bundle: Path, n: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: size)
+    other, x = load(table_bundle, threads=3), rows(n)
+    np.save("x.npy", x)
+    assert other.encode_file("x.npy", "z.npy").rows == n
+    z = np.load("z.npy")
+    np.testing.assert_array_equal(z, other.encode(x))
+    assert other.decode_file("z.npy", "x_hat.npz").rows == n
+    assert other.reconstruct_file(Path("x.npy"), Path("direct.npz")).rows == n
+    assert Path("x_hat.npz").read_bytes() == Path("direct.npz").read_bytes()
+    with np.load("direct.npz") as found:
+        np.testing.assert_array_equal(found["x_hat"], other.decode(z))
 
 
 def test_csv_columns_are_found_by_name(ae: Autoencoder) -> None:
@@ -125,7 +143,7 @@ def test_files_of_another_shape_are_named(ae: Autoencoder) -> None:
 def test_images_do_not_go_into_a_csv(digits_bundle: Path) -> None:
     np.save("x.npy", np.ones((4, 8, 8), np.uint8))
     assert refused(DataError, load(digits_bundle), "reconstruct", "x.npy", "x_hat.csv") == (
-        "x_hat.csv: a .csv holds (N, D), not (4, 8, 8); write .npy or .npz"
+        "x_hat.csv: a .csv holds (N, D), not (N, 8, 8); write .npy or .npz"
     )
 
 
@@ -140,7 +158,7 @@ def test_no_rows_in_no_rows_out(ae: Autoencoder, suffix: str) -> None:
 
 
 def test_progress_counts_every_block(ae: Autoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 20)
     np.save("x.npy", rows(50))
     seen: list[tuple[int, int]] = []
     process_file(ae, "encode", "x.npy", "z.npy", progress=lambda *at: seen.append(at))
@@ -156,7 +174,10 @@ def test_every_output_is_stamped(ae: Autoencoder, verb: Any, what: str, suffix: 
     stamp = {"ae_toolkit": what, "model_id": ae.model_id}
     if suffix != "npz":
         stamp |= {"rows": 50, "bytes": out.stat().st_size}  # type: ignore[dict-item]
-        assert json.loads(Path(f"out.{suffix}.json").read_text()) == stamp
+        beside = json.loads(Path(f"out.{suffix}.json").read_text())
+        assert beside == stamp | {"job": beside["job"]}
+        assert re.fullmatch("[0-9a-f]{32}", beside["job"])  # no path, nothing of the input
+        stamp = beside
     assert read_stamp(out) == stamp
 
 
@@ -210,7 +231,9 @@ def test_a_changed_file_is_unstamped(ae: Autoencoder, suffix: str) -> None:
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
 def test_an_infinity_is_named(ae: Autoencoder, bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "BLOCK_ROWS", 20)  # so that it is in the second block
+    monkeypatch.setattr(
+        Autoencoder, "block_rows", lambda ae, verb: 20
+    )  # so that it is in the second block
     x = rows()
     x[30, 2] = x[31, 0] = bad
     columns = dict(zip(NAMES, x.T, strict=True))

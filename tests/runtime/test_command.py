@@ -150,6 +150,29 @@ def test_duration(seconds: float, words: str) -> None:
     assert cmd.duration(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("300", 300),
+        ("300MB", 300_000_000),
+        ("1GB", 10**9),
+        ("1.5 gb", 1_500_000_000),
+        ("2GiB", 2 << 30),
+        ("10kb", 10_000),
+        ("1B", 1),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert cmd.Bytes().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "0", "0.1B", "1XB", "1e9", "1 2"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(click.BadParameter) as error:
+        cmd.Bytes().convert(text, None, None)
+    assert error.value.message == (f"{text!r} is no number of bytes; write it as 300MB or 1GB")
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that time.monotonic gives; change its one element."""

@@ -78,8 +78,8 @@ def test_what_a_dense_network_needs(w: Writer) -> None:
 
 def test_what_is_made_of_constants_is_kept(w: Writer) -> None:
     raw = encoder(w, w.node("Add", "p q", "b"), p=reals(100, 1), q=reals(1, 50))
-    # b and the largest number in it, each with two copies, as it is computed when a graph is loaded;
-    # and for that, where the 100 lines of b are.
+    # b and the largest number in it, each with two copies, as it is computed when a graph is
+    # loaded; and for that, where the 100 lines of b are.
     kept, places = 3 * (20_000 + 4), 8 * (100 + 1)
     assert kept < admit(raw).fixed < kept + places
     # Weights are as large as the file says.

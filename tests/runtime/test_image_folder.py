@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -160,6 +161,15 @@ def test_images_that_cannot_be_used_are_bad_rows(tmp_path: Path) -> None:
         0: "row 4, 'd.png' is in colour, the bundle takes grey images; convert it"
     }
     np.testing.assert_array_equal(first.arrays[0], [GREY, GREY * 0, GREY * 0])
+
+
+def test_images_are_brought_to_the_size_that_they_were_trained_in(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", GREY)
+    save(tmp_path / "c.png", GREY[:6])
+    resized = msgspec.structs.replace(manifest(6, 4), resized=True)
+    (block,) = open_stream(resized, "encode", tmp_path).blocks(3)
+    assert block.bad == {}
+    np.testing.assert_array_equal(block.arrays[0], read_folder(tmp_path, (6, 4))[0])
 
 
 def test_an_image_that_is_gone_when_its_block_comes(tmp_path: Path) -> None:

@@ -410,6 +410,7 @@ def test_what_is_written_is_read(table_bundle: Path) -> None:
     assert added == {"range_error", "pca_range_error", "accuracy", "pca_accuracy"}
     for name in added:
         assert fields["quality"].pop(name) is None
+    assert fields.pop("resized") is False
     del fields["manifest_sha256"], older["manifest_sha256"]
     assert fields == older
 

@@ -138,6 +138,6 @@ def test_words_need_a_file_that_holds_them(
     out = tmp_path / f"out.{ending}"
     bundle = table_bundle.parent / "mixed"
     assert run("reconstruct", bundle, tmp_path / "in.csv", "--out", out) == 2
-    message = f"ae-run: {out}: a .{ending} holds no words; write .csv\n"
+    message = f"ae-run: {out}: a .{ending} holds no words; write .csv, .parquet\n"
     assert capsys.readouterr().err == message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]

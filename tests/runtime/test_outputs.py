@@ -153,11 +153,11 @@ def test_a_part_that_someone_else_wrote_is_never_replaced(ae: Autoencoder) -> No
 
 
 def test_out_must_be_a_type_that_can_be_written(ae: Autoencoder) -> None:
-    for out, found in (("z", "no file extension"), ("z.parquet", ".parquet")):
+    for out, found in (("z", "no file extension"), ("z.feather", ".feather")):
         with pytest.raises(errors.DataError) as error:
             process_file(ae, "encode", "x.npy", out)
         assert str(error.value) == (
-            f"{out}: {found} cannot be written; known types: .npy, .npz, .csv"
+            f"{out}: {found} cannot be written; known types: .npy, .npz, .csv, .parquet"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from ae_runtime.csv_files import read_csv
 from ae_runtime.errors import DataError
-from ae_runtime.sinks import CsvSink, Layout, NpySink, NpzSink, check_layout, sink_for
+from ae_runtime.layout import Chunk, Kind, Layout
+from ae_runtime.sinks import NpySink, check_layout, sink_for
 from ae_runtime.sources import read_source
+from ae_runtime.table import parse_date
 
 Array = NDArray[Any]
 
@@ -23,19 +26,39 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def layout_of(x: Array, columns: list[str] | None = None, integer: bool = False) -> Layout:
+STAMP = {"ae_toolkit": "x_hat", "model_id": "abc"}
+
+
+def layout_of(x: Array, columns: list[str] | None = None, kind: Kind = "number") -> Layout:
     width = x.shape[1] if x.ndim == 2 else 0
     names = columns or [f"x{at}" for at in range(width)]
-    stamp = {"ae_toolkit": "x_hat", "model_id": "abc"}
-    return Layout(len(x), x.shape[1:], x.dtype, "x_hat", names, np.full(width, integer), stamp)
+    return Layout(len(x), x.shape[1:], x.dtype, "x_hat", names, [kind] * width, STAMP)
 
 
 def write(x: Array, name: str, layout: Layout | None = None, rows: int = 7) -> Path:
-    out = Path(name)
-    sink = sink_for(out)(out, layout or layout_of(x), 0)
-    for start in range(0, len(x), rows):
-        sink.write(x[start : start + rows])
-    sink.close()
+    """The rows in a file, in chunks."""
+    return write_chunks(
+        [Chunk(x[at : at + rows]) for at in range(0, len(x), rows)], name, layout or layout_of(x)
+    )
+
+
+def write_chunks(chunks: list[Chunk], name: str, layout: Layout) -> Path:
+    """The chunks in a file, taken up anew after each."""
+    out, part, packed, position = Path(name), Path(f"{name}.part"), Path(f"{name}.packed"), 0
+    part.touch()
+    for chunk in [*chunks, None]:
+        with part.open("r+b", buffering=0) as file:
+            file.truncate(position)
+            file.seek(position)
+            sink = sink_for(out)(file, layout, fresh=position == 0)
+            if chunk is not None:
+                sink.write(chunk)
+                position = file.tell()
+                file.write(b"what comes after the place that was noted")
+            else:
+                rows = sum(chunk.rows for chunk in chunks)
+                sink.finish(rows, STAMP, part, packed)
+    (packed if sink.packs else part).replace(out)
     return out
 
 
@@ -99,14 +122,14 @@ def test_no_rows_in_a_csv_leave_its_header() -> None:
 def test_whole_numbers_are_written_without_a_fraction() -> None:
     x = np.array([[1.0, 0.5], [-3.0, 2.0], [np.nan, 1e300], [1e40, 2.0]])
     layout = layout_of(x)
-    layout.integer[0] = True
+    layout.kinds[0] = "whole"
     write(x, "x.csv", layout)
     lines = Path("x.csv").read_text().splitlines()
     assert lines == [
         "x0,x1",
         "1,0.5",
         "-3,2.0",
-        "nan,1e+300",
+        "nan,1e300",
         f"{10**40 + 303786028427003666890752},2.0",
     ]
     found = read_csv(Path("x.csv"))
@@ -116,7 +139,7 @@ def test_whole_numbers_are_written_without_a_fraction() -> None:
 
 def test_reconstructed_whole_numbers_are_rounded() -> None:
     x = np.array([[0.4], [0.6], [-1.2]], np.float32)
-    assert write(x, "x.csv", layout_of(x, integer=True)).read_text().split() == [
+    assert write(x, "x.csv", layout_of(x, kind="whole")).read_text().split() == [
         "x0",
         "0",
         "1",
@@ -134,36 +157,97 @@ def test_more_axes_do_not_go_into_a_csv() -> None:
     layout = layout_of(np.ones((5, 2, 3)))
     with pytest.raises(DataError) as error:
         check_layout(Path("x.csv"), layout)
-    assert str(error.value) == "x.csv: a .csv holds (N, D), not (5, 2, 3); write .npy or .npz"
+    assert str(error.value) == "x.csv: a .csv holds (N, D), not (N, 2, 3); write .npy or .npz"
     check_layout(Path("x.npy"), layout)
     check_layout(Path("x.csv"), layout_of(np.ones((5, 2))))
 
 
-@pytest.mark.parametrize("kind", [NpySink, CsvSink])
-def test_a_sink_goes_on_at_the_byte_it_said(kind: Any) -> None:
+@pytest.mark.parametrize("known", [None, 30, 0, 7])
+def test_how_many_rows_there_are_may_be_known_at_the_end_only(known: int | None) -> None:
     x = np.random.default_rng(0).standard_normal((30, 3))
-    whole = write(x, f"whole.{kind.__name__[:3].lower()}")
-    layout = layout_of(x)
-    sink = kind(Path("part"), layout, 0)
-    sink.write(x[:10])
-    position = sink.flush()
-    assert Path("part").stat().st_size == position
-    sink.write(np.tile(x, (9, 1)))  # what came after the place was noted is cut off
-    sink.close()
-    sink = kind(Path("part"), layout, position)
-    sink.write(x[10:])
-    sink.close()
-    assert Path("part").read_bytes() == whole.read_bytes()
+    saved = io.BytesIO()
+    np.save(saved, x)
+    layout = dataclasses.replace(layout_of(x), rows=known)
+    assert write(x, "x.npy", layout).read_bytes() == saved.getvalue()
 
 
-def test_an_npz_is_written_at_its_end_only() -> None:
-    x = np.ones((4, 2))
-    sink = NpzSink(Path("x.npz"), layout_of(x), 0)
-    sink.write(x)
-    assert sink.flush() is None  # type: ignore[func-returns-value]
-    assert not Path("x.npz").exists()
-    sink.close()
-    assert Path("x.npz").exists()
+def test_an_npz_is_byte_for_byte_what_numpy_saves() -> None:
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    ids = np.array([f"r\u00f6w {at}" for at in range(20)], object)
+    starts = np.arange(20) * 5
+    layout = dataclasses.replace(layout_of(x), rows=None, id_name="name", starts=True)
+    chunks = [Chunk(x[at : at + 7], ids[at : at + 7], starts[at : at + 7]) for at in (0, 7, 14)]
+    saved = io.BytesIO()
+    stamp: dict[str, Any] = {name: np.array(value) for name, value in STAMP.items()}
+    np.savez(saved, x_hat=x, id=ids.astype(str), start=starts, **stamp)
+    assert write_chunks(chunks, "x.npz", layout).read_bytes() == saved.getvalue()
+
+
+def test_numbers_as_ids_stay_numbers() -> None:
+    x, ids = np.ones((3, 2)), np.array([7, -1, 2**60])
+    layout = dataclasses.replace(layout_of(x), id_name="name")
+    with np.load(write_chunks([Chunk(x, ids)], "x.npz", layout)) as archive:
+        assert archive["id"].dtype == np.int64
+        np.testing.assert_array_equal(archive["id"], ids)
+    text = write_chunks([Chunk(x, ids)], "x.csv", layout).read_text()
+    assert text == "name,x0,x1\n7,1.0,1.0\n-1,1.0,1.0\n1152921504606846976,1.0,1.0\n"
+
+
+def test_ids_and_starts_come_first_in_a_csv() -> None:
+    x, ids = np.array([[0.5], [1.5]], np.float32), np.array(['a "b"', "c,d"], object)
+    layout = dataclasses.replace(layout_of(x), id_name="na,me", starts=True)
+    text = write_chunks([Chunk(x, ids, np.array([0, 4]))], "x.csv", layout).read_text()
+    assert text == '"na,me",start,x0\n"a ""b""",0,0.5\n"c,d",4,1.5\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("day", ["2026-03-31", "1969-12-31", "", "9999-12-31", "0001-01-01"]),
+        (
+            "second",
+            [
+                "2026-03-31T08:15:00",
+                "1969-12-31T00:00:00",
+                "",
+                "9999-12-31T23:59:59",
+                "0001-01-01T00:00:00",
+            ],
+        ),
+        (
+            "moment",
+            [
+                "2026-03-31T08:15:00.250000",
+                "1969-12-31T00:00:00.000000",
+                "",
+                "9999-12-31T23:59:59.000000",
+                "0001-01-01T00:00:00.000000",
+            ],
+        ),
+    ],
+)
+def test_dates_are_written_as_iso_8601_and_read_back(kind: Kind, text: list[str]) -> None:
+    moment = 1774944900.25
+    x = np.array([[moment], [-86400], [np.nan], [1e300], [-1e300]])
+    lines = write(x, "x.csv", layout_of(x, kind=kind)).read_text().splitlines()
+    assert lines[1:] == [line or '""' for line in text]  # a blank line would be no row
+    assert parse_date(text[0]) == {"day": 1774915200, "second": 1774944900}.get(kind, moment)
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    layout = dataclasses.replace(layout_of(np.ones((2, 2))), id_name="x1")
+    with pytest.raises(DataError) as error:
+        check_layout(Path("x.csv"), layout)
+    assert str(error.value) == "x.csv: two columns would be called 'x1'; rename the ids"
+
+
+def test_ids_need_a_file_that_holds_them() -> None:
+    layout = dataclasses.replace(layout_of(np.ones((2, 2))), id_name="name")
+    with pytest.raises(DataError) as error:
+        check_layout(Path("x.npy"), layout)
+    assert str(error.value) == (
+        "x.npy: a .npy holds no ids; write .npz, .csv, .parquet, or leave --id away"
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,5 +256,8 @@ def test_an_npz_is_written_at_its_end_only() -> None:
 def test_unknown_types(out: str, found: str) -> None:
     with pytest.raises(DataError) as error:
         sink_for(Path(out))
-    assert str(error.value) == f"{out}: {found} cannot be written; known types: .npy, .npz, .csv"
+    assert (
+        str(error.value)
+        == f"{out}: {found} cannot be written; known types: .npy, .npz, .csv, .parquet"
+    )
     assert sink_for(Path("Z.NPY")) is NpySink
