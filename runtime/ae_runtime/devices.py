@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,8 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # Its fallback prints on stdout and tries again, and hides what went wrong.
-        session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=0)
+        with _OPENING:
+            session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=0)
     except Exception as error:
         if provider == CUDA and "CUDA failure" in str(error):  # its libraries, and no device
             raise DeviceUnavailable(f"asked for {provider}: {_one_line(error)}") from None
@@ -135,6 +137,17 @@ def open_session(
     if provider_of(session) != provider:  # one that does not start is left out without a word
         raise DeviceUnavailable(f"asked for {provider}, got {', '.join(session.get_providers())}")
     return session
+
+
+# A fork waits until no thread opens a session: the child would wait for ever for the locks that
+# onnxruntime holds then, since the thread that holds them is not there.
+_OPENING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_OPENING.acquire,
+        after_in_parent=_OPENING.release,
+        after_in_child=_OPENING.release,
+    )
 
 
 def provider_of(session: onnxruntime.InferenceSession) -> str:

@@ -174,9 +174,14 @@ class Engine:
     def _reopen(self) -> None:
         # After a fork the threads of the pool are gone and a lock may be held by one of them.
         self._lock = threading.Lock()
+        _OF_PARENTS.append(self._sessions)
         self._sessions = {}
         self._pool = None
         self._pid = os.getpid()
+
+
+# Sessions that a fork left: to end one could take locks that a thread held which is not there.
+_OF_PARENTS: list[dict[str, Any]] = []
 
 
 def _give_up(futures: Iterable[Future[Any]]) -> None:

@@ -213,7 +213,7 @@ def _to_folder(
         "skipped_rows": sum(one.skipped_rows for one in done),
     }
     were_done = fields["files_done_before"]
-    before = f", {were_done} of them before" if were_done else ""
+    before = f", {were_done} of them done before" if were_done else ""
     skipped = f", {fields['skipped_rows']:,} skipped" if fields["skipped_rows"] else ""
     seconds = cmd.duration(time.monotonic() - started)
     text = f"{len(done)} files, {fields['rows']:,} rows -> {folder} ({seconds}){before}{skipped}"

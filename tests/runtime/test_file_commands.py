@@ -68,7 +68,7 @@ def test_a_folder_of_files_is_a_folder_of_outputs(run: Run, shards: Path) -> Non
         np.testing.assert_array_equal(np.load(f"done/{name}.npy"), ae.encode(rows(number)))
     before = {path.name: os.stat(path).st_mtime_ns for path in Path("done").iterdir()}
     code, out, err = run("encode table in --out done")
-    assert (code, out) == (0, "3 files, 60 rows -> done (0 s), 3 of them before\n")
+    assert (code, out) == (0, "3 files, 60 rows -> done (0 s), 3 of them done before\n")
     assert {path.name: os.stat(path).st_mtime_ns for path in Path("done").iterdir()} == before
     code, out, _ = run("decode table done --out back --to csv --json")
     assert json.loads(out) == {
@@ -100,7 +100,7 @@ def test_a_bad_shard_stops_and_the_next_call_goes_on(run: Run, shards: Path) -> 
     assert sorted(os.listdir("done")) == ["a.npy", "a.npy.json"]
     write_csv("in/b.csv", rows(1))
     assert run("encode table in --out done")[1] == (
-        "3 files, 60 rows -> done (0 s), 1 of them before\n"
+        "3 files, 60 rows -> done (0 s), 1 of them done before\n"
     )
 
 
