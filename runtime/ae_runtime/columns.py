@@ -77,7 +77,8 @@ def _column(name: str, values: Any) -> Array:
     if kind in "iu" and array.size:
         _check_exact(name, int(array.min()), int(array.max()))
     if kind in "iuf":
-        return array.astype(np.float64)
+        with np.errstate(over="ignore"):  # of a longdouble past float64's range, as in arrays.py
+            return array.astype(np.float64)
     if kind in "bUTO":
         return _words_or_numbers(name, array.tolist())
     raise DataError(f"column {name!r} holds {array.dtype}; numbers, words and dates are taken")

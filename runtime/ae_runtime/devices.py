@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NAMES = {"cpu": CPU, "cuda": CUDA}
+_LONGEST = 1000  # characters of a message of onnxruntime
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+# A fork waits until no thread opens a session or imports what that needs: the child would wait for
+# ever for the locks of onnxruntime and of the import, whose holder is a thread that is not there.
+OPENING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=OPENING.acquire,
+        after_in_parent=OPENING.release,
+        after_in_child=OPENING.release,
+    )
 
 
 def telemetry_state() -> str:
@@ -37,7 +47,8 @@ def import_onnxruntime() -> Any:
         # Read when onnxruntime is imported (it sends by default from 1.29 on); later is too late.
         os.environ[TELEMETRY_VARIABLE] = "1"
     try:
-        import onnxruntime
+        with OPENING:
+            import onnxruntime
     except ImportError as error:
         raise MissingExtra(
             f'onnxruntime cannot be imported ({error}); pip install "ae-toolkit[cpu]"'
@@ -128,7 +139,7 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # Its fallback prints on stdout and tries again, and hides what went wrong.
-        with _OPENING:
+        with OPENING:
             session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=0)
     except Exception as error:
         if provider == CUDA and "CUDA failure" in str(error):  # its libraries, and no device
@@ -137,17 +148,6 @@ def open_session(
     if provider_of(session) != provider:  # one that does not start is left out without a word
         raise DeviceUnavailable(f"asked for {provider}, got {', '.join(session.get_providers())}")
     return session
-
-
-# A fork waits until no thread opens a session: the child would wait for ever for the locks that
-# onnxruntime holds then, since the thread that holds them is not there.
-_OPENING = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_OPENING.acquire,
-        after_in_parent=_OPENING.release,
-        after_in_child=_OPENING.release,
-    )
 
 
 def provider_of(session: onnxruntime.InferenceSession) -> str:
@@ -221,4 +221,6 @@ def _reason(error: Exception, what: str) -> BundleRefused | MemoryError:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """Its text without what a terminal would obey: names in it are those of a hostile graph."""
+    text = " ".join(str(error).split())[:_LONGEST]
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
 
-from ae_runtime.devices import CUDA, compute, compute_into, open_session, provider_of
+from ae_runtime.devices import CUDA, OPENING, compute, compute_into, open_session, provider_of
 from ae_runtime.errors import BundleRefused
 
 if TYPE_CHECKING:
@@ -166,18 +166,21 @@ class Engine:
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
-                from concurrent.futures import ThreadPoolExecutor
+                with OPENING:
+                    from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="ae_runtime")
             return self._pool
 
     def _reopen(self) -> None:
         # After a fork the threads of the pool are gone and a lock may be held by one of them.
-        self._lock = threading.Lock()
-        _OF_PARENTS.append(self._sessions)
-        self._sessions = {}
-        self._pool = None
-        self._pid = os.getpid()
+        with OPENING:
+            if self._pid != os.getpid():
+                self._lock = threading.Lock()
+                _OF_PARENTS.append(self._sessions)
+                self._sessions = {}
+                self._pool = None
+                self._pid = os.getpid()
 
 
 # Sessions that a fork left: to end one could take locks that a thread held which is not there.

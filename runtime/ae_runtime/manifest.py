@@ -177,7 +177,9 @@ def parse(raw: bytes) -> Manifest:
         fields = msgspec.json.decode(raw)
         sha256 = canonical_sha256(fields) if isinstance(fields, dict) else ""
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BundleCorrupt(f"manifest.json is not valid JSON ({error}); export again") from None
+        raise BundleCorrupt(
+            f"manifest.json is not valid JSON ({error!s:.300}); export again"
+        ) from None
     version = fields.get("format") if isinstance(fields, dict) else None
     major = _major(version)
     if not major:
@@ -194,10 +196,10 @@ def parse(raw: bytes) -> Manifest:
     except msgspec.ValidationError as error:
         if version != FORMAT:  # a newer minor version may use words that this one does not have
             raise BundleTooNew(
-                f"the bundle has format {version} and needs a newer version: {error}; "
+                f"the bundle has format {version} and needs a newer version: {error!s:.300}; "
                 "update ae-toolkit"
             ) from None
-        raise BundleCorrupt(f"manifest.json: {error}") from None
+        raise BundleCorrupt(f"manifest.json: {error!s:.300}") from None
     _check_ports(manifest)
     return manifest
 
