@@ -37,7 +37,7 @@ Array = NDArray[Any]
 # decoded in batches: pyarrow then holds a page of every column.
 GROUP_BYTES = 96 << 20
 _COLUMN_BYTES = 8 << 20
-_COLUMNS_BYTES = 2 << 20  # columns that are decoded at once
+_COLUMNS_BYTES = 1 << 20  # columns that are decoded at once
 _BUFFER_BYTES = 1 << 16  # what is read ahead of each column, in batches
 
 
@@ -106,8 +106,8 @@ class ParquetStream:
             if self._fits_whole(rows):
                 if memory.size < needed:
                     memory = np.empty(needed, self._dtype)
-                columns = memory[:needed].reshape(len(self._names), rows)
-                yield from self._whole_group(group, columns, skip, first_row, size)
+                x = memory[:needed].reshape(rows, len(self._names))
+                yield from self._whole_group(group, x, skip, first_row, size)
             else:
                 yield from self._batches(group, skip, first_row)
 
@@ -117,28 +117,32 @@ class ParquetStream:
         return fits and self._all_numbers and self._wanted.columns is None
 
     def _whole_group(
-        self, group: int, columns: Array, skip: int, first: int, size: int
+        self, group: int, x: Array, skip: int, first: int, size: int
     ) -> Iterator[Piece]:
-        """Pieces of a row group of numbers, after `skip` rows; columns (D, rows) are filled."""
-        count, rows = columns.shape
-        at_once = max(_COLUMNS_BYTES // (rows * columns.itemsize), 1)
+        """Pieces of a row group of numbers, after `skip` rows; x (rows, D) is filled."""
+        rows, count = x.shape
+        at_once = max(_COLUMNS_BYTES // (rows * x.itemsize), 1)
+        columns = np.empty((at_once, rows), x.dtype)
         ids = None
         with self._said():
             for low in range(0, count, at_once):
                 names = self._names[low : low + at_once]
                 table = self._file.read_row_group(group, columns=names, use_threads=False)
-                for at, name in enumerate(names, start=low):
+                for at, name in enumerate(names):
                     columns[at] = plain_numbers(table.column(name), name)
+                # Several at once, while they are in the cache: a column alone would touch each
+                # line of x that another one touches again.
+                x[:, low : low + len(names)] = columns[: len(names)].T
             if self.id_name is not None:
                 table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
                 ids = self._ids(table.column(self.id_name))
         until = size - first % size  # so that pieces are blocks, and need no other copy
         while skip < rows:
             end = min(skip + until, rows)
-            x = np.array(columns[:, skip:end].T, order="C")  # the columns are used again
-            arrays, bad = settle_numbers(self._wanted, self.path, x, first, {})
-            part = None if ids is None else ids[skip:end]
-            yield Piece(arrays, np.zeros(end - skip, np.int64), part, bad)
+            part = x[skip:end].copy()  # x is used again
+            arrays, bad = settle_numbers(self._wanted, self.path, part, first, {})
+            names_of = None if ids is None else ids[skip:end]
+            yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad)
             first, skip, until = first + end - skip, end, size
 
     def _batches(self, group: int, skip: int, first: int) -> Iterator[Piece]:
