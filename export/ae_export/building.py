@@ -18,9 +18,9 @@ from ae_export.subject import Graphs, Subject, examples_of
 from ae_export.verify import Agreement, verify
 from ae_export.writing import CARD, write
 from ae_runtime import manifest as manifests
-from ae_runtime.admission import ANY_BYTES, admit
 from ae_runtime.bundle import MANIFEST, file_entry
 from ae_runtime.errors import BundleRefused, VerificationFailed
+from ae_runtime.graphs.admission import ANY_BYTES, admit
 from ae_runtime.manifest import Golden, Manifest
 
 

@@ -15,8 +15,8 @@ from ae_export.quantize import quantize
 from ae_export.reference import Parts
 from ae_export.subject import Graphs, Subject
 from ae_export.verify import Pair, reconstruction_error
-from ae_runtime.admission import ANY_BYTES, admit
 from ae_runtime.errors import RunError, VerificationFailed
+from ae_runtime.graphs.admission import ANY_BYTES, admit
 from ae_runtime.plan import MAX_TILE
 
 Array = NDArray[Any]

@@ -20,7 +20,7 @@ from ae_runtime.manifest import Manifest, Port
 from ae_runtime.plan import block_rows, make_plan
 
 if TYPE_CHECKING:
-    from ae_runtime.batch import Done
+    from ae_runtime.files.batch import Done
 
 Verb = Literal["encode", "decode", "reconstruct"]
 
@@ -212,7 +212,7 @@ class Autoencoder:
         return self._process("reconstruct", source, out, **options)
 
     def _process(self, verb: Verb, source: Any, out: Any, **options: Any) -> Done:
-        from ae_runtime.batch import process_file  # files: not for applications with arrays
+        from ae_runtime.files.batch import process_file  # files: not for applications with arrays
 
         return process_file(self, verb, fspath(source), fspath(out), **options)
 

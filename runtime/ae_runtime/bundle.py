@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from ae_runtime import admission, manifest
+from ae_runtime import manifest
 from ae_runtime.errors import BundleCorrupt, BundleError, BundleNotFound
-from ae_runtime.footprint import Needs
+from ae_runtime.graphs import admission
+from ae_runtime.graphs.footprint import Needs
 from ae_runtime.manifest import FileEntry, Manifest
 
 MANIFEST = "manifest.json"

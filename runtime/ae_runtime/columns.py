@@ -40,7 +40,7 @@ def to_arrays(x: Any, columns: Sequence[Column]) -> tuple[NDArray[np.float64], N
         _check_lengths(found)
         return to_blocks(Table(found), columns)
     if hasattr(x, "__arrow_c_stream__"):
-        from ae_runtime.parquet_files import arrow_table
+        from ae_runtime.files.parquet_files import arrow_table
 
         return to_blocks(arrow_table(x), columns)
     raise DtypeMismatch(

@@ -13,12 +13,12 @@ import click
 from ae_runtime import command as cmd
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb, load
-from ae_runtime.batch import process_file
 from ae_runtime.command import common_options, print_json, say
-from ae_runtime.pipes import FORMATS, process_to_pipe
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.pipes import FORMATS, process_to_pipe
+from ae_runtime.files.sinks import SINKS
+from ae_runtime.files.writing import Progress
 from ae_runtime.shards import SHARD_VERBS, data_files, place_shards
-from ae_runtime.sinks import SINKS
-from ae_runtime.writing import Progress
 
 PIPE = "-"  # stdin or stdout
 TO_IS_NOT_OF_FILES = "--to is for stdout and for folders; a file's name says its type"

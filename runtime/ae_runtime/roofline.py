@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ae_runtime.devices import compute, open_session
-from ae_runtime.graph import Node, read_graph
-from ae_runtime.values import Known
-from ae_runtime.walk import walk
-from ae_runtime.window_rules import GATES
+from ae_runtime.graphs.graph import Node, read_graph
+from ae_runtime.graphs.values import Known
+from ae_runtime.graphs.walk import walk
+from ae_runtime.graphs.window_rules import GATES
 
 PRODUCT = 1024  # sides of the matrices that are multiplied: large, and within a cache
 COPIED_BYTES = 64 << 20  # more than a cache holds

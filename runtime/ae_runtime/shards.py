@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from ae_runtime.autoencoder import Autoencoder, Verb, load
-from ae_runtime.batch import Done, process_file
 from ae_runtime.errors import DataError, OutputExists
-from ae_runtime.image_folder import SUFFIXES as IMAGE_SUFFIXES
-from ae_runtime.steps import OnError
-from ae_runtime.streams import TYPES
-from ae_runtime.writing import Progress
+from ae_runtime.files.batch import Done, process_file
+from ae_runtime.files.image_folder import SUFFIXES as IMAGE_SUFFIXES
+from ae_runtime.files.steps import OnError
+from ae_runtime.files.streams import TYPES
+from ae_runtime.files.writing import Progress
 
 MANIFEST = "manifest.json"
 ENDINGS = tuple(TYPES)

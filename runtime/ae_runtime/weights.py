@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ae_runtime.bundle import GRAPHS, Bundle
-from ae_runtime.graph import DTYPES, Tensor, read_graph
+from ae_runtime.graphs.graph import DTYPES, Tensor, read_graph
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,15 @@ PACKAGES = {
     "train/ae_train": TRAIN,
     "export/ae_export": EXPORT,
 }
-# Modules of the runtime that an application imports by `ae_runtime.load`; the rest is for commands.
+# Modules of the runtime that an application imports by `ae_runtime.load`, beside those of graphs;
+# the rest is for commands. The last are for mixed tables, when one is given.
 CORE = {
     *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
-    *("graph", "manifest", "plan", "protobuf", "zipped"),
-    # What a graph may hold, and ask for.
-    *("admission", "arithmetic", "asked", "footprint", "shape_rules", "values", "walk"),
-    *("window_rules", "workspace"),
-    *("columns", "extras", "parquet_files", "table"),  # of mixed tables, when one is given
+    *("manifest", "plan", "zipped"),
+    *("columns", "extras", "table"),
 }
-GRAPH_READERS = (
-    *("graph", "values", "shape_rules", "window_rules", "arithmetic", "workspace", "walk"),
-    *("footprint", "asked"),
-)
+# What they take from the package of files, each when it is asked for.
+OF_FILES = {"autoencoder": {"batch"}, "columns": {"parquet_files"}}
 
 
 def sources(package: str) -> list[Path]:
@@ -93,21 +89,23 @@ def test_the_rule_sees_imports_everywhere(tmp_path: Path) -> None:
 
 def test_the_core_of_the_runtime_stands_alone() -> None:
     for path in sources("runtime/ae_runtime"):
-        if path.stem not in CORE:
+        if path.stem not in CORE or path.parent.name != "ae_runtime":
             continue
-        own = {name.split(".")[1] for name in imported(path) if name.startswith("ae_runtime.")}
-        # Of files, the object of an application knows by whom they are worked on, and no more.
-        files = {"batch"} if path.stem == "autoencoder" else set()
-        assert own <= CORE | {"errors", "AeError"} | files, path
+        own = [name.split(".")[1:] for name in imported(path) if name.startswith("ae_runtime.")]
+        of_files = {names[1] for names in own if names[0] == "files"}
+        assert of_files == OF_FILES.get(path.stem, set()), path
+        assert {names[0] for names in own} <= CORE | {"AeError", "graphs", "files"}, path
         assert "click" not in tops(path), path
 
 
-def test_reading_graphs_needs_the_standard_library_only() -> None:
-    # protobuf.py parses hostile bytes: it can be read and trusted on its own.
-    assert tops(ROOT / "runtime/ae_runtime/protobuf.py") == set()
+def test_reading_graphs_stands_alone() -> None:
+    # They parse hostile bytes: they can be read and trusted on their own.
+    for path in sources("runtime/ae_runtime/graphs"):
+        assert tops(path) <= {"ae_runtime", "msgspec"}, path
+        own = [name.split(".")[1] for name in imported(path) if name.startswith("ae_runtime.")]
+        assert set(own) <= {"graphs", "errors", "manifest"}, path
+    assert tops(ROOT / "runtime/ae_runtime/graphs/protobuf.py") == set()
     assert tops(ROOT / "runtime/ae_runtime/errors.py") == set()
-    for name in GRAPH_READERS:
-        assert tops(ROOT / f"runtime/ae_runtime/{name}.py") <= {"ae_runtime", "msgspec"}, name
 
 
 def test_base_dependencies_are_those_of_the_runtime() -> None:

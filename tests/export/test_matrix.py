@@ -16,8 +16,8 @@ import torch
 
 from ae_export import export
 from ae_runtime import doctor, load
-from ae_runtime.admission import OPERATORS
 from ae_runtime.autoencoder import Autoencoder
+from ae_runtime.graphs.admission import OPERATORS
 from ae_train.data import Dataset
 from ae_train.recipe import make_recipe
 from ae_train.run import Run

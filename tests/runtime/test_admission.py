@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import admission
 from ae_runtime.errors import BundleRefused
+from ae_runtime.graphs import admission
 from ae_runtime.manifest import Port
 
 Rewrite = Callable[..., Path]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ae_runtime import load
-from ae_runtime.sources import read_source
+from ae_runtime.files.sources import read_source
 
 AE_RUN = "from ae_runtime.cli import main; main()"
 SMALL_BLOCKS = f"""

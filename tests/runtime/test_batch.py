@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime import Autoencoder, load
-from ae_runtime.batch import process_file
 from ae_runtime.errors import AeError, DataError, LatentMismatch
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.sources import read_source
 from ae_runtime.outputs import read_stamp
-from ae_runtime.sources import read_source
 
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ae_runtime.csv_files import read_csv
 from ae_runtime.errors import DataError
+from ae_runtime.files.csv_files import read_csv
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime.csv_files import CsvTable, read_csv, read_table
-from ae_runtime.stream_pieces import Piece
+from ae_runtime.files.csv_files import CsvTable, read_csv, read_table
+from ae_runtime.files.stream_pieces import Piece
 
 nan = np.nan
 

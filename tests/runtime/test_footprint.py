@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import admission
 from ae_runtime.bundle import open_bundle
 from ae_runtime.devices import compute, open_session
 from ae_runtime.errors import BundleRefused
-from ae_runtime.footprint import Needs, footprint
-from ae_runtime.graph import DTYPES, read_graph
+from ae_runtime.graphs import admission
+from ae_runtime.graphs.footprint import Needs, footprint
+from ae_runtime.graphs.graph import DTYPES, read_graph
+from ae_runtime.graphs.values import MANY, with_rows
+from ae_runtime.graphs.walk import walk
 from ae_runtime.manifest import Port
-from ae_runtime.values import MANY, with_rows
-from ae_runtime.walk import walk
 
 Writer = SimpleNamespace
 X, Z = Port("x", "float64", [None, 6]), Port("z", "float32", [None, 2])
@@ -399,7 +399,8 @@ SCRIPT = """
 import json, re, sys
 from pathlib import Path
 import numpy as np
-from ae_runtime import admission, devices, errors
+from ae_runtime import devices, errors
+from ae_runtime.graphs import admission
 from ae_runtime.manifest import Port
 
 def status(key):

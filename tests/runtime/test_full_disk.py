@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load, noting, sinks
-from ae_runtime.batch import process_file
+from ae_runtime import Autoencoder, load
 from ae_runtime.errors import AeError, OutputFailed
-from ae_runtime.layout import Chunk
+from ae_runtime.files import noting, sinks
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.layout import Chunk
 
 OUTS = ["out.npy", "out.npz", "out.csv"]
 # As ae-run with small blocks, in a process whose files may not grow past 20 kB.

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import admission, walk
+from ae_runtime.graphs import admission, walk
 
 # In a process of its own, so that a crash is a failed test and not the end of the tests.
 SCRIPT = """
 import collections, json, resource, sys
 from pathlib import Path
 import numpy as np
-from ae_runtime import admission, devices, errors
+from ae_runtime import devices, errors
+from ae_runtime.graphs import admission
 from ae_runtime.manifest import Port
 
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
@@ -50,10 +51,11 @@ COMPARE = """
 import collections, json, sys
 from pathlib import Path
 import numpy as np
-from ae_runtime import admission, devices
-from ae_runtime.graph import DTYPES, read_graph
-from ae_runtime.values import MANY, Misfit, with_rows
-from ae_runtime.walk import walk
+from ae_runtime import devices
+from ae_runtime.graphs import admission
+from ae_runtime.graphs.graph import DTYPES, read_graph
+from ae_runtime.graphs.values import MANY, Misfit, with_rows
+from ae_runtime.graphs.walk import walk
 
 found, refusals, examples = collections.Counter(), collections.Counter(), {}
 

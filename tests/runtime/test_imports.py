@@ -58,9 +58,10 @@ def test_reconstructing_brings_only_what_it_needs(python: Python, digits_bundle:
     assert set(packages.split()) == {"ae_runtime", "msgspec", "numpy", "onnxruntime"}
     # No click, and nothing of files: an application has its own ways to read them.
     assert modules.replace("ae_runtime.", "").split() == [
-        *("admission", "arithmetic", "arrays", "asked", "autoencoder", "bundle", "cpus"),
-        *("devices", "engine", "errors", "footprint", "graph", "manifest", "plan", "protobuf"),
-        *("shape_rules", "values", "walk", "window_rules", "workspace"),
+        *("arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors", "graphs"),
+        *("graphs.admission", "graphs.arithmetic", "graphs.asked", "graphs.footprint"),
+        *("graphs.graph", "graphs.protobuf", "graphs.shape_rules", "graphs.values"),
+        *("graphs.walk", "graphs.window_rules", "graphs.workspace", "manifest", "plan"),
     ]
 
 

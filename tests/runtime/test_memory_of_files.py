@@ -15,7 +15,8 @@ LIMIT_MB = 300
 # that was seen every 5 ms: mapped files and the page cache are not the process's own.
 DRIVER = """
 import sys, threading, time
-from ae_runtime import batch, load
+from ae_runtime import load
+from ae_runtime.files import batch
 bundle, verb, source, out = sys.argv[1:]
 most, stop = 0.0, threading.Event()
 def watch():

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import stream_parquet
 from ae_runtime.errors import DataError, InputFailed, MissingExtra
+from ae_runtime.files import stream_parquet
+from ae_runtime.files.parquet_files import read_parquet_table
+from ae_runtime.files.streams import Block, SeriesCut, open_stream
 from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port, Series
-from ae_runtime.parquet_files import read_parquet_table
-from ae_runtime.streams import Block, SeriesCut, open_stream
 from ae_runtime.table import to_blocks
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
@@ -404,7 +404,7 @@ MEMORY = """
 import sys
 import pyarrow.parquet
 from ae_runtime.manifest import Golden, Latent, Manifest, Port
-from ae_runtime.streams import open_stream
+from ae_runtime.files.streams import open_stream
 
 def megabytes():
     with open("/proc/self/status") as status:

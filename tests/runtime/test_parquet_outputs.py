@@ -15,19 +15,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load, noting
-from ae_runtime.batch import process_file
+from ae_runtime import Autoencoder, load
 from ae_runtime.errors import DataError, OutputFailed
-from ae_runtime.layout import Chunk, Kind, Layout
+from ae_runtime.files import noting
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.layout import Chunk, Kind, Layout
+from ae_runtime.files.sink_parquet import ParquetSink
+from ae_runtime.files.sources import read_table_file
 from ae_runtime.outputs import read_stamp
-from ae_runtime.sink_parquet import ParquetSink
-from ae_runtime.sources import read_table_file
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 DRIVER = """
 import os, signal, sys
-from ae_runtime import Autoencoder, batch, load, noting
+from ae_runtime import Autoencoder, load
+from ae_runtime.files import batch, noting
 Autoencoder.block_rows = lambda ae, verb: 50
 noting.NOTE_EVERY_S = 0.0
 bundle, kill_at = sys.argv[1:]
@@ -136,7 +138,7 @@ def test_row_groups_do_not_depend_on_blocks(
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 777)
     process_file(ae, "encode", "x.npy", "b.parquet")
     assert Path("a.parquet").read_bytes() == Path("b.parquet").read_bytes()
-    monkeypatch.setattr("ae_runtime.sink_parquet.GROUP_BYTES", 1)
+    monkeypatch.setattr("ae_runtime.files.sink_parquet.GROUP_BYTES", 1)
     process_file(ae, "encode", "x.npy", "c.parquet")
     file = pq.ParquetFile("c.parquet")
     groups = range(file.num_row_groups)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, load
-from ae_runtime.batch import process_file
-from ae_runtime.pipeline import READ_AHEAD, Ahead, in_order
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.pipeline import READ_AHEAD, Ahead, in_order
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load, noting
-from ae_runtime.batch import Done, process_file
+from ae_runtime import Autoencoder, load
 from ae_runtime.errors import InputFailed, OutputExists
+from ae_runtime.files import noting
+from ae_runtime.files.batch import Done, process_file
 
 ROWS = 2000
 BLOCK_ROWS = 100
@@ -23,7 +24,8 @@ BLOCK_ROWS = 100
 # the first block of this try is done, so that a kill from outside does not land in the imports.
 DRIVER = f"""
 import os, signal, sys
-from ae_runtime import Autoencoder, batch, load, noting
+from ae_runtime import Autoencoder, load
+from ae_runtime.files import batch, noting
 Autoencoder.block_rows = lambda ae, verb: {BLOCK_ROWS}
 noting.NOTE_EVERY_S = 0.0
 bundle, source, out, kill_at, threads = sys.argv[1:]

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime import Autoencoder, load, noting
-from ae_runtime.batch import process_file
+from ae_runtime import Autoencoder, load
 from ae_runtime.errors import DataError
-from ae_runtime.windows import window_starts
+from ae_runtime.files import noting
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.windows import window_starts
 
 WINDOW, CHANNELS = 12, 2
 DRIVER = """
 import os, signal, sys
-from ae_runtime import Autoencoder, batch, load, noting
+from ae_runtime import Autoencoder, load
+from ae_runtime.files import batch, noting
 Autoencoder.block_rows = lambda ae, verb: 7
 noting.NOTE_EVERY_S = 0.0
 bundle, verb, source, out, stride, kill_at = sys.argv[1:]

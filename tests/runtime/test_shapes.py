@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import admission, walk
 from ae_runtime.errors import BundleRefused
-from ae_runtime.graph import read_graph
+from ae_runtime.graphs import admission, walk
+from ae_runtime.graphs.graph import read_graph
 from ae_runtime.manifest import Port
 
 Refusal = Callable[[bytes], str]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime.csv_files import read_csv
 from ae_runtime.errors import DataError
-from ae_runtime.layout import Chunk, Kind, Layout
-from ae_runtime.sinks import NpySink, check_layout, sink_for
-from ae_runtime.sources import read_source
+from ae_runtime.files.csv_files import read_csv
+from ae_runtime.files.layout import Chunk, Kind, Layout
+from ae_runtime.files.sinks import NpySink, check_layout, sink_for
+from ae_runtime.files.sources import read_source
 from ae_runtime.table import parse_date
 
 Array = NDArray[Any]

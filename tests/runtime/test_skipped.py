@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load, noting
-from ae_runtime.batch import process_file
+from ae_runtime import Autoencoder, load
 from ae_runtime.errors import DataError, OutputExists
-from ae_runtime.sources import read_source
+from ae_runtime.files import noting
+from ae_runtime.files.batch import process_file
+from ae_runtime.files.sources import read_source
 
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
 ROWS = 300
 BAD = [3, 50, 51, 52, 99, 100, 299]  # at the edges of blocks of 50, and the last one
 DRIVER = """
 import os, signal, sys
-from ae_runtime import Autoencoder, batch, load, noting
+from ae_runtime import Autoencoder, load
+from ae_runtime.files import batch, noting
 Autoencoder.block_rows = lambda ae, verb: 50
 noting.NOTE_EVERY_S = 0.0
 bundle, out, kill_at = sys.argv[1:]

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError, SourceNotFound
-from ae_runtime.sources import Source, fingerprint, first_infinity, read_source, select_columns
+from ae_runtime.files.sources import (
+    Source,
+    fingerprint,
+    first_infinity,
+    read_source,
+    select_columns,
+)
 
 KNOWN = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz"
 

@@ -16,7 +16,7 @@ Python = Callable[..., str]
 SCRIPT = """
 import sys
 from ae_runtime.manifest import Golden, Latent, Manifest, Port, Series
-from ae_runtime.streams import open_stream
+from ae_runtime.files.streams import open_stream
 
 source, width, size, window = sys.argv[1], *map(int, sys.argv[2:])
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError, ShapeMismatch
+from ae_runtime.files.stream_windows import WindowStream
+from ae_runtime.files.streams import Block, SeriesCut, open_stream
+from ae_runtime.files.windows import window_starts
 from ae_runtime.manifest import Golden, Latent, Manifest, Port, Series
-from ae_runtime.stream_windows import WindowStream
-from ae_runtime.streams import Block, SeriesCut, open_stream
-from ae_runtime.windows import window_starts
 
 CHANNELS = ["a", "b", "c"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime.csv_files import MISSING, read_table
 from ae_runtime.errors import DataError
+from ae_runtime.files.csv_files import MISSING, read_table
 from ae_runtime.manifest import Column
 from ae_runtime.table import Table, from_blocks, parse_date, to_blocks
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.windows import Overlaps, Windows, first_window, window_starts
+from ae_runtime.files.windows import Overlaps, Windows, first_window, window_starts
 
 
 @pytest.mark.parametrize("length", [5, 6, 7, 12, 23])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError
+from ae_runtime.files.windows import Windows
 from ae_runtime.table import Table
-from ae_runtime.windows import Windows
 from ae_train.recipe import Data
 from ae_train.series import MAX_WINDOWS, channels_of, make_series, split_series
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ae_runtime.arrays import EXACT_INTEGERS
 from ae_runtime.errors import DataError
+from ae_runtime.files.sources import first_infinity
+from ae_runtime.files.windows import Windows
 from ae_runtime.manifest import Column, Dtype
-from ae_runtime.sources import first_infinity
-from ae_runtime.windows import Windows
 from ae_train.form import Form, Kind
 
 Array = NDArray[Any]

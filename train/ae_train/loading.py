@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
 from ae_runtime.extras import need
-from ae_runtime.image_folder import read_folder
+from ae_runtime.files.image_folder import read_folder
+from ae_runtime.files.sources import TABLES, read_source, read_table_file
+from ae_runtime.files.windows import Windows
 from ae_runtime.manifest import Column
-from ae_runtime.sources import TABLES, read_source, read_table_file
 from ae_runtime.table import Table, to_blocks
-from ae_runtime.windows import Windows
 from ae_train.data import Dataset, Split, make_dataset
 from ae_train.inference import infer_columns, select
 from ae_train.recipe import Data, Recipe

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
+from ae_runtime.files.windows import Windows
 from ae_runtime.table import Table, is_numbers, parse_date, to_numbers
-from ae_runtime.windows import Windows
 from ae_train.recipe import Data
 
 Array = NDArray[Any]

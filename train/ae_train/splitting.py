@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.windows import Windows
+from ae_runtime.files.windows import Windows
 from ae_train.data import Array, Dataset, Split
 from ae_train.recipe import Data
 from ae_train.series import split_series

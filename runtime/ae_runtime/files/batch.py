@@ -1,0 +1,138 @@
+"""Encode, decode or reconstruct a file into a file: streamed, resumed after a kill, atomic."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from ae_runtime import outputs
+from ae_runtime.autoencoder import Autoencoder, Verb
+from ae_runtime.errors import DataError, LatentMismatch
+from ae_runtime.files import skipped, unfinished
+from ae_runtime.files.layout import Layout, layout_of_latents, layout_of_rows
+from ae_runtime.files.sinks import check_layout, sink_for
+from ae_runtime.files.sources import split_member
+from ae_runtime.files.steps import OnError
+from ae_runtime.files.stream_blocks import Stream
+from ae_runtime.files.streams import open_stream
+from ae_runtime.files.writing import Job, Progress, write_file
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a file.
+
+    rows: written. resumed_rows: those of the input that an earlier try had left. skipped_rows:
+    left out, and listed in OUT.skipped.csv. was_done: whether nothing was left to do.
+    """
+
+    rows: int
+    resumed_rows: int
+    seconds: float
+    notes: list[str]
+    skipped_rows: int = 0
+    was_done: bool = False
+
+
+def process_file(
+    ae: Autoencoder,
+    verb: Verb,
+    source: str | Path | BinaryIO,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    on_error: OnError = "stop",
+    id_column: str | None = None,
+    stride: int | None = None,
+    source_format: str | None = None,
+    once: bool = False,
+    progress: Progress | None = None,
+) -> Done:
+    """Write `verb` of every row of `source` to `out`, which appears only when it is complete.
+
+    The unfinished output lies beside it as OUT.part. After a kill, an interrupt, a full disk or an
+    input that could not be read, the next call with the same input and model goes on there.
+    source: a file, a folder of images, or a binary stream. on_error: rows that cannot be used
+    "stop" the work, or it "skip"s and lists them. id_column: travels from input to output. stride:
+    time steps from one window of a series to the next. source_format: "npy" or "csv", of a stream;
+    found out without. once: an output that the same call has made before is left as it is, and
+    another process that works on it is waited for. Raises DataError for rows that cannot be used,
+    LatentMismatch, OutputExists, OutputFailed, InputFailed.
+    """
+    started, out = time.perf_counter(), Path(out)
+    sink = sink_for(out)
+    sidecar = once or not sink.stamps_itself
+    unfinished.check_out(out, overwrite or once, sidecar)
+    if on_error == "skip":
+        skipped.check_free(out)
+    stream, notes = open_input(ae, verb, source, id_column, stride, source_format)
+    with closing(stream):
+        layout = plan(ae, verb, stream)
+        if out.exists() and stream.path.exists() and out.samefile(stream.path):
+            raise DataError(f"{out} is the input; choose another output")
+        if layout.id_name is not None and id_column is None and not sink.holds_ids:
+            notes.append(f"{out.name} holds no ids: which row is which {layout.id_name} is lost")
+            layout = replace(layout, id_name=None)
+        check_layout(out, layout)
+        # The name too: two members of one .npz share a fingerprint.
+        made_from = f"{os.path.abspath(str(source))} {stream.fingerprint}"
+        words = {
+            "verb": verb,
+            "model_id": ae.model_id,
+            "input": made_from,
+            "id_column": id_column,
+            "stride": stride,
+            "on_error": on_error,
+        }
+        job = Job(ae, verb, stream, layout, on_error, words)
+        made = write_file(job, out, overwrite, once, progress)
+    seconds = time.perf_counter() - started
+    if made is None:
+        rows = (outputs.read_sidecar(out) or {}).get("rows", 0)
+        return Done(rows, 0, seconds, notes, was_done=True)
+    place, resumed_rows = made
+    return Done(place.rows, resumed_rows, seconds, notes, place.skipped)
+
+
+def open_input(
+    ae: Autoencoder,
+    verb: Verb,
+    source: str | Path | BinaryIO,
+    id_column: str | None,
+    stride: int | None,
+    source_format: str | None,
+) -> tuple[Stream, list[str]]:
+    """The rows to work on, and remarks. Raises LatentMismatch for another model's latents."""
+    unstamped = []
+    if verb == "decode" and isinstance(source, str | Path):
+        path, _ = split_member(str(source))
+        stamp = outputs.read_stamp(path)
+        if stamp is None:
+            unstamped.append(f"{path.name} is unstamped: taken as latents of this model")
+        elif stamp["model_id"] != ae.model_id:
+            raise LatentMismatch(
+                f"{path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
+                f"{ae.model_id[:12]}; decode with the bundle that encoded them"
+            )
+    stream = open_stream(
+        ae.manifest, verb, source, id_column=id_column, stride=stride, format=source_format
+    )
+    return stream, [*stream.notes, *unstamped]
+
+
+def plan(ae: Autoencoder, verb: Verb, stream: Stream) -> Layout:
+    """What the output of a stream is."""
+    if verb == "encode":
+        layout = layout_of_latents(ae.manifest, stream.rows, stream.series)
+    else:
+        layout = layout_of_rows(ae.manifest, stream.rows, stream.series)
+    ids = stream.id_name
+    if verb == "reconstruct" and stream.series is not None and ids is not None:
+        raise DataError(
+            f"{stream.path}: windows come back as time steps, which have no ids; leave --id away"
+        )
+    return replace(layout, id_name=ids)

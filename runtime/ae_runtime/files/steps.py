@@ -1,0 +1,152 @@
+"""The rows of a stream computed block by block: what is to be written, and where to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.autoencoder import Autoencoder, Verb
+from ae_runtime.errors import DataError, InputFailed
+from ae_runtime.files.layout import Chunk, Values
+from ae_runtime.files.pipeline import Generated, in_order
+from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
+from ae_runtime.files.windows import Overlaps, first_window
+from ae_runtime.table import from_blocks
+
+OnError = Literal["stop", "skip"]
+PAD_ROWS = 1 << 14  # written at once, of the steps that no window covers
+
+
+class Start(NamedTuple):
+    """A block to begin with: its first row and the stream's position; and rows written before."""
+
+    first: int = 0
+    position: int = 0
+    written: int = 0
+
+
+class Step(NamedTuple):
+    """A block that was computed.
+
+    first: its first row in the input. rows: of the input up to its end. chunk: what to write. bad:
+    rows left out, by their place in the block. again: (first row, position) of the block to go on
+    with later; None where only the end is left.
+    """
+
+    first: int
+    rows: int
+    chunk: Chunk
+    bad: dict[int, str]
+    again: tuple[int, int] | None
+
+
+def steps(
+    ae: Autoencoder,
+    verb: Verb,
+    stream: Stream,
+    size: int,
+    on_error: OnError,
+    start: Start = Start(),  # noqa: B008  # a constant
+) -> Generated[Step]:
+    """Each block of `size` rows from a start on, in order, computed ahead.
+
+    Raises DataError for a row that cannot be used, unless they are skipped.
+    """
+
+    def work(block: Block) -> tuple[Block, Values]:
+        return block, _compute(ae, verb, block)
+
+    blocks = _usable(stream, stream.blocks(size, start.first, start.position), on_error)
+    # A read from a pipe cannot be ended: it must not be in a thread that has to be waited for.
+    in_thread = bool(stream.fingerprint)
+    with closing(in_order(ae, work, blocks, in_thread)) as computed:
+        if verb == "reconstruct" and stream.series is not None:
+            yield from _joined(computed, stream.series, size, start)
+            return
+        for block, values in computed:
+            rows = block.first + len(block.arrays[0])
+            again = None if rows % size else (rows, block.position)
+            yield Step(block.first, rows, _usable_rows(block, values), block.bad, again)
+
+
+def block_size(ae: Autoencoder, verb: Verb) -> int:
+    """Rows of a block."""
+    # Where the device is found out with the first session, tile and blocks are known only then.
+    ae._engine.session("decoder" if verb == "decode" else "encoder")
+    return ae.block_rows(verb)
+
+
+def _compute(ae: Autoencoder, verb: Verb, block: Block) -> Values:
+    """What the verb gives for the rows of a block, in the calling thread."""
+    z = block.arrays[0] if verb == "decode" else ae.encode_arrays(*block.arrays, alone=True)
+    if verb == "encode":
+        return z
+    arrays = ae.decode_arrays(z, alone=True)
+    if ae.manifest.is_mixed:
+        return from_blocks(arrays[0], arrays[1], ae.manifest.columns or ())
+    return arrays[0]
+
+
+def _usable(stream: Stream, blocks: Iterator[Block], on_error: OnError) -> Iterator[Block]:
+    try:
+        for block in blocks:
+            if block.bad and on_error == "stop":
+                raise DataError(f"{stream.path}: {block.bad[min(block.bad)]}")
+            yield block
+    except OSError as error:
+        if isinstance(error, InputFailed):
+            raise
+        reason = error.strerror or str(error)
+        raise InputFailed(f"{stream.path} cannot be read to its end: {reason}") from error
+
+
+def _usable_rows(block: Block, values: Values) -> Chunk:
+    """The rows of a block but for its bad ones."""
+    if not block.bad:
+        return Chunk(values, block.ids, block.starts)
+    kept = np.ones(len(block.arrays[0]), bool)
+    kept[list(block.bad)] = False
+    some: Values
+    if isinstance(values, Mapping):
+        some = {name: column[kept] for name, column in values.items()}
+    else:
+        some = values[kept]
+    ids, starts = block.ids, block.starts
+    return Chunk(some, None if ids is None else ids[kept], None if starts is None else starts[kept])
+
+
+def _joined(
+    computed: Iterator[tuple[Block, Any]], series: SeriesCut, size: int, start: Start
+) -> Iterator[Step]:
+    """Windows put together as time steps; those that only bad windows cover are missing."""
+    overlaps = Overlaps(series.window, series.stride, start.written)
+    written, windows, before = start.written, start.first, {start.first: start.position}
+    values: NDArray[Any] | None = None
+    for block, values in computed:
+        chunk = _usable_rows(block, values)
+        assert isinstance(chunk.values, np.ndarray)
+        assert chunk.starts is not None
+        found = overlaps.add(chunk.values, chunk.starts)
+        written += len(found)
+        windows = block.first + len(values)
+        before[windows] = block.position
+        # The first window that covers a step which is not complete: its block has to come again.
+        first = first_window(written, series.window, series.stride) // size * size
+        before = {row: at for row, at in before.items() if row >= first}
+        yield Step(block.first, windows, Chunk(found), block.bad, (first, before[first]))
+    if values is None:
+        return
+    found = overlaps.finish()
+    written += len(found)
+    yield Step(windows, windows, Chunk(found), {}, None)
+    for row in range(written, series.steps or 0, PAD_ROWS):
+        missing = _missing(min(PAD_ROWS, (series.steps or 0) - row), found)
+        yield Step(windows, windows, Chunk(missing), {}, None)
+
+
+def _missing(rows: int, like: NDArray[Any]) -> NDArray[Any]:
+    return np.full((rows, *like.shape[1:]), np.nan if like.dtype.kind == "f" else 0, like.dtype)

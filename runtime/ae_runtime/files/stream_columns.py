@@ -1,0 +1,206 @@
+"""Which columns of a file a bundle takes, and how they become the arrays of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.arrays import checked
+from ae_runtime.errors import DataError, ShapeMismatch
+from ae_runtime.files.sources import Source, select_columns
+from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
+from ae_runtime.manifest import Column, Manifest, Port
+from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers
+
+Array = NDArray[Any]
+Verb = Literal["encode", "decode", "reconstruct"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a verb takes of each row.
+
+    port: of the array, x_num's for a mixed table. names: of its columns, None to take them by
+    position. columns: of tables with words or dates, None for plain numbers. window: T of series,
+    whose rows are time steps here. resized: whether images are brought to the port's size.
+    """
+
+    port: Port
+    what: str
+    names: list[str] | None
+    columns: list[Column] | None = None
+    mixed: bool = False
+    window: int | None = None
+    resized: bool = False
+
+    @property
+    def step(self) -> Port:
+        """What one time step of a series looks like; any other row is as it is."""
+        if self.window is None:
+            return self.port
+        return Port(self.port.name, self.port.dtype, [None, *self.port.row_shape[1:]])
+
+
+def wanted_by(manifest: Manifest, verb: Verb) -> Wanted:
+    """What the verb takes of each row."""
+    if verb == "decode":
+        return Wanted(manifest.latent.port, "z", None)
+    port, columns = manifest.inputs[0], manifest.columns or []
+    if any(column.levels or column.type == "date" for column in columns):
+        numbers = [column.name for column in columns if not column.levels]
+        names = [name for name in numbers if name is not None]
+        known = names if len(names) == len(numbers) else None
+        return Wanted(port, "x", known, columns, manifest.is_mixed)
+    if manifest.kind == "series":
+        channels = manifest.series.channels if manifest.series else None
+        return Wanted(port, "x", channels, window=port.row_shape[0])
+    return Wanted(port, "x", manifest.column_names, resized=manifest.resized)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with its rows."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Columns of a file, by place: those that the bundle takes, in its order, and that of ids."""
+
+    columns: list[int]
+    ids: int | None
+    left_out: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        if not self.left_out:
+            return []
+        more = f" and {len(self.left_out) - 5} more" if len(self.left_out) > 5 else ""
+        return [f"columns not in the model are left out: {', '.join(self.left_out[:5])}{more}"]
+
+
+def choose(
+    wanted: Wanted, path: Path, names: list[str], named_file: bool, id_column: str | None
+) -> Choice:
+    """The columns that are wanted of a file with these.
+
+    named_file: whether the file itself has names; if not, they are "1", "2", ... Raises DataError
+    for columns that the file lacks, ShapeMismatch where they are taken by position and do not fit.
+    """
+    ids = None
+    if id_column is not None:
+        if id_column not in names:
+            raise DataError(
+                f"{path} holds no column {id_column!r} for ids; it holds {', '.join(names[:5])}"
+                + (", ..." if len(names) > 5 else "")
+            )
+        ids = names.index(id_column)
+    if wanted.columns is not None:
+        return _choose_mixed(wanted.columns, path, names, named_file, ids)
+    by_name = _names_for(wanted, names) if named_file else None
+    if by_name is None:
+        places = [at for at in range(len(names)) if at != ids]
+        row = wanted.step.row_shape
+        if row != (len(places),):
+            axes = ", ".join(["B", *map(str, row)])
+            raise ShapeMismatch(
+                f"{path}: {wanted.what} has shape (N, {len(places)}), the bundle wants ({axes})"
+            )
+        return Choice(places, ids, [])
+    everything = Source(path, np.arange(len(names))[None], names)
+    found, left_out = select_columns(everything, by_name)
+    left_out = [name for name in left_out if name != id_column]
+    return Choice(found[0].tolist(), ids, left_out)
+
+
+def _names_for(wanted: Wanted, names: list[str]) -> list[str] | None:
+    if wanted.what == "z":  # what encode names its latents, where ids stand beside them
+        latents = [f"z{at}" for at in range(wanted.port.row_shape[0])]
+        return latents if set(latents) <= set(names) else None
+    return wanted.names
+
+
+def _choose_mixed(
+    columns: list[Column], path: Path, names: list[str], named_file: bool, ids: int | None
+) -> Choice:
+    by_name = named_file and all(column.name is not None for column in columns)
+    known = names if by_name else [name for at, name in enumerate(names) if at != ids]
+    table = Table({name: np.empty(0) for name in known}, named_file)
+    with named(path):
+        to_blocks(table, columns)  # says what is missing
+    if not by_name:
+        return Choice([names.index(name) for name in known], ids, [])
+    chosen = {column.name for column in columns}
+    left_out = [name for at, name in enumerate(names) if name not in chosen and at != ids]
+    return Choice([names.index(column.name) for column in columns if column.name], ids, left_out)
+
+
+def settle_numbers(
+    wanted: Wanted, path: Path, x: Array, first: int, bad: dict[int, str]
+) -> tuple[tuple[Array, ...], dict[int, str]]:
+    """((x,), bad): numbers (B, D) of a table or series as the graph takes them.
+
+    first: number of the first row in the input. Rows that cannot be used are added to `bad`.
+    """
+    bad = drop_infinite(x, first, wanted.names, bad)
+    x, bad = fit_integers(x, wanted.port, first, wanted.names, bad)
+    with named(path):
+        checked(x, wanted.step, wanted.what)
+    return (x,), bad
+
+
+def settle_columns(
+    wanted: Wanted,
+    names: Sequence[str],
+    columns: Sequence[Column],
+    values: Sequence[Array],
+    first: int,
+    bad: dict[int, str],
+) -> tuple[tuple[Array, ...], dict[int, str]]:
+    """(arrays, bad): columns (B,) of numbers or words as the graph takes them.
+
+    names, columns, values: of what is wanted, in the bundle's order; columns say how the file
+    writes them.
+    """
+    table: dict[str, Array] = {}
+    for name, column, cells in zip(names, columns, values, strict=True):
+        if not column.levels and not is_numbers(cells):
+            cells, wrong = numbers_of_words(cells, column.type, name, first)
+            bad = wrong | bad
+        table[name] = cells
+    numbers, codes = to_blocks(Table(table, named=False), columns)
+    for at in bad:
+        numbers[at], codes[at] = 0, -1
+    bad = drop_infinite(numbers, first, wanted.names, bad)
+    return (numbers, codes) if wanted.mixed else (numbers,), bad
+
+
+def numbers_of_words(
+    words: Array, kind: str, name: str, first: int
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """(numbers, bad): words that stand for numbers or dates; 0 where one does not."""
+    try:
+        return to_numbers(words, kind, name), {}
+    except DataError:
+        pass
+    numbers, bad = np.zeros(len(words)), {}
+    known: dict[str | None, tuple[float, str]] = {}
+    for at, word in enumerate(words):
+        if word not in known:
+            try:
+                known[word] = float(to_numbers(words[at : at + 1], kind, name)[0]), ""
+            except DataError as error:
+                known[word] = 0.0, str(error).removeprefix("row 1, ")
+        numbers[at], why = known[word]
+        if why:
+            bad[at] = f"row {first + at + 1}, {why}"
+    return numbers, bad

@@ -1,0 +1,216 @@
+"""The rows of a Parquet file, row group by row group; only the columns that are wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.errors import DataError, InputFailed
+from ae_runtime.extras import need
+from ae_runtime.files.parquet_files import (
+    check_names,
+    column_values,
+    kind_of,
+    plain_numbers,
+    unreadable,
+)
+from ae_runtime.files.stream_blocks import PIECE_BYTES, Block, Piece, SeriesCut, cut
+from ae_runtime.files.stream_bytes import closed_on_error, fingerprint
+from ae_runtime.files.stream_columns import (
+    Wanted,
+    choose,
+    named,
+    numbers_of_words,
+    settle_columns,
+    settle_numbers,
+)
+
+Array = NDArray[Any]
+# A row group of numbers up to this size is decoded column by column, which takes a half of the
+# memory and of the time that all columns at once take. What is larger, or has columns that are, is
+# decoded in batches: pyarrow then holds a page of every column.
+GROUP_BYTES = 96 << 20
+_COLUMN_BYTES = 8 << 20
+_COLUMNS_BYTES = 1 << 20  # columns that are decoded at once
+_BUFFER_BYTES = 1 << 16  # what is read ahead of each column, in batches
+
+
+class ParquetStream:
+    """The rows of a Parquet file. Its positions say nothing: the row is enough."""
+
+    series: SeriesCut | None = None
+
+    def __init__(self, path: Path, wanted: Wanted, id_column: str | None) -> None:
+        need("pyarrow.parquet", "data")
+        self.path, self.id_name, self._wanted = path, id_column, wanted
+        self.fingerprint = fingerprint(path)
+        self._file = self._open()
+        with closed_on_error(self._file):
+            self._look(id_column)
+
+    def _look(self, id_column: str | None) -> None:
+        """Find the columns that are wanted."""
+        self.rows: int | None = self._file.metadata.num_rows
+        if not self.rows:
+            raise DataError(f"{self.path} holds no rows")
+        schema, wanted = self._file.schema_arrow, self._wanted
+        with named(self.path):
+            check_names(schema.names)
+        names = [field.name for field in schema if kind_of(field.type) is not None]
+        choice = choose(wanted, self.path, names, True, id_column)
+        self.notes = choice.notes
+        self._names = [names[at] for at in choice.columns]
+        kinds = [schema.field(name).type for name in self._names]
+        self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
+        is_float32 = all(str(kind) in ("float", "halffloat") for kind in kinds)
+        self._dtype = np.dtype(np.float32 if is_float32 else np.float64)
+        self._has_whole_ids = id_column is not None and self._is_whole(schema, id_column)
+
+    def _open(self, **options: Any) -> Any:
+        with self._said():
+            return need("pyarrow.parquet", "data").ParquetFile(self.path, **options)
+
+    def _is_whole(self, schema: Any, name: str) -> bool:
+        """Whether a column is integers that int64 holds, none missing."""
+        kind = str(schema.field(name).type)
+        if "int" not in kind or kind == "uint64":
+            return False
+        at = self._file.schema.names.index(name)
+        found = self._file.metadata
+        groups = [found.row_group(group).column(at) for group in range(found.num_row_groups)]
+        return all(
+            group.statistics is not None and group.statistics.null_count == 0 for group in groups
+        )
+
+    def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
+        """Cut from row groups; of a large one, from batches."""
+        return cut(self._pieces(size, first), size, first)
+
+    def _pieces(self, size: int, first: int) -> Iterator[Piece]:
+        metadata = self._file.metadata
+        begin = 0
+        memory = np.empty(0, self._dtype)
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            skip, begin = max(first - begin, 0), begin + rows
+            if skip >= rows:
+                continue
+            first_row = begin - rows + skip
+            needed = rows * len(self._names)
+            if self._fits_whole(rows):
+                if memory.size < needed:
+                    memory = np.empty(needed, self._dtype)
+                x = memory[:needed].reshape(rows, len(self._names))
+                yield from self._whole_group(group, x, skip, first_row, size)
+            else:
+                yield from self._batches(group, skip, first_row)
+
+    def _fits_whole(self, rows: int) -> bool:
+        column = rows * self._dtype.itemsize
+        fits = column <= _COLUMN_BYTES and column * len(self._names) <= GROUP_BYTES
+        return fits and self._all_numbers and self._wanted.columns is None
+
+    def _whole_group(
+        self, group: int, x: Array, skip: int, first: int, size: int
+    ) -> Iterator[Piece]:
+        """Pieces of a row group of numbers, after `skip` rows; x (rows, D) is filled."""
+        rows, count = x.shape
+        at_once = max(_COLUMNS_BYTES // (rows * x.itemsize), 1)
+        columns = np.empty((at_once, rows), x.dtype)
+        ids = None
+        with self._said():
+            for low in range(0, count, at_once):
+                names = self._names[low : low + at_once]
+                table = self._file.read_row_group(group, columns=names, use_threads=False)
+                for at, name in enumerate(names):
+                    columns[at] = plain_numbers(table.column(name), name)
+                # Several at once, while they are in the cache: a column alone would touch each
+                # line of x that another one touches again.
+                x[:, low : low + len(names)] = columns[: len(names)].T
+            if self.id_name is not None:
+                table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
+                ids = self._ids(table.column(self.id_name))
+        until = size - first % size  # so that pieces are blocks, and need no other copy
+        while skip < rows:
+            end = min(skip + until, rows)
+            part = x[skip:end].copy()  # x is used again
+            arrays, bad = settle_numbers(self._wanted, self.path, part, first, {})
+            names_of = None if ids is None else ids[skip:end]
+            yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad)
+            first, skip, until = first + end - skip, end, size
+
+    def _batches(self, group: int, skip: int, first: int) -> Iterator[Piece]:
+        """Pieces of a row group of any columns, after `skip` rows."""
+        wanted = [*self._names, *([] if self.id_name is None else [self.id_name])]
+        at_once = max(PIECE_BYTES // (8 * len(wanted)), 1)
+        file = self._open(buffer_size=_BUFFER_BYTES)
+        arrow = need("pyarrow", "data")
+        try:
+            batches = file.iter_batches(
+                at_once, row_groups=[group], columns=list(dict.fromkeys(wanted)), use_threads=False
+            )
+            while True:
+                with self._said():
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                left_out = min(skip, batch.num_rows)
+                skip -= left_out
+                if left_out < batch.num_rows:
+                    table = arrow.Table.from_batches([batch.slice(left_out)])
+                    yield self._piece(table, first)
+                    first += table.num_rows
+        finally:
+            file.close()
+
+    def _piece(self, table: Any, first: int) -> Piece:
+        with named(self.path):
+            values = [column_values(table.column(name), name) for name in self._names]
+        bad: dict[int, str] = {}
+        wanted = self._wanted
+        if wanted.columns is not None:
+            arrays, bad = settle_columns(wanted, self._names, wanted.columns, values, first, bad)
+        else:
+            for at, name in enumerate(self._names):
+                if values[at].dtype == object:
+                    values[at], wrong = numbers_of_words(values[at], "number", name, first)
+                    bad = wrong | bad
+            x = np.stack(values, axis=1)
+            x[list(bad)] = 0
+            arrays, bad = settle_numbers(wanted, self.path, x, first, bad)
+        ids = None if self.id_name is None else self._ids(table.column(self.id_name))
+        return Piece(arrays, np.zeros(table.num_rows, np.int64), ids, bad)
+
+    def _ids(self, column: Any) -> Array:
+        if self._has_whole_ids:
+            return np.asarray(column.to_numpy(), np.int64)
+        found = column.cast("string").fill_null("").to_pylist()
+        return np.array(found, object)
+
+    def close(self) -> None:
+        self._file.close()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            raise type(error)(f"{self.path}: {error}") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # pyarrow raises many kinds for a damaged file
+            if isinstance(error, OSError) and (error.errno or self._has_changed()):
+                reason = error.strerror or "it changed meanwhile"
+                raise InputFailed(
+                    f"{self.path} cannot be read to its end: {reason}; see that it is still there"
+                ) from error
+            raise unreadable(self.path, error) from None
+
+    def _has_changed(self) -> bool:
+        return not os.path.exists(self.path) or fingerprint(self.path) != self.fingerprint

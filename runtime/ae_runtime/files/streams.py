@@ -1,0 +1,145 @@
+"""Inputs opened for batch work: any file, folder or pipe as a stream of blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ae_runtime.errors import DataError, SourceNotFound
+from ae_runtime.files.sources import split_member, suffix_of
+from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
+from ae_runtime.files.stream_bytes import Bytes, closed_on_error, open_bytes, pipe_bytes
+from ae_runtime.files.stream_columns import Verb, Wanted, wanted_by
+from ae_runtime.files.stream_csv import CsvStream
+from ae_runtime.files.stream_form import find_form, separator_of
+from ae_runtime.files.stream_images import ImageStream
+from ae_runtime.files.stream_npy import NpyStream, open_member
+from ae_runtime.files.stream_parquet import ParquetStream
+from ae_runtime.files.stream_windows import WindowStream
+from ae_runtime.files.windows import check_stride
+from ae_runtime.manifest import Manifest
+
+__all__ = ["FORMATS", "TYPES", "Block", "SeriesCut", "Stream", "open_stream"]
+
+FORMATS = ("npy", "csv", "tsv")  # of a pipe
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+def open_stream(
+    manifest: Manifest,
+    verb: Verb,
+    source: str | Path | BinaryIO,
+    *,
+    id_column: str | None = None,
+    stride: int | None = None,
+    format: str | None = None,
+) -> Stream:
+    """The rows of `source` as `verb` of the bundle takes them.
+
+    source: a file of TYPES (file.npz:key for one of several arrays), a folder of images, or a
+    binary stream. id_column: the column that names each row. stride: time steps between windows
+    that are cut from a series; None for a window's length. format: of a binary stream, one of
+    FORMATS; None to tell by its first bytes. Raises DataError that names the input, SourceNotFound,
+    InputFailed, MissingExtra.
+    """
+    wanted = wanted_by(manifest, verb)
+    if stride is not None:
+        _check_stride(wanted, verb, stride)
+    if isinstance(source, str | Path):
+        stream = _open_path(wanted, manifest.kind, str(source), id_column)
+    else:
+        stream = _open_pipe(wanted, source, id_column, format)
+    with closed_on_error(stream):
+        return _cut_if_series(stream, wanted, stride)
+
+
+def _check_stride(wanted: Wanted, verb: Verb, stride: int) -> None:
+    if wanted.window is None:
+        raise DataError("a stride is of windows cut from a series, and this input has none")
+    if stride < 1:
+        raise DataError(f"a stride of {stride} goes nowhere; choose 1 or more")
+    if verb == "reconstruct":
+        check_stride(wanted.window, stride)
+
+
+def _cut_if_series(stream: Stream, wanted: Wanted, stride: int | None) -> Stream:
+    if wanted.window is None:
+        return stream
+    if isinstance(stream, NpyStream) and not stream.is_steps:
+        if stride is not None:
+            raise DataError(
+                f"{stream.path} holds windows that were cut before; a stride is for a series of "
+                "time steps (steps, C)"
+            )
+        return stream
+    return WindowStream(stream, wanted.window, stride or wanted.window, wanted.step.row_shape[0])
+
+
+def _open_path(wanted: Wanted, kind: str, text: str, id_column: str | None) -> Stream:
+    path, key = split_member(text)
+    if not path.exists():
+        raise SourceNotFound(f"{path} does not exist")
+    if path.is_dir() and kind == "image" and wanted.what == "x":
+        if id_column is not None:
+            raise DataError(f"{path} is a folder of images, whose ids are their names")
+        return ImageStream(path, wanted)
+    suffix = suffix_of(path)
+    reader = TYPES.get(suffix)
+    if reader is None or path.is_dir():
+        found = "a folder" if path.is_dir() else f"{suffix or 'no file extension'}"
+        raise DataError(f"{path}: {found} cannot be read; known types: {', '.join(TYPES)}")
+    return reader(wanted, path, key, id_column)
+
+
+def _open_pipe(wanted: Wanted, file: BinaryIO, id_column: str | None, format: str | None) -> Stream:
+    if format is not None and format not in FORMATS:
+        raise DataError(f"{format!r} cannot be read from a pipe; known: {', '.join(FORMATS)}")
+    source = pipe_bytes(file)
+    if format is None:
+        head = source.read(len(_NPY_MAGIC))
+        source.again(head)
+        format = "npy" if head == _NPY_MAGIC else "csv"
+    if format == "npy":
+        return _array(wanted, source, ".npy array", id_column)
+    return _text(wanted, source, "\t" if format == "tsv" else None, id_column)
+
+
+def _array(wanted: Wanted, source: Bytes, kind: str, id_column: str | None) -> Stream:
+    with closed_on_error(source):
+        if id_column is not None:
+            raise DataError(f"{source.path} is an array, which has no column {id_column!r} for ids")
+        return NpyStream(source, wanted, kind)
+
+
+def _text(wanted: Wanted, source: Bytes, separator: str | None, id_column: str | None) -> Stream:
+    with closed_on_error(source):
+        return CsvStream(source, find_form(source, separator), wanted, id_column)
+
+
+def _open_npy(wanted: Wanted, path: Path, key: str | None, id_column: str | None) -> Stream:
+    return _array(wanted, open_bytes(path), ".npy array", id_column)
+
+
+def _open_npz(wanted: Wanted, path: Path, key: str | None, id_column: str | None) -> Stream:
+    return _array(wanted, open_member(path, key), ".npz archive", id_column)
+
+
+def _open_csv(wanted: Wanted, path: Path, key: str | None, id_column: str | None) -> Stream:
+    return _text(wanted, open_bytes(path), separator_of(path), id_column)
+
+
+def _open_parquet(wanted: Wanted, path: Path, key: str | None, id_column: str | None) -> Stream:
+    return ParquetStream(path, wanted, id_column)
+
+
+# A new file format is one stream and its line here; a reader for training goes into sources.py.
+TYPES: dict[str, Callable[[Wanted, Path, str | None, str | None], Stream]] = {
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+    ".csv": _open_csv,
+    ".csv.gz": _open_csv,
+    ".tsv": _open_csv,
+    ".tsv.gz": _open_csv,
+    ".parquet": _open_parquet,
+}

@@ -1,0 +1,192 @@
+"""A job on one output file: gone on with where it was left, complete or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ae_runtime import outputs
+from ae_runtime.autoencoder import Autoencoder, Verb
+from ae_runtime.files import skipped
+from ae_runtime.files.layout import Layout
+from ae_runtime.files.noting import Noter
+from ae_runtime.files.sinks import Sink, sink_for
+from ae_runtime.files.skipped import SkippedRows
+from ae_runtime.files.steps import OnError, Start, block_size, steps
+from ae_runtime.files.stream_blocks import Stream
+from ae_runtime.files.unfinished import Place, Unfinished, check_out, keeps, locked
+
+Progress = Callable[[int, int | None], None]  # rows of the input done, and all of them if known
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do: `verb` of the rows of a stream, to be laid out so, under these words.
+
+    words: what the output depends on, beside the tile and the blocks that it is computed in.
+    """
+
+    ae: Autoencoder
+    verb: Verb
+    stream: Stream
+    layout: Layout
+    on_error: OnError
+    words: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Text that another job does not have, without the paths in its words."""
+        return hashlib.sha256(json.dumps(self.words, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_file(
+    job: Job, out: Path, overwrite: bool, once: bool, progress: Progress | None
+) -> tuple[Place, int] | None:
+    """(where it ended, rows of the input that were done before); None: `once`, and it was there.
+
+    See batch.process_file.
+    """
+    kind = sink_for(out)
+    # One that is there already has to follow, too.
+    sidecar = once or not kind.stamps_itself or outputs.has_sidecar(out)
+    size = block_size(job.ae, job.verb)
+    cut = {"tile": job.ae.tile, "block": size}
+    files = Unfinished(out, job.words | cut)
+    if once and is_made_by(out, job) and not files.journal.exists():
+        return None
+    with outputs.said_in_one_line(out), locked(files.part, wait=once) as file:
+        if once and is_made_by(out, job):
+            files.remove()  # of a try that was killed between its last two steps
+            return None
+        check_out(out, overwrite, sidecar)  # again: what another process did meanwhile
+        start = files.left_over() if job.stream.fingerprint else Place()
+        work = _Work(job, files, file, start)
+        try:
+            files.note(start)  # first: from now on the part can be known as ours
+            sink = kind(work.begin(), job.layout, fresh=start.bytes == 0)
+            if not start.done:
+                work.go(sink, size, progress)
+            work.finish(sink, sidecar)
+        except BaseException as error:
+            work.leave(keeps(error))
+            raise
+        finally:
+            work.close()
+    return work.place, start.first
+
+
+def is_made_by(out: Path, job: Job) -> bool:
+    """Whether out is complete and this job made it."""
+    stamp = outputs.read_sidecar(out)
+    return stamp is not None and stamp.get("job") == job.id
+
+
+class _Work:
+    """The steps of a job, and the place to go on at after each."""
+
+    def __init__(self, job: Job, files: Unfinished, file: BinaryIO, start: Place) -> None:
+        self.job, self.files, self.file = job, files, file
+        self.place = start  # after the last whole block
+        self.list = SkippedRows(files.skipped, start.skipped_bytes)
+        self.noter = Noter(files, self._flush, start)
+
+    def begin(self) -> BinaryIO:
+        """The part, cut where the job goes on."""
+        self.file.truncate(self.place.bytes)
+        self.file.seek(self.place.bytes)
+        return self.file
+
+    def go(self, sink: Sink, size: int, progress: Progress | None) -> None:
+        """Write all blocks that are left."""
+        job, place = self.job, self.place
+        listed = place.listed  # rows that were computed before, and are computed again
+        start = Start(place.first, place.position, place.rows)
+        with closing(steps(job.ae, job.verb, job.stream, size, job.on_error, start)) as found:
+            for step in found:
+                sink.write(step.chunk if job.layout.id_name else step.chunk._replace(ids=None))
+                if step.first >= listed:
+                    self.list.add(step.first, step.bad)
+                    place = replace(place, skipped=place.skipped + len(step.bad))
+                place = replace(
+                    place,
+                    rows=place.rows + step.chunk.rows,
+                    bytes=self.file.tell(),
+                    skipped_bytes=self.list.bytes,
+                    listed=max(listed, step.rows),
+                )
+                if step.again is not None:
+                    first, position = step.again
+                    self.place = place = replace(place, first=first, position=position)
+                if progress:
+                    progress(step.rows, job.stream.rows)
+                if step.again is not None:
+                    self.noter.maybe(self.place)
+        series = job.stream.series
+        steps_ = series.steps if series else None
+        self.place = replace(place, first=place.listed, steps=steps_, done=True)
+
+    def _flush(self) -> None:
+        os.fsync(self.file.fileno())
+        self.list.flush()
+
+    def finish(self, sink: Sink, sidecar: bool) -> None:
+        """Complete the output and put it in its place."""
+        self.noter.now(self.place)
+        files, place = self.files, self.place
+        stamp = self.job.layout.stamp | self._cut_of_series()
+        sink.finish(place.rows, stamp, files.part, files.packed)
+        if os.name == "nt":
+            self.file.close()  # an open file cannot be renamed there
+        _publish(
+            files,
+            place,
+            files.packed if sink.packs else files.part,
+            {**stamp, "rows": place.rows, "job": self.job.id} if sidecar else None,
+        )
+
+    def _cut_of_series(self) -> dict[str, Any]:
+        series = self.job.stream.series
+        if series is None or self.job.verb != "encode":
+            return {}
+        return {"window": series.window, "stride": series.stride, "steps": self.place.steps}
+
+    def close(self) -> None:
+        self.noter.close()
+        self.list.close()
+
+    def leave(self, keep: bool) -> None:
+        """Keep what is done for the next call, or nothing."""
+        with contextlib.suppress(OSError):
+            self.noter.wait()  # before it writes into what is removed here
+        if not keep or not self.place.first or not self.job.stream.fingerprint:
+            self.files.remove()
+        else:
+            with contextlib.suppress(OSError):  # a full disk: the note before it holds
+                self.noter.now(self.place)
+
+
+def _publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
+    """Put what was made in OUT's place, its stamp first: an output is never without it."""
+    with made.open("rb+") as file:  # a stamp on the disk vouches for rows that are there, too
+        os.fsync(file.fileno())
+    skipped.publish(files.skipped, files.out, place.skipped_bytes)
+    if stamp is None:
+        made.replace(files.out)
+    else:
+        sidecar = outputs.sidecar_of(files.out)
+        before = sidecar.read_bytes() if sidecar.exists() else None
+        stamp["bytes"] = made.stat().st_size
+        outputs.write_atomic(sidecar, (json.dumps(stamp) + "\n").encode())
+        try:
+            made.replace(files.out)
+        except OSError:
+            sidecar.unlink() if before is None else outputs.write_atomic(sidecar, before)
+            raise
+    files.remove()

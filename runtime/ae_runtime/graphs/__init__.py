@@ -1,0 +1,1 @@
+"""What an ONNX graph may hold, and what it needs, read before onnxruntime sees it."""
