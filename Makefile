@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -16,8 +16,9 @@ demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch
 test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not soak"
 
-soak: .venv/.ready build/runtime/.ready  ## the full counts of kills, mutants, traces and combinations
+soak: .venv/.ready build/runtime/.ready build/node/.ready  ## the full counts of kills, mutants, traces and combinations
 	$(BIN)/python -m pytest -m soak -rP
+	$(BIN)/python -m pytest tests/e2e/test_docs.py -k node
 
 format: .venv/.ready  ## bring the code into the form that check wants
 	$(BIN)/ruff format .
@@ -53,6 +54,9 @@ bench-precision: .venv/.ready  ## error, speed and size of int8 beside fp32, on 
 bench-portability: .venv/.ready build/runtime/.ready build/oldest/.ready build/node/.ready  ## one bundle, many onnxruntimes: old and new, Node, wasm
 	$(BIN)/python benchmarks/portability.py
 
+bench-runtime: .venv/.ready build/runtime-peers/.ready  ## speed and memory of the runtime, against a loop by hand and other tools
+	$(BIN)/python benchmarks/runtime.py
+
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
 	$(BIN)/ae-train digits --recipe models/digits/recipe.toml --out build/models/digits --overwrite
@@ -71,6 +75,12 @@ build/peers/.ready: benchmarks/peers.txt constraints.txt
 	rm -rf build/peers
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/python $(INSTALL) $(INDEX) -r benchmarks/peers.txt
+	@touch $@
+
+build/runtime-peers/.ready: benchmarks/runtime-peers.txt constraints.txt
+	rm -rf build/runtime-peers
+	$(PYTHON) -m venv build/runtime-peers
+	build/runtime-peers/bin/python $(INSTALL) $(INDEX) -r benchmarks/runtime-peers.txt
 	@touch $@
 
 build/runtime/.ready: pyproject.toml constraints.txt README.md $(SOURCES)

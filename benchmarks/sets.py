@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ae_runtime.windows import Windows
+from ae_runtime.files.windows import Windows
 from ae_train.data import Dataset, Split, make_dataset
 from ae_train.loading import load
 from ae_train.recipe import make_recipe

@@ -17,7 +17,7 @@ from ae_runtime.devices import provider_of, resolve
 from ae_runtime.engine import Engine, Feed
 from ae_runtime.errors import ShapeMismatch
 from ae_runtime.manifest import Manifest, Port
-from ae_runtime.plan import block_rows, make_plan
+from ae_runtime.plan import block_rows, make_plan, memory_of
 
 if TYPE_CHECKING:
     from ae_runtime.files.batch import Done
@@ -252,11 +252,22 @@ class Autoencoder:
 
     def block_rows(self, verb: Verb) -> int:
         """Rows of a block of a file that is worked on at once: of more than a tile, whole ones."""
+        return block_rows(self._row_bytes(verb), self._engine.plan, self._options["max_memory"])
+
+    def _row_bytes(self, verb: Verb) -> int:
         sizes = {"x": _row_bytes(self._inputs), "z": 4 * self.latent_dim}
         sizes["x_hat"] = _row_bytes(self._outputs)
         ends = {"encode": ("x", "z"), "decode": ("z", "x_hat"), "reconstruct": ("x", "z", "x_hat")}
-        row_bytes = sum(sizes[end] for end in ends[verb])
-        return block_rows(row_bytes, self._engine.plan, self._options["max_memory"])
+        return sum(sizes[end] for end in ends[verb])
+
+    def spare_memory(self, verb: Verb) -> int | None:
+        """Bytes that max_memory leaves for reading a file, beside the model and blocks of rows."""
+        most, plan = self._options["max_memory"], self._engine.plan
+        if most is None:
+            return None
+        graph_bytes = sum(map(len, self._engine.graphs.values()))
+        blocks = (self.threads + 4) * self.block_rows(verb) * self._row_bytes(verb)
+        return int(most - memory_of(plan, self.bundle.needs.values(), graph_bytes) - blocks)
 
     def _arrays_of(self, x: Any) -> tuple[Any, ...]:
         if not self.manifest.is_mixed:

@@ -61,7 +61,7 @@ def make_plan(
     fixed = max(need.fixed for need in needs)
     room = MAX_ROWS_BYTES
     if max_memory is not None:
-        room = max_memory - COPIES * graph_bytes - OVERHEAD_BYTES
+        room = (max_memory - COPIES * graph_bytes - OVERHEAD_BYTES) * 3 // 4  # the rest: of files
     on_cuda = provider == CUDA
     best_threads = CUDA_THREADS if on_cuda else available_cpus()
     best_tile = (
@@ -72,7 +72,8 @@ def make_plan(
     fitting = room // (fixed + per_row * (tile or 1))
     used = threads or max(1, min(best_threads, fitting))
     if max_memory is not None and used > fitting:
-        least = max_memory - room + used * (fixed + per_row * (tile or 1))
+        least = COPIES * graph_bytes + OVERHEAD_BYTES
+        least += -(-used * (fixed + per_row * (tile or 1)) * 4 // 3)
         raise TooLittleMemory(
             f"max_memory is {max_memory:,} bytes; {tile or 1} rows at once on {used} "
             f"thread{'s' if used > 1 else ''} need {least:,}"
@@ -81,6 +82,12 @@ def make_plan(
         tile = min(best_tile, _power_of_two((room // used - fixed) // per_row, best_tile))
     lean = max_memory is not None or fixed + tile * per_row > 2 * CACHE_BYTES
     return Plan(tile, used, lean)
+
+
+def memory_of(plan: Plan, needs: Collection[Needs], graph_bytes: int) -> int:
+    """Bytes that sessions and tiles take with this plan."""
+    tile = max(need.fixed + plan.tile * need.per_row for need in needs)
+    return COPIES * graph_bytes + OVERHEAD_BYTES + plan.threads * tile
 
 
 def block_rows(row_bytes: int, plan: Plan, max_memory: int | None) -> int:

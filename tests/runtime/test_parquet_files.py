@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.errors import DataError, InputFailed, MissingExtra
+from ae_runtime.errors import DataError, InputFailed, MissingExtra, TooLittleMemory
 from ae_runtime.files import stream_parquet
 from ae_runtime.files.parquet_files import read_parquet_table
 from ae_runtime.files.streams import Block, SeriesCut, open_stream
@@ -441,3 +442,23 @@ def test_memory_with_row_groups_of_64_megabytes(
     )
     assert found == groups * rows
     assert grown <= 160  # the row group, its columns while they are decoded, a block of 16 MB
+
+
+def test_row_groups_that_max_memory_does_not_hold(tmp_path: Path, table_bundle: Path) -> None:
+    names = ["far", "tiny", "gaps", "constant", "empty", "count"]
+    written(tmp_path / "x.parquet", **{name: np.zeros(200_000) for name in names})
+    tight = ae_runtime.load(table_bundle, max_memory=60_000_000)
+    with pytest.raises(TooLittleMemory) as caught:
+        tight.encode_file(tmp_path / "x.parquet", tmp_path / "z.npy")
+    found = re.fullmatch(
+        r".*x\.parquet takes ([\d,]+) bytes at once, and max_memory leaves ([\d,]+) beside the "
+        r"model; allow ([\d,]+) more",
+        str(caught.value),
+    )
+    assert found
+    takes, leaves, more = (int(number.replace(",", "")) for number in found.groups())
+    assert takes > 200_000 * 6 * 8
+    assert takes - leaves == more
+    enough = ae_runtime.load(table_bundle, max_memory=60_000_000 + 2 * more)
+    assert enough.encode_file(tmp_path / "x.parquet", tmp_path / "z.npy").rows == 200_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.parquet", "z.npy", "z.npy.json"]

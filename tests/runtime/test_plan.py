@@ -72,13 +72,13 @@ def test_max_memory_that_does_not_suffice() -> None:
     with pytest.raises(TooLittleMemory) as caught:
         make_plan([Need(0, 50 * MB)], 10 * MB, max_memory=80 * MB)
     assert str(caught.value) == (
-        "max_memory is 83,886,080 bytes; 1 rows at once on 1 thread need 92,274,688"
+        "max_memory is 83,886,080 bytes; 1 rows at once on 1 thread need 109,750,955"
     )
-    assert make_plan([Need(0, 50 * MB)], 10 * MB, max_memory=92_274_688) == Plan(1, 1, True)
+    assert make_plan([Need(0, 50 * MB)], 10 * MB, max_memory=109_750_955) == Plan(1, 1, True)
     with pytest.raises(TooLittleMemory) as caught:
         make_plan([Need(0, MB)], 0, tile=20, threads=2, max_memory=40 * MB)
     assert str(caught.value) == (
-        "max_memory is 41,943,040 bytes; 20 rows at once on 2 threads need 50,331,648"
+        "max_memory is 41,943,040 bytes; 20 rows at once on 2 threads need 64,312,662"
     )
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
-from ae_runtime.errors import DataError, LatentMismatch
+from ae_runtime.errors import DataError, LatentMismatch, TooLittleMemory
 from ae_runtime.files import skipped, unfinished
 from ae_runtime.files.layout import Layout, layout_of_latents, layout_of_rows
 from ae_runtime.files.sinks import check_layout, sink_for
@@ -106,7 +106,10 @@ def open_input(
     stride: int | None,
     source_format: str | None,
 ) -> tuple[Stream, list[str]]:
-    """The rows to work on, and remarks. Raises LatentMismatch for another model's latents."""
+    """The rows to work on, and remarks.
+
+    Raises LatentMismatch for another model's latents, TooLittleMemory.
+    """
     unstamped = []
     if verb == "decode" and isinstance(source, str | Path):
         path, _ = split_member(str(source))
@@ -121,6 +124,13 @@ def open_input(
     stream = open_stream(
         ae.manifest, verb, source, id_column=id_column, stride=stride, format=source_format
     )
+    spare = ae.spare_memory(verb)
+    if spare is not None and stream.memory > spare:
+        stream.close()
+        raise TooLittleMemory(
+            f"{stream.path} takes {stream.memory:,} bytes at once, and max_memory leaves "
+            f"{max(0, spare):,} beside the model; allow {stream.memory - spare:,} more"
+        )
     return stream, [*stream.notes, *unstamped]
 
 

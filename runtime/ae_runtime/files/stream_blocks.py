@@ -50,7 +50,8 @@ class Stream(Protocol):
     path: what errors name, Path("-") for stdin. rows: None where only reading to the end tells.
     notes: remarks worth a line each. id_name: the column of ids, "file" for a folder of images,
     None without. series: how windows are cut, None where rows come as they are. fingerprint: text
-    that changes when the input does, "" where it cannot be gone on with later.
+    that changes when the input does, "" where it cannot be gone on with later. memory: bytes that
+    it holds at once, beside its blocks.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Stream(Protocol):
     id_name: str | None
     series: SeriesCut | None
     fingerprint: str
+    memory: int
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
         """Blocks of `size` rows, cut at multiples of size; first is one, too.

@@ -26,6 +26,7 @@ class CsvStream:
     """The rows of a CSV. A position is a byte of the text, after whatever compression."""
 
     series: SeriesCut | None = None
+    memory = 16 << 20
     rows: int | None = None
 
     def __init__(self, source: Bytes, form: Form, wanted: Wanted, id_column: str | None) -> None:

@@ -20,6 +20,7 @@ class ImageStream:
     """The images of a folder in the order of their names, which are their ids."""
 
     series: SeriesCut | None = None
+    memory = 4 << 20
     id_name: str | None = "file"
 
     def __init__(self, folder: Path, wanted: Wanted) -> None:

@@ -28,6 +28,7 @@ class NpyStream:
 
     id_name: str | None = None
     series: SeriesCut | None = None
+    memory = 8 << 20
 
     def __init__(self, source: Bytes, wanted: Wanted, kind: str = ".npy array") -> None:
         self.path, self.fingerprint = source.path, source.fingerprint

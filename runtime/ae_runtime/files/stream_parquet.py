@@ -37,6 +37,7 @@ Array = NDArray[Any]
 # decoded in batches: pyarrow then holds a page of every column.
 GROUP_BYTES = 96 << 20
 _COLUMN_BYTES = 8 << 20
+_ARROW_BYTES = 48 << 20  # pyarrow itself, and columns on their way
 _COLUMNS_BYTES = 1 << 20  # columns that are decoded at once
 _BUFFER_BYTES = 1 << 16  # what is read ahead of each column, in batches
 
@@ -56,7 +57,8 @@ class ParquetStream:
 
     def _look(self, id_column: str | None) -> None:
         """Find the columns that are wanted."""
-        self.rows: int | None = self._file.metadata.num_rows
+        metadata = self._file.metadata
+        self.rows: int | None = metadata.num_rows
         if not self.rows:
             raise DataError(f"{self.path} holds no rows")
         schema, wanted = self._file.schema_arrow, self._wanted
@@ -70,6 +72,7 @@ class ParquetStream:
         self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
         is_float32 = all(str(kind) in ("float", "halffloat") for kind in kinds)
         self._dtype = np.dtype(np.float32 if is_float32 else np.float64)
+        self.memory = _ARROW_BYTES + max(map(self._group_bytes, range(metadata.num_row_groups)))
         self._has_whole_ids = id_column is not None and self._is_whole(schema, id_column)
 
     def _open(self, **options: Any) -> Any:
@@ -110,6 +113,13 @@ class ParquetStream:
                 yield from self._whole_group(group, x, skip, first_row, size)
             else:
                 yield from self._batches(group, skip, first_row)
+
+    def _group_bytes(self, group: int) -> int:
+        """What a row group takes while it is decoded."""
+        metadata = self._file.metadata.row_group(group)
+        if self._fits_whole(metadata.num_rows):
+            return int(metadata.num_rows * self._dtype.itemsize * len(self._names))
+        return int(metadata.total_byte_size)  # at most: pyarrow holds a page of each column
 
     def _fits_whole(self, rows: int) -> bool:
         column = rows * self._dtype.itemsize

@@ -25,6 +25,7 @@ class WindowStream:
     def __init__(self, steps: Stream, window: int, stride: int, channels: int) -> None:
         self.path, self.notes, self.id_name = steps.path, steps.notes, steps.id_name
         self.fingerprint, self._steps = steps.fingerprint, steps
+        self.memory = steps.memory + 2 * PIECE_BYTES
         self._cut = SeriesCut(window, stride, steps.rows)
         self.series: SeriesCut | None = self._cut
         self._together = max(window, PIECE_BYTES // (8 * channels), 1)  # steps read at once
