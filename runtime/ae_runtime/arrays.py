@@ -100,6 +100,9 @@ def _check_exact(x: Array, wanted: np.dtype[Any], what: str) -> None:
     least, most = _exact_range(x.dtype)
     if low <= least and most <= high:
         return
+    # Bits of all values together, in one pass: a negative one has the highest.
+    if low == 0 and 0 <= int(np.bitwise_or.reduce(x, axis=None)) <= high:
+        return
     found_low, found_high = int(x.min()), int(x.max())
     if found_low < low or found_high > high:
         raise DtypeMismatch(

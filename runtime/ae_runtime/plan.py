@@ -18,7 +18,7 @@ OVERHEAD_BYTES = 8 << 20  # of two sessions without weights
 MAX_ROWS_BYTES = 256 << 20  # of all threads together, without max_memory
 # Small enough to stay in the cache between reader and threads, large enough that handing it on
 # costs nothing beside the work.
-BLOCK_BYTES, MAX_BLOCK_ROWS = 4 << 20, 1 << 16
+BLOCK_BYTES, MAX_BLOCK_ROWS = 2 << 20, 1 << 16
 CUDA_TILE_BYTES, CUDA_MAX_TILE = 64 << 20, 8192
 CUDA_THREADS = 2  # one moves rows to and from the device while the other computes there
 

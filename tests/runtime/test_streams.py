@@ -79,6 +79,31 @@ def joined(blocks: list[Block], part: int = 0) -> NDArray[Any]:
     return np.concatenate([block.arrays[part] for block in blocks])
 
 
+def check_unread(stream: Stream, blocks: list[Block], size: int, first: int = 0) -> bool:
+    """Whether blocks may be read in any order; threads that take the last first get the same."""
+    unread = stream.unread(size, first)
+    if unread is None:
+        return False
+    left = list(unread)
+    assert [each.first for each in left] == [block.first for block in blocks]
+    found: dict[int, NDArray[Any]] = {}
+    last_first = reversed(left)
+
+    def read() -> None:
+        for each in last_first:
+            block = each.read()
+            found[block.first] = block.arrays[0].copy()  # which the next one takes the place of
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for block in blocks:
+        np.testing.assert_array_equal(found[block.first], block.arrays[0])
+    return True
+
+
 def check_everywhere(open_it: Callable[[], Stream], expected: tuple[NDArray[Any], ...]) -> None:
     """All rows in blocks of many sizes, and from every block on in a stream of its own."""
     rows = len(expected[0])
@@ -88,6 +113,7 @@ def check_everywhere(open_it: Callable[[], Stream], expected: tuple[NDArray[Any]
         stream = open_it()
         blocks = collect(stream, size)
         assert stream.rows in (None, rows)
+        check_unread(stream, blocks, size)
         stream.close()
         for part, array in enumerate(expected):
             assert {block.arrays[part].dtype for block in blocks} == {array.dtype}
@@ -514,6 +540,36 @@ def test_changed_bytes_never_give_another_error(name: str) -> None:
             messages.append(str(error))
     assert len(messages) > 30
     assert all(line.startswith(name) and "\n" not in line for line in messages)
+
+
+def test_which_files_are_read_in_any_order() -> None:
+    x = numbers(50)
+    np.save("x.npy", x)
+    np.save("columns.npy", np.asfortranarray(x))
+    np.savez("x.npz", x)
+    write_csv("x.csv", x)
+    for name, any_order in (
+        *(("x.npy", hasattr(os, "preadv")), ("columns.npy", False), ("x.npz", False)),
+        ("x.csv", False),
+    ):
+        with closing(open_stream(manifest(names=NAMES), "encode", name)) as stream:
+            blocks = collect(stream, 7)
+            assert check_unread(stream, blocks, 7) == any_order, name
+            assert check_unread(stream, blocks[3:], 7, 21) == any_order, name
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads files in order only")
+def test_a_block_that_is_gone_before_it_is_read() -> None:
+    np.save("x.npy", numbers(50))
+    with closing(open_stream(manifest(), "encode", "x.npy")) as stream:
+        unread = list(stream.unread(10) or ())
+        os.truncate("x.npy", 128 + 24 * 25)
+        assert len(unread[1].read().arrays[0]) == 10
+        with pytest.raises(InputFailed) as found:
+            unread[2].read()
+        assert str(found.value) == (
+            "x.npy ends at byte 728, its header promises more; write or copy it again"
+        )
 
 
 def test_a_file_that_becomes_shorter_while_it_is_read() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.files.layout import Chunk, Values
 from ae_runtime.files.pipeline import Generated, in_order
-from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
+from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream, Unread
 from ae_runtime.files.windows import Overlaps, first_window
 from ae_runtime.table import from_blocks
 
@@ -57,12 +57,17 @@ def steps(
     Raises DataError for a row that cannot be used, unless they are skipped.
     """
 
-    def work(block: Block) -> tuple[Block, Values]:
+    def work(block: Block | Unread) -> tuple[Block, Values]:
+        if isinstance(block, Unread):
+            with _reading(stream):
+                block = _usable(stream, block.read(), on_error)
         return block, _compute(ae, verb, block)
 
-    blocks = _usable(stream, stream.blocks(size, start.first, start.position), on_error)
+    blocks: Iterator[Block | Unread] | None = stream.unread(size, start.first)
     # A read from a pipe cannot be ended: it must not be in a thread that has to be waited for.
-    in_thread = bool(stream.fingerprint)
+    in_thread = blocks is None and bool(stream.fingerprint)
+    if blocks is None:
+        blocks = _read(stream, stream.blocks(size, start.first, start.position), on_error)
     with closing(in_order(ae, work, blocks, in_thread)) as computed:
         if verb == "reconstruct" and stream.series is not None:
             yield from _joined(computed, stream.series, size, start)
@@ -91,12 +96,23 @@ def _compute(ae: Autoencoder, verb: Verb, block: Block) -> Values:
     return arrays[0]
 
 
-def _usable(stream: Stream, blocks: Iterator[Block], on_error: OnError) -> Iterator[Block]:
-    try:
+def _read(stream: Stream, blocks: Iterator[Block], on_error: OnError) -> Iterator[Block]:
+    with _reading(stream):
         for block in blocks:
-            if block.bad and on_error == "stop":
-                raise DataError(f"{stream.path}: {block.bad[min(block.bad)]}")
-            yield block
+            yield _usable(stream, block, on_error)
+
+
+def _usable(stream: Stream, block: Block, on_error: OnError) -> Block:
+    if block.bad and on_error == "stop":
+        raise DataError(f"{stream.path}: {block.bad[min(block.bad)]}")
+    return block
+
+
+@contextmanager
+def _reading(stream: Stream) -> Iterator[None]:
+    """Say in one line what the system says of an input."""
+    try:
+        yield
     except OSError as error:
         if isinstance(error, InputFailed):
             raise

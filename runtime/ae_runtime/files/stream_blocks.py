@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +33,16 @@ class Block(NamedTuple):
     ids: Array | None = None
     bad: dict[int, str] = {}  # noqa: RUF012  # never changed: a block that has some brings its own
     starts: NDArray[np.int64] | None = None
+
+
+class Unread(NamedTuple):
+    """A block that is read by whoever works on it, so that its rows are in the cache by then.
+
+    read: the block; its arrays hold until the same thread reads another one.
+    """
+
+    first: int
+    read: Callable[[], Block]
 
 
 @dataclass
@@ -68,6 +78,10 @@ class Stream(Protocol):
         position: of the block before. Raises InputFailed where the input cannot be read to its
         end, DataError for what is not one row's fault; both name the file.
         """
+
+    def unread(self, size: int, first: int = 0) -> Iterator[Unread] | None:
+        """The same blocks, to be read by any thread in any order; None where that cannot be."""
+        return None
 
     def close(self) -> None: ...
 

@@ -69,6 +69,22 @@ class Bytes:
         self._at += done
         return done
 
+    @property
+    def has_places(self) -> bool:
+        """Whether read_at may be called."""
+        return hasattr(os, "preadv") and isinstance(self._file, io.FileIO)
+
+    def read_at(self, view: memoryview, position: int) -> int:
+        """Fill view from a byte on, from any thread, while others do; how many bytes there were."""
+        done = 0
+        with self._said():
+            while done < len(view):
+                found = os.preadv(self._file.fileno(), [view[done:]], position + done)
+                if not found:
+                    break
+                done += found
+        return done
+
     def seek(self, position: int) -> None:
         """Go on from this byte; of a pipe, and of what is compressed, by reading on to it."""
         if self.seeks:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.stream_blocks import Block, Piece, SeriesCut, cut
+from ae_runtime.files.stream_blocks import Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.stream_bytes import Bytes
 from ae_runtime.files.stream_columns import Wanted, choose, settle_columns, settle_numbers
 from ae_runtime.files.stream_form import Form, Rows, is_missing, is_number, to_number
@@ -22,7 +22,7 @@ from ae_runtime.table import parse_number
 Array = NDArray[Any]
 
 
-class CsvStream:
+class CsvStream(Stream):
     """The rows of a CSV. A position is a byte of the text, after whatever compression."""
 
     series: SeriesCut | None = None

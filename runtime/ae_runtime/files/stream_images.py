@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
 from ae_runtime.files.image_folder import image_names, read_image
-from ae_runtime.files.stream_blocks import Block, SeriesCut
+from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
 from ae_runtime.files.stream_bytes import fingerprint
 from ae_runtime.files.stream_columns import Wanted
 
 
-class ImageStream:
+class ImageStream(Stream):
     """The images of a folder in the order of their names, which are their ids."""
 
     series: SeriesCut | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from ae_runtime.arrays import checked
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.files.sources import choose_member
-from ae_runtime.files.stream_blocks import Block, SeriesCut, drop_infinite
+from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream, Unread, drop_infinite
 from ae_runtime.files.stream_bytes import Bytes, fingerprint
 from ae_runtime.files.stream_columns import Wanted, named
 
@@ -23,7 +25,7 @@ _COLUMN_BYTES = 1 << 16  # what is read at once of a column, where columns lie o
 _SUPER_BYTES = 8 << 20  # but no more than this of all of them
 
 
-class NpyStream:
+class NpyStream(Stream):
     """The rows of one array. Its positions say nothing: rows are of one size."""
 
     id_name: str | None = None
@@ -73,14 +75,34 @@ class NpyStream:
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
         """Each in an array of its own."""
         read = self._arrays_of_columns if self._by_columns else self._arrays
+        for array in read(size, first):
+            yield self._block(array, first)
+            first += len(array)
+
+    def unread(self, size: int, first: int = 0) -> Iterator[Unread] | None:
+        """Of rows that lie one after the other in a file."""
+        if self._by_columns or not self._source.has_places or not self._row_bytes:
+            return None
+        kept = threading.local()  # an array for each thread, used again
+
+        def read(low: int) -> Block:
+            rows = min(size, self._rows - low)
+            if not hasattr(kept, "array"):
+                kept.array = np.empty((size, *self.row_shape), self.dtype)
+            out: Array = kept.array[:rows]
+            position = self._start + low * self._row_bytes
+            self._check_found(self._source.read_at(_bytes_of(out), position), out, position)
+            return self._block(out, low)
+
+        return (Unread(low, partial(read, low)) for low in range(first, self._rows, size))
+
+    def _block(self, array: Array, first: int) -> Block:
         names = self._wanted.names if len(self.row_shape) == 1 else None
         port = self._wanted.step if self.is_steps else self._wanted.port
-        for array in read(size, first):
-            bad = drop_infinite(array, first, names, {})
-            with named(self.path):
-                checked(array, port, self._wanted.what)
-            yield Block(first, (array,), 0, None, bad)
-            first += len(array)
+        bad = drop_infinite(array, first, names, {})
+        with named(self.path):
+            checked(array, port, self._wanted.what)
+        return Block(first, (array,), 0, None, bad)
 
     def _arrays(self, size: int, first: int) -> Iterator[Array]:
         for low in range(first, self._rows, size):
@@ -106,7 +128,9 @@ class NpyStream:
         if not out.nbytes:
             return
         self._source.seek(position)
-        found = self._source.readinto(out.reshape(-1).view(np.uint8).data)
+        self._check_found(self._source.readinto(_bytes_of(out)), out, position)
+
+    def _check_found(self, found: int, out: Array, position: int) -> None:
         if found < out.nbytes:
             raise InputFailed(
                 f"{self.path} ends at byte {position + found}, its header promises more; "
@@ -115,6 +139,10 @@ class NpyStream:
 
     def close(self) -> None:
         self._source.close()
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _read_header(source: Bytes, kind: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

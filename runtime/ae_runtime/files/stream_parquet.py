@@ -20,7 +20,7 @@ from ae_runtime.files.parquet_files import (
     plain_numbers,
     unreadable,
 )
-from ae_runtime.files.stream_blocks import PIECE_BYTES, Block, Piece, SeriesCut, cut
+from ae_runtime.files.stream_blocks import PIECE_BYTES, Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.stream_bytes import closed_on_error, fingerprint
 from ae_runtime.files.stream_columns import (
     Wanted,
@@ -42,7 +42,7 @@ _COLUMNS_BYTES = 1 << 20  # columns that are decoded at once
 _BUFFER_BYTES = 1 << 16  # what is read ahead of each column, in batches
 
 
-class ParquetStream:
+class ParquetStream(Stream):
     """The rows of a Parquet file. Its positions say nothing: the row is enough."""
 
     series: SeriesCut | None = None

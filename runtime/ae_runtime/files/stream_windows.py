@@ -16,7 +16,7 @@ Array = NDArray[Any]
 _END = -1  # the position after the last window of all
 
 
-class WindowStream:
+class WindowStream(Stream):
     """Windows of a series, one each `stride` steps and a last one aligned to the end.
 
     A position is that of the block of steps which holds the start of the window before.
