@@ -1,0 +1,121 @@
+"""Ratios of speed within one run, with room for a busy machine: what falls far behind is a mistake.
+
+The figures themselves are measured by `make bench-runtime`. In turn, and the best of several tries
+of each: what disturbs a try makes it slower, never faster.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ae_runtime
+from ae_runtime.devices import open_session
+
+ROWS = 100_000
+
+
+def digits(rows: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 17, (rows, 8, 8), np.uint8)
+
+
+def best_seconds(*works: Callable[[], object], tries: int) -> list[float]:
+    best = [float("inf")] * len(works)
+    for _ in range(tries):
+        for at, work in enumerate(works):
+            started = time.perf_counter()
+            work()
+            best[at] = min(best[at], time.perf_counter() - started)
+    return best
+
+
+def by_hand(graph: bytes, threads: int, tile: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The loop that one would write over bare onnxruntime."""
+    session, pool = open_session(graph), ThreadPoolExecutor(threads)
+    z = np.empty((ROWS, 8), np.float32)
+
+    def encode(x: np.ndarray) -> np.ndarray:
+        def work(at: int) -> None:
+            z[at : at + tile] = session.run(["z"], {"x": x[at : at + tile]})[0]
+
+        list(pool.map(work, range(0, len(x), tile)))
+        return z
+
+    return encode
+
+
+@pytest.mark.parametrize("tries", [5, pytest.param(25, marks=pytest.mark.soak)])
+def test_many_rows_beside_a_loop_by_hand(digits_bundle: Path, tries: int) -> None:
+    ae, x = ae_runtime.load(digits_bundle), digits(ROWS)
+    loop = by_hand(ae.bundle.files["encoder.onnx"], ae.threads, 256)
+    np.testing.assert_array_equal(ae.encode(x), loop(x))
+    ours, hand = best_seconds(lambda: ae.encode(x), lambda: loop(x), tries=tries)
+    assert hand / ours > (0.9 if tries > 10 else 0.7)
+
+
+@pytest.mark.parametrize("tries", [7, pytest.param(50, marks=pytest.mark.soak)])
+def test_one_row_beside_a_bare_run(digits_bundle: Path, tries: int) -> None:
+    ae, x1 = ae_runtime.load(digits_bundle), digits(1)
+    session, wide = open_session(ae.bundle.files["encoder.onnx"]), x1.astype(np.int64)
+
+    def often(work: Callable[[], object]) -> Callable[[], None]:
+        def repeat() -> None:
+            for _ in range(500):
+                work()
+
+        return repeat
+
+    seconds = best_seconds(
+        often(lambda: session.run(["z"], {"x": x1})),
+        often(lambda: ae.encode(x1)),
+        often(lambda: ae.encode(wide)),
+        tries=tries,
+    )
+    bare, ours, converted = (each / 500 for each in seconds)
+    assert ours / bare < (1.25 if tries > 10 else 1.6)
+    assert converted / bare < (1.8 if tries > 10 else 2.5)
+
+
+@pytest.mark.parametrize("tries", [3, pytest.param(15, marks=pytest.mark.soak)])
+def test_a_file_beside_memory(digits_bundle: Path, tmp_path: Path, tries: int) -> None:
+    ae, x = ae_runtime.load(digits_bundle), digits(4 * ROWS)
+    np.save(tmp_path / "x.npy", x)
+
+    def file() -> None:
+        ae.encode_file(tmp_path / "x.npy", tmp_path / "z.npy", overwrite=True)
+
+    memory, through = best_seconds(lambda: ae.encode(x), file, tries=tries)
+    assert memory / through > (0.6 if tries > 10 else 0.35)
+
+
+@contextmanager
+def busy_processor() -> Iterator[None]:
+    script = "import os; os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        try:
+            time.sleep(0.3)
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="two processors are needed to keep one of them busy",
+)
+def test_beside_a_busy_processor(digits_bundle: Path) -> None:
+    ae, x = ae_runtime.load(digits_bundle, threads=2), digits(5 * ROWS)
+    (quiet,) = best_seconds(lambda: ae.encode(x), tries=9)
+    with busy_processor():
+        (busy,) = best_seconds(lambda: ae.encode(x), tries=9)
+    assert quiet / busy > 0.45
