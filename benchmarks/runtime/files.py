@@ -59,7 +59,11 @@ with open(sys.argv[1], "wb", 0) as file:
 print(time.perf_counter() - started)
 os.remove(sys.argv[1])
 """
-IMPORTS = "import time, onnxruntime, ae_runtime.cli, ae_runtime.files.batch, {}; time.sleep(9)"
+IMPORTS = """
+import onnxruntime, ae_runtime.cli, ae_runtime.files.batch, {}
+print("ready", flush=True)
+input()
+"""
 AE_RUN = Path(sys.executable).with_name("ae-run")
 
 
@@ -121,8 +125,11 @@ def alone(script: str, *words: object) -> Done:
 
 def imported_mb(also: str) -> float:
     """RssAnon of a process that has imported what ae-run imports, and does nothing."""
-    with subprocess.Popen([sys.executable, "-c", IMPORTS.format(also)]) as process:
-        time.sleep(3)
+    words = sys.executable, "-c", IMPORTS.format(also)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        if process.stdout.readline() != b"ready\n":
+            raise Failed("what ae-run imports cannot be imported here")
         found = anonymous_mb(process.pid)
         process.kill()
     return found
