@@ -17,8 +17,9 @@ from ae_runtime.bundle import open_bundle
 from ae_runtime.devices import compute, open_session
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graphs import admission
-from ae_runtime.graphs.footprint import Needs, footprint
-from ae_runtime.graphs.graph import DTYPES, read_graph
+from ae_runtime.graphs import footprint as footprints
+from ae_runtime.graphs.footprint import Needs
+from ae_runtime.graphs.graph import DTYPES, Graph, read_graph
 from ae_runtime.graphs.values import MANY, with_rows
 from ae_runtime.graphs.walk import walk
 from ae_runtime.manifest import Port
@@ -36,6 +37,12 @@ def numbers(*values: int) -> np.ndarray:
 
 def reals(*dims: int) -> np.ndarray:
     return np.ones(dims, np.float32)
+
+
+def footprint(graph: Graph, rows: int) -> int:
+    """Bytes alive at once for so many rows: what Needs says in two numbers."""
+    run = footprints._run(graph, walk(graph, MANY))
+    return max(with_rows(total, rows) for total in footprints._totals(run))
 
 
 def encoder(w: Writer, *nodes: bytes, **tensors: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,7 +94,7 @@ def test_blocks_are_whole_tiles_of_some_megabytes() -> None:
     assert block_rows(3264, Plan(256, 2), 30 * MB) == 200
 
 
-def test_a_loaded_bundle_keeps_to_its_plan(table_bundle: Path, python: Callable[..., str]) -> None:
+def test_a_loaded_bundle_keeps_to_its_plan(table_bundle: Path) -> None:
     ae = ae_runtime.load(table_bundle)
     assert (ae.threads, ae.tile) == (4, 256)
     assert ae.block_rows("encode") == 37_376

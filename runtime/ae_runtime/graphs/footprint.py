@@ -60,11 +60,6 @@ def needs(graph: Graph, limit: int) -> Needs:
     return Needs(max(a + b for a, b in totals) - per_row, per_row)
 
 
-def footprint(graph: Graph, rows: int) -> int:
-    """Bytes that a graph has alive at once for so many rows, beside its weights."""
-    return max(with_rows(total, rows) for total in _totals(_run(graph, walk(graph, MANY))))
-
-
 def _check_outputs(graph: Graph, values: dict[str, Known]) -> None:
     for port in graph.outputs:
         dims = tuple(MANY if size is None else size for size in port.dims)
