@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,49 +27,90 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
     """
     x = _as_array(x, what)
     _check_shape(x, port, what)
-    check_dtype(x, port, what)
+    conversion(x.dtype, np.dtype(port.dtype)).check(x, what)
     return x
 
 
-def check_dtype(x: Array, port: Port, what: str = "x") -> None:
-    """Return if the values of x are some that the graph input `port` takes; see checked.
+class Conversion(NamedTuple):
+    """How arrays of one dtype become what a graph takes.
 
-    Raises DtypeMismatch.
+    check(x, what): returns if the values are some that the graph takes, else raises DtypeMismatch.
+    convert(tile): the tile contiguous, aligned and in the graph's dtype, copied only if need be.
+    both(x, what): what convert gives for x, once checked.
     """
-    kind, wanted = x.dtype.kind, np.dtype(port.dtype)
-    if kind not in "biuf":
-        raise DtypeMismatch(f"{what} holds {_kind_name(x.dtype)}, the bundle takes {wanted}")
-    if kind == "f" and wanted.kind != "f":
+
+    check: Callable[[Array, str], None]
+    convert: Callable[[Array], Array]
+    both: Callable[[Array, str], Array]
+
+
+@cache  # asked for each single row
+def conversion(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> Conversion:
+    """How arrays of `dtype` become what a graph input of the dtype `wanted` takes; see checked."""
+    check = _check_for(dtype, wanted)
+    convert = _straightened if dtype == wanted else partial(_converted, wanted)
+    if dtype.kind == wanted.kind == "f" and wanted.itemsize < dtype.itemsize:
+        # A float64 past float32's range becomes infinite, which the encoder clips like any value.
+        convert = np.errstate(over="ignore")(convert)
+
+    def both(x: Array, what: str) -> Array:
+        if check is not _fits:
+            check(x, what)
+        return convert(x)
+
+    def both_whole(x: Array, what: str) -> Array:
+        try:
+            return x.astype(wanted, "C", "same_value", False)
+        except ValueError:  # a value would change, or a numpy before 2.4 does not know how to tell
+            return both(x, what)
+
+    whole = dtype.kind in "iu" and wanted.kind in "iu" and check is not _fits
+    return Conversion(check, convert, both_whole if whole else both)
+
+
+def _check_for(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> Callable[[Array, str], None]:
+    if dtype == wanted:
+        return _fits
+    if dtype.kind not in "biuf":
+        return partial(_refuse, f"holds {_kind_name(dtype)}, the bundle takes {wanted}")
+    if dtype.kind == "f":
+        hint = f"if the values are whole and in range, pass {{}}.astype({wanted.name!r})"
+        reason = f"is {dtype}, the bundle takes {wanted}; {hint}"
+        return _fits if wanted.kind == "f" else partial(_refuse, reason)
+    (low, high), (least, most) = _exact_range(wanted), _exact_range(dtype)
+    # Not np.can_cast: it calls int64 to float64 safe.
+    return _fits if low <= least and most <= high else partial(_check_exact, low, high, wanted)
+
+
+def _fits(x: Array, what: str) -> None:
+    pass
+
+
+def _refuse(reason: str, x: Array, what: str) -> NoReturn:
+    raise DtypeMismatch(f"{what} {reason.format(what)}")
+
+
+def _check_exact(low: int, high: int, wanted: np.dtype[Any], x: Array, what: str) -> None:
+    # In one pass, and 0 where there is no value: a negative one has the highest bit.
+    if 0 <= int(np.bitwise_or.reduce(x, axis=None)) <= high:
+        return
+    found_low, found_high = int(x.min()), int(x.max())
+    if found_low < low or found_high > high:
         raise DtypeMismatch(
-            f"{what} is {x.dtype}, the bundle takes {wanted}; "
-            f"if the values are whole and in range, pass {what}.astype({port.dtype!r})"
+            f"{what} is {x.dtype} and runs from {found_low} to {found_high}; "
+            f"{wanted} holds {low} to {high} exactly"
         )
-    if kind in "iu" and x.dtype != wanted and x.size:
-        _check_exact(x, wanted, what)
-
-
-def converter(x: Array, port: Port) -> Callable[[Array], Array]:
-    """What makes a tile of x fit for onnxruntime: contiguous, aligned, in native byte order."""
-    wanted = np.dtype(port.dtype)
-    if x.dtype != wanted:
-        return partial(_rounded if x.dtype.kind == "f" else _converted, wanted)
-    return _same if x.flags.c_contiguous and x.flags.aligned else _straightened
 
 
 def _converted(wanted: np.dtype[Any], tile: Array) -> Array:
-    return np.asarray(tile, wanted, order="C")
-
-
-# A float64 past float32's range becomes infinite, which the encoder clips like any value.
-_rounded = np.errstate(over="ignore")(_converted)
+    return tile.astype(wanted, "C", "unsafe", False)
 
 
 def _straightened(tile: Array) -> Array:
+    flags = tile.flags
+    if flags.c_contiguous and flags.aligned:
+        return tile
     return np.require(tile, requirements=["C", "A"])
-
-
-def _same(tile: Array) -> Array:
-    return tile
 
 
 def _as_array(x: ArrayLike, what: str) -> Array:
@@ -94,26 +135,10 @@ def _check_shape(x: Array, port: Port, what: str) -> None:
     raise ShapeMismatch(f"{what} has shape {x.shape}, the bundle wants {wanted}{hint}")
 
 
-def _check_exact(x: Array, wanted: np.dtype[Any], what: str) -> None:
-    low, high = _exact_range(wanted)
-    # Not np.can_cast: it calls int64 to float64 safe.
-    least, most = _exact_range(x.dtype)
-    if low <= least and most <= high:
-        return
-    # Bits of all values together, in one pass: a negative one has the highest.
-    if low == 0 and 0 <= int(np.bitwise_or.reduce(x, axis=None)) <= high:
-        return
-    found_low, found_high = int(x.min()), int(x.max())
-    if found_low < low or found_high > high:
-        raise DtypeMismatch(
-            f"{what} is {x.dtype} and runs from {found_low} to {found_high}; "
-            f"{wanted} holds {low} to {high} exactly"
-        )
-
-
-@cache  # asked for each single row
 def _exact_range(dtype: np.dtype[Any]) -> tuple[int, int]:
     """The least and the largest of the whole numbers up to which dtype holds every one."""
+    if dtype.kind == "b":
+        return 0, 1
     if dtype.kind == "f":
         return -EXACT_INTEGERS[dtype.name], EXACT_INTEGERS[dtype.name]
     return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

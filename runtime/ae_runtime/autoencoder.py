@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ae_runtime.arrays import check_dtype, checked, converter
+from ae_runtime.arrays import checked, conversion
 from ae_runtime.bundle import Bundle, open_bundle
 from ae_runtime.devices import provider_of, resolve
 from ae_runtime.engine import Engine, Feed
@@ -159,8 +159,7 @@ class Autoencoder:
             and 0 < len(x) <= self._engine.plan.tile
         ):
             if x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned):
-                check_dtype(x, self._inputs[0])
-                x = converter(x, self._inputs[0])(x)
+                x = conversion(x.dtype, self._dtype).both(x, "x")
             shape = (len(x), self._latent_dim)
             z: NDArray[np.float32] = self._engine.once("encoder", {"x": x}, "z", shape)
             return z
@@ -227,7 +226,7 @@ class Autoencoder:
         feeds = []
         for array, port in zip(arrays, self._inputs, strict=True):
             rows = checked(array, port, port.name)
-            feeds.append(Feed(port.name, rows, converter(rows, port)))
+            feeds.append(_feed(rows, port))
         count = len(feeds[0].rows)
         if any(len(feed.rows) != count for feed in feeds):
             lengths = " and ".join(f"{len(feed.rows)} of {feed.name}" for feed in feeds)
@@ -247,7 +246,7 @@ class Autoencoder:
         outs = {
             port.name: np.empty((len(z), *port.row_shape), port.dtype) for port in self._outputs
         }
-        self._engine.run("decoder", [Feed("z", z, converter(z, self._z))], outs, alone=alone)
+        self._engine.run("decoder", [_feed(z, self._z)], outs, alone=alone)
         return tuple(outs.values())
 
     def block_rows(self, verb: Verb) -> int:
@@ -289,6 +288,10 @@ class Autoencoder:
     def __reduce__(self) -> tuple[Any, ...]:
         # The files travel, the sessions are opened again where the pickle is loaded.
         return _revive, (self.bundle, self._options)
+
+
+def _feed(rows: NDArray[Any], port: Port) -> Feed:
+    return Feed(port.name, rows, conversion(rows.dtype, np.dtype(port.dtype)).convert)
 
 
 def _row_bytes(ports: Sequence[Port]) -> int:

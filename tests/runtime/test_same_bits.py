@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.arrays import converter
+from ae_runtime.arrays import conversion
 from ae_runtime.errors import ShapeMismatch
 
 ROWS = 1000
@@ -115,7 +115,7 @@ def test_memory_layout_changes_nothing(bundle: Path, layout: str) -> None:
     same_bits(x, before)  # the caller's array is not written to
     # This machine may read what is unaligned; others do not, and onnxruntime trusts that none is.
     x = np.asarray(LAYOUTS[layout](x))
-    fit = converter(x, ae.manifest.inputs[0])(x)
+    fit = conversion(x.dtype, np.dtype(ae.manifest.inputs[0].dtype)).convert(x)
     assert (fit.flags.c_contiguous, fit.flags.aligned, fit.dtype.isnative) == (True, True, True)
     if layout in ("read only", "bytes of a file"):
         assert fit is x  # fit as it is: not copied
