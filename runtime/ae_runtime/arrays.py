@@ -64,7 +64,8 @@ def conversion(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> Conversion:
         except ValueError:  # a value would change, or a numpy before 2.4 does not know how to tell
             return both(x, what)
 
-    whole = dtype.kind in "iu" and wanted.kind in "iu" and check is not _fits
+    # numpy 2.4 looks at no value whose bytes must be swapped.
+    whole = dtype.kind in "iu" and wanted.kind in "iu" and dtype.isnative and check is not _fits
     return Conversion(check, convert, both_whole if whole else both)
 
 

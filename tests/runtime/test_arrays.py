@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.arrays import checked
+from ae_runtime.arrays import EXACT_INTEGERS, checked, conversion
 from ae_runtime.errors import AeError, DataError, DtypeMismatch, ShapeMismatch
 from ae_runtime.manifest import Port
 
@@ -190,3 +191,39 @@ def test_callers_may_catch_the_builtin(digits_bundle: Path) -> None:
         ae.encode(np.zeros((1, 7)))
     with pytest.raises(TypeError, match="x holds strings"):
         ae.encode(np.full((1, 8, 8), "a"))
+
+
+INTEGERS = [
+    np.dtype(f"{order}{kind}{size}") for order in "<>" for kind in "iu" for size in (1, 2, 4, 8)
+]
+LAYOUTS = {
+    "in one piece": lambda x: x,
+    "every second": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "unaligned": lambda x: (
+        np.frombuffer(b"!" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("wanted", ["uint8", "int32", "int64", "float32", "float64"])
+def test_one_row_is_refused_where_a_batch_is(wanted: str, layout: str) -> None:
+    limits = [value for dtype in INTEGERS for value in (np.iinfo(dtype).min, np.iinfo(dtype).max)]
+    exact = EXACT_INTEGERS.get(wanted)
+    low, high = (-exact, exact) if exact else (np.iinfo(wanted).min, np.iinfo(wanted).max)
+    port = Port("x", wanted, [None, 2])
+    for dtype in INTEGERS:
+        holds = np.iinfo(dtype)
+        for value in {limit + step for limit in limits for step in (-1, 0, 1)}:
+            if not holds.min <= value <= holds.max:
+                continue
+            x = LAYOUTS[layout](np.array([[0, value], [1, 0]], dtype))
+            convert = conversion(dtype, np.dtype(wanted)).both
+            if low <= value <= high:
+                assert convert(x, "x").tolist() == [[0, value], [1, 0]]
+                assert checked(x, port) is x
+            else:
+                message = said(DtypeMismatch, x, port)
+                with pytest.raises(DtypeMismatch, match=re.escape(message)):
+                    convert(x, "x")
