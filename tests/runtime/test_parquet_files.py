@@ -185,9 +185,13 @@ def manifest(names: list[str] = NUMBERS, dtype: Any = "float64") -> Manifest:
     return Manifest("1.0", "id", "table", *sizes, {})
 
 
-def blocks_of(path: Path, size: int, first: int = 0, **more: Any) -> list[Block]:
+def blocks_of(
+    path: Path, size: int, first: int = 0, ahead: bool = True, **more: Any
+) -> list[Block]:
     bundle = more.pop("bundle", None) or manifest()
     with closing(open_stream(bundle, "encode", path, **more)) as stream:
+        if not ahead:
+            stream.keep_to(stream.memory - 1)
         return list(stream.blocks(size, first))
 
 
@@ -195,11 +199,19 @@ def joined(blocks: list[Block], part: int = 0) -> np.ndarray:
     return np.concatenate([block.arrays[part] for block in blocks])
 
 
-@pytest.mark.parametrize("group_bytes", [96 << 20, 0], ids=["whole groups", "batches"])
-@pytest.mark.parametrize("rows_in_group", [1, 7, 40, 100])
+@pytest.mark.parametrize(
+    ("group_bytes", "ahead", "rows_in_group"),
+    [(size, True, rows) for size in (96 << 20, 0, 500) for rows in (1, 7, 40, 100)]
+    + [(96 << 20, False, rows) for rows in (1, 7, 40)],
+)
 def test_blocks_are_the_rows_that_are_read_whole(
-    tmp_path: Path, rows_in_group: int, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    rows_in_group: int,
+    ahead: bool,
+    group_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Row groups as a whole, one ahead or none; in batches; and as either (the last is small)."""
     import pyarrow.parquet as pq
 
     monkeypatch.setattr(stream_parquet, "GROUP_BYTES", group_bytes)
@@ -222,7 +234,7 @@ def test_blocks_are_the_rows_that_are_read_whole(
     whole = read_parquet_table(path)
     x = np.stack([whole.columns[name] for name in NUMBERS], 1)
     for size in (1, 9, 50, 100, 101):
-        blocks = blocks_of(path, size, id_column="key")
+        blocks = blocks_of(path, size, id_column="key", ahead=ahead)
         assert [block.first for block in blocks] == list(range(0, 100, size))
         assert {block.arrays[0].dtype for block in blocks} == {np.dtype(np.float64)}
         np.testing.assert_array_equal(joined(blocks), x)
@@ -230,7 +242,7 @@ def test_blocks_are_the_rows_that_are_read_whole(
         assert keys.dtype == np.int64
         assert keys.tolist() == list(range(100))
         for first in range(size, 100, size * 5):
-            rest = blocks_of(path, size, first, id_column="name")
+            rest = blocks_of(path, size, first, ahead, id_column="name")
             assert rest[0].first == first
             np.testing.assert_array_equal(joined(rest), x[first:])
             names = np.concatenate([block.ids for block in rest])  # type: ignore[arg-type]
@@ -411,24 +423,27 @@ def megabytes():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) >> 10 for line in status if line.startswith("RssAnon"))
 
-source, width, size = sys.argv[1], *map(int, sys.argv[2:])
+source, width, size, kept = sys.argv[1], *map(int, sys.argv[2:])
 port = Port("x", "float32", [None, width])
 manifest = Manifest("1.0", "id", "table", Latent(2), [port], [port], None, None, Golden(1, 1), {})
 before = most = megabytes()
 rows = 0
-for block in open_stream(manifest, "encode", source).blocks(size):
+stream = open_stream(manifest, "encode", source)
+stream.keep_to(kept << 20)
+for block in stream.blocks(size):
     rows += len(block.arrays[0])
     most = max(most, megabytes())
-print(most - before, rows)
+print(most - before, -(-stream.memory >> 20), rows)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is of Linux")
 @pytest.mark.parametrize("groups", [2, pytest.param(8, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("width", [20, 784])
+@pytest.mark.parametrize(("width", "ahead"), [(20, True), (784, True), (784, False)])
 def test_memory_with_row_groups_of_64_megabytes(
-    python: Any, tmp_path: Path, width: int, groups: int
+    python: Any, tmp_path: Path, width: int, ahead: bool, groups: int
 ) -> None:
+    """What a stream says that it takes: two row groups, or one where two are too many."""
     import pyarrow.parquet as pq
 
     rows = (64 << 20) // (4 * width)
@@ -437,11 +452,11 @@ def test_memory_with_row_groups_of_64_megabytes(
     with pq.ParquetWriter(tmp_path / "t.parquet", table.schema, compression="none") as file:
         for _ in range(groups):
             file.write_table(table, row_group_size=rows)
-    grown, found = map(
-        int, python(MEMORY, tmp_path / "t.parquet", width, (4 << 20) // width).split()
-    )
+    size, kept = (4 << 20) // width, 180 if ahead else 120
+    grown, said, found = map(int, python(MEMORY, tmp_path / "t.parquet", width, size, kept).split())
     assert found == groups * rows
-    assert grown <= 160  # the row group, its columns while they are decoded, a block of 16 MB
+    assert said == (1 + ahead) * 64 + 48  # and pyarrow's
+    assert grown <= said + 2 * 16  # a block, and the next one
 
 
 def test_row_groups_that_max_memory_does_not_hold(tmp_path: Path, table_bundle: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, load
+from ae_runtime.files.ahead import Ahead
 from ae_runtime.files.batch import process_file
-from ae_runtime.files.pipeline import READ_AHEAD, Ahead, in_order
+from ae_runtime.files.pipeline import READ_AHEAD, in_order
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from typing import BinaryIO
 
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
-from ae_runtime.errors import DataError, LatentMismatch, TooLittleMemory
+from ae_runtime.errors import DataError, LatentMismatch
 from ae_runtime.files import skipped, unfinished
 from ae_runtime.files.layout import Layout, layout_of_latents, layout_of_rows
 from ae_runtime.files.sinks import check_layout, sink_for
 from ae_runtime.files.sources import split_member
 from ae_runtime.files.steps import OnError
 from ae_runtime.files.stream_blocks import Stream
+from ae_runtime.files.stream_bytes import closed_on_error
 from ae_runtime.files.streams import open_stream
 from ae_runtime.files.writing import Job, Progress, write_file
 
@@ -125,12 +126,9 @@ def open_input(
         ae.manifest, verb, source, id_column=id_column, stride=stride, format=source_format
     )
     spare = ae.spare_memory(verb)
-    if spare is not None and stream.memory > spare:
-        stream.close()
-        raise TooLittleMemory(
-            f"{stream.path} takes {stream.memory:,} bytes at once, and max_memory leaves "
-            f"{max(0, spare):,} beside the model; allow {stream.memory - spare:,} more"
-        )
+    if spare is not None:
+        with closed_on_error(stream):
+            stream.keep_to(spare)
     return stream, [*stream.notes, *unstamped]
 
 

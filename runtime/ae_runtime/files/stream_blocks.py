@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.errors import TooLittleMemory
 from ae_runtime.manifest import Port
 
 Array = NDArray[Any]
@@ -82,6 +83,14 @@ class Stream(Protocol):
     def unread(self, size: int, first: int = 0) -> Iterator[Unread] | None:
         """The same blocks, to be read by any thread in any order; None where that cannot be."""
         return None
+
+    def keep_to(self, most: int) -> None:
+        """Hold at most so many bytes from here on, beside blocks. Raises TooLittleMemory."""
+        if self.memory > most:
+            raise TooLittleMemory(
+                f"{self.path} takes {self.memory:,} bytes at once, and max_memory leaves "
+                f"{max(0, most):,} beside the model; allow {self.memory - most:,} more"
+            )
 
     def close(self) -> None: ...
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.extras import need
+from ae_runtime.files.ahead import Ahead
 from ae_runtime.files.parquet_files import (
     check_names,
     column_values,
@@ -32,9 +35,11 @@ from ae_runtime.files.stream_columns import (
 )
 
 Array = NDArray[Any]
+Whole = tuple[Array, Array | None]  # columns (D, rows) of a row group, and its ids
 # A row group of numbers up to this size is decoded column by column, which takes a half of the
-# memory and of the time that all columns at once take. What is larger, or has columns that are, is
-# decoded in batches: pyarrow then holds a page of every column.
+# memory and of the time that all columns at once take, and while the rows of the one before are
+# worked on. What is larger, or has columns that are, is decoded in batches: pyarrow then holds a
+# page of every column.
 GROUP_BYTES = 96 << 20
 _COLUMN_BYTES = 8 << 20
 _ARROW_BYTES = 48 << 20  # pyarrow itself, and columns on their way
@@ -72,8 +77,21 @@ class ParquetStream(Stream):
         self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
         is_float32 = all(str(kind) in ("float", "halffloat") for kind in kinds)
         self._dtype = np.dtype(np.float32 if is_float32 else np.float64)
-        self.memory = _ARROW_BYTES + max(map(self._group_bytes, range(metadata.num_row_groups)))
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        whole = [self._bytes_of(group) for group in groups if self._fits_whole(group)]
+        # Of what is decoded in batches, at most: pyarrow holds a page of each column.
+        parts = [group.total_byte_size for group in groups if not self._fits_whole(group)]
+        # One is worked on while the next one is decoded.
+        self._ahead_bytes = max(whole) if len(whole) > 1 else 0
+        self.memory = _ARROW_BYTES + max(whole + parts) + self._ahead_bytes
         self._has_whole_ids = id_column is not None and self._is_whole(schema, id_column)
+
+    def keep_to(self, most: int) -> None:
+        """Where two row groups are too many, no other is decoded while one is worked on."""
+        if self.memory > most:
+            self.memory -= self._ahead_bytes
+            self._ahead_bytes = 0
+        super().keep_to(most)
 
     def _open(self, **options: Any) -> Any:
         with self._said():
@@ -96,60 +114,71 @@ class ParquetStream(Stream):
         return cut(self._pieces(size, first), size, first)
 
     def _pieces(self, size: int, first: int) -> Iterator[Piece]:
-        metadata = self._file.metadata
-        begin = 0
-        memory = np.empty(0, self._dtype)
-        for group in range(metadata.num_row_groups):
-            rows = metadata.row_group(group).num_rows
-            skip, begin = max(first - begin, 0), begin + rows
-            if skip >= rows:
+        groups = range(self._file.metadata.num_row_groups)
+        counts = [self._file.metadata.row_group(group).num_rows for group in groups]
+        ends = list(itertools.accumulate(counts))
+        decoded = self._decoded([group for group in groups if ends[group] > first])
+        with closing(Ahead(decoded, 1) if self._ahead_bytes else decoded) as found:
+            for group, whole in found:
+                begin = ends[group] - counts[group]
+                skip = max(first - begin, 0)
+                if whole is None:
+                    yield from self._batches(group, skip, begin + skip)
+                else:
+                    yield from self._whole_group(*whole, skip, begin + skip, size)
+
+    def _decoded(self, groups: list[int]) -> Generator[tuple[int, Whole | None]]:
+        """Each row group, with its columns and ids if it is decoded as a whole.
+
+        They hold until the next but one is asked for.
+        """
+        held = [np.empty(0, self._dtype), np.empty(0, self._dtype)]
+        for group in groups:
+            metadata = self._file.metadata.row_group(group)
+            if not self._fits_whole(metadata):
+                yield group, None
                 continue
-            first_row = begin - rows + skip
-            needed = rows * len(self._names)
-            if self._fits_whole(rows):
-                if memory.size < needed:
-                    memory = np.empty(needed, self._dtype)
-                x = memory[:needed].reshape(rows, len(self._names))
-                yield from self._whole_group(group, x, skip, first_row, size)
-            else:
-                yield from self._batches(group, skip, first_row)
+            if self._ahead_bytes:
+                held.reverse()
+            shape = len(self._names), metadata.num_rows
+            if held[0].size < prod(shape):
+                held[0] = np.empty(prod(shape), self._dtype)
+            columns = held[0][: prod(shape)].reshape(shape)
+            yield group, (columns, self._decode(group, columns))
 
-    def _group_bytes(self, group: int) -> int:
-        """What a row group takes while it is decoded."""
-        metadata = self._file.metadata.row_group(group)
-        if self._fits_whole(metadata.num_rows):
-            return int(metadata.num_rows * self._dtype.itemsize * len(self._names))
-        return int(metadata.total_byte_size)  # at most: pyarrow holds a page of each column
-
-    def _fits_whole(self, rows: int) -> bool:
-        column = rows * self._dtype.itemsize
-        fits = column <= _COLUMN_BYTES and column * len(self._names) <= GROUP_BYTES
+    def _fits_whole(self, group: Any) -> bool:
+        column = group.num_rows * self._dtype.itemsize
+        fits = column <= _COLUMN_BYTES and self._bytes_of(group) <= GROUP_BYTES
         return fits and self._all_numbers and self._wanted.columns is None
 
-    def _whole_group(
-        self, group: int, x: Array, skip: int, first: int, size: int
-    ) -> Iterator[Piece]:
-        """Pieces of a row group of numbers, after `skip` rows; x (rows, D) is filled."""
-        rows, count = x.shape
-        at_once = max(_COLUMNS_BYTES // (rows * x.itemsize), 1)
-        columns = np.empty((at_once, rows), x.dtype)
-        ids = None
+    def _bytes_of(self, group: Any) -> int:
+        """What the numbers of a row group take."""
+        return int(group.num_rows * self._dtype.itemsize * len(self._names))
+
+    def _decode(self, group: int, columns: Array) -> Array | None:
+        """Fill columns (D, rows) with a row group of numbers. Returns its ids."""
+        count, rows = columns.shape
+        at_once = max(_COLUMNS_BYTES // (rows * columns.itemsize), 1)
         with self._said():
             for low in range(0, count, at_once):
                 names = self._names[low : low + at_once]
                 table = self._file.read_row_group(group, columns=names, use_threads=False)
                 for at, name in enumerate(names):
-                    columns[at] = plain_numbers(table.column(name), name)
-                # Several at once, while they are in the cache: a column alone would touch each
-                # line of x that another one touches again.
-                x[:, low : low + len(names)] = columns[: len(names)].T
-            if self.id_name is not None:
-                table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
-                ids = self._ids(table.column(self.id_name))
+                    columns[low + at] = plain_numbers(table.column(name), name)
+            if self.id_name is None:
+                return None
+            table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
+            return self._ids(table.column(self.id_name))
+
+    def _whole_group(
+        self, columns: Array, ids: Array | None, skip: int, first: int, size: int
+    ) -> Iterator[Piece]:
+        """Pieces of a row group of numbers (D, rows), after `skip` rows."""
+        rows = columns.shape[1]
         until = size - first % size  # so that pieces are blocks, and need no other copy
         while skip < rows:
             end = min(skip + until, rows)
-            part = x[skip:end].copy()  # x is used again
+            part = columns[:, skip:end].T.copy()  # in rows; the columns are filled again
             arrays, bad = settle_numbers(self._wanted, self.path, part, first, {})
             names_of = None if ids is None else ids[skip:end]
             yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad)

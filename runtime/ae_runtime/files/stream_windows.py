@@ -13,6 +13,7 @@ from ae_runtime.errors import DataError
 from ae_runtime.files.stream_blocks import PIECE_BYTES, Block, SeriesCut, Stream
 
 Array = NDArray[Any]
+_BYTES = 2 * PIECE_BYTES  # of windows on their way, beside what the steps take
 _END = -1  # the position after the last window of all
 
 
@@ -25,7 +26,7 @@ class WindowStream(Stream):
     def __init__(self, steps: Stream, window: int, stride: int, channels: int) -> None:
         self.path, self.notes, self.id_name = steps.path, steps.notes, steps.id_name
         self.fingerprint, self._steps = steps.fingerprint, steps
-        self.memory = steps.memory + 2 * PIECE_BYTES
+        self.memory = steps.memory + _BYTES
         self._cut = SeriesCut(window, stride, steps.rows)
         self.series: SeriesCut | None = self._cut
         self._together = max(window, PIECE_BYTES // (8 * channels), 1)  # steps read at once
@@ -33,6 +34,11 @@ class WindowStream(Stream):
         if steps.rows is not None:
             self._check_length(steps.rows)
             self.rows = -(-(steps.rows - window) // stride) + 1
+
+    def keep_to(self, most: int) -> None:
+        """Of which the steps take the larger part."""
+        self._steps.keep_to(most - _BYTES)
+        self.memory = self._steps.memory + _BYTES
 
     def _check_length(self, steps: int) -> None:
         if steps < self._cut.window:
