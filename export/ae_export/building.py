@@ -14,6 +14,7 @@ from ae_export.golden import GoldenRows, golden_of_int8, to_npz
 from ae_export.golden import golden as golden_of
 from ae_export.graph import trace
 from ae_export.precision import Precision, Weighed, check_calibration, choose
+from ae_export.scoring import golden_scores, scorer_graph
 from ae_export.subject import Graphs, Subject, examples_of
 from ae_export.verify import Agreement, verify
 from ae_export.writing import CARD, write
@@ -69,22 +70,23 @@ def build(
     arrays, tolerance = (
         golden_of(subject, golden) if chosen == "fp32" else golden_of_int8(subject, graphs, golden)
     )
-    files = {
-        "encoder.onnx": graphs.encoder,
-        "decoder.onnx": graphs.decoder,
-        "golden.npz": to_npz(arrays),
-        "recipe.toml": recipe,
-    }
     manifest = Manifest(
         format=manifests.FORMAT,
         latent=subject.latent,
         inputs=subject.inputs,
         outputs=subject.outputs,
         golden=Golden(rows=len(arrays["z"]), tolerance=tolerance),
-        files={name: file_entry(raw) for name, raw in files.items()},
+        files={},
         precision=chosen,
         **told,
     )
+    files = {"encoder.onnx": graphs.encoder, "decoder.onnx": graphs.decoder}
+    if subject.scorer is not None:
+        files[manifests.SCORER] = scorer_graph(subject, graphs, manifest)
+        arrays |= golden_scores(subject, manifest, arrays)
+    files |= {"golden.npz": to_npz(arrays), "recipe.toml": recipe}
+    entries = {name: file_entry(raw) for name, raw in files.items()}
+    manifest = msgspec.structs.replace(manifest, files=entries)
     # Through JSON and back, so that what is checked is what a reader will see.
     manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
     files[CARD] = card(manifest).encode()

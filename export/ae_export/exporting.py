@@ -59,5 +59,7 @@ def export(
             "quality": schema.quality,
             "series": Series(schema.channels, schema.stride) if schema.kind == "series" else None,
             "resized": run.recipe.data.resize is not None,
+            "scores": schema.scores,
+            "threshold": schema.threshold,
         },
     )

@@ -31,7 +31,8 @@ class Subject:
 
     encoder: a module from the arrays of `inputs` to z. decoder: from z to those of `outputs`.
     held_out, edge: rows to verify on. calibration: rows to find the ranges of int8 with, or ().
-    seed: of what is drawn. takes_gaps: whether NaN counts as missing.
+    seed: of what is drawn. takes_gaps: whether NaN counts as missing. scorer: a module from all
+    that goes into and comes out of the other two to score, parts and scores; None without.
     """
 
     encoder: nn.Module
@@ -45,6 +46,7 @@ class Subject:
     calibration: Parts
     seed: int = 0
     takes_gaps: bool = True
+    scorer: nn.Module | None = None
 
 
 class _Encoder(nn.Module):
@@ -98,6 +100,7 @@ def subject_of(run: Run) -> Subject:
         calibration=run.calibration,
         seed=run.recipe.seed,
         takes_gaps=schema.dtype != "uint8",
+        scorer=run.scorer,
     )
 
 

@@ -45,11 +45,11 @@ class Pair:
     def encode(self, parts: Parts, batch: int) -> Array:
         """Z of rows, (B, K) float32."""
         feeds = dict(zip(self._inputs, parts, strict=True))
-        return _in_batches(self._encoder, ["z"], feeds, batch)[0]
+        return in_batches(self._encoder, ["z"], feeds, batch)[0]
 
     def decode(self, z: Array, batch: int) -> list[Array]:
         """Each output for latents."""
-        return _in_batches(self._decoder, self._outputs, {"z": z}, batch)
+        return in_batches(self._decoder, self._outputs, {"z": z}, batch)
 
 
 def verify(subject: Subject, graphs: Graphs) -> Agreement:
@@ -134,9 +134,10 @@ def reconstruction_error(subject: Subject, graphs: Graphs) -> float:
     return subject.reference.error(subject.held_out, x_hat)
 
 
-def _in_batches(
+def in_batches(
     session: Any, fetches: Sequence[str], feeds: dict[str, Array], batch: int
 ) -> list[Array]:
+    """The outputs of a session for rows that go in so many at a time."""
     rows = len(next(iter(feeds.values())))
     parts = [
         compute(session, fetches, {k: v[start : start + batch] for k, v in feeds.items()})

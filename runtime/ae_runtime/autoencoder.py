@@ -19,10 +19,12 @@ from ae_runtime.errors import ShapeMismatch
 from ae_runtime.manifest import Manifest, Port
 from ae_runtime.plan import block_rows, make_plan, memory_of
 
+# Where they are used: an application that only encodes needs neither files nor scores.
 if TYPE_CHECKING:
     from ae_runtime.files.batch import Done
+    from ae_runtime.scoring import Part, Scored
 
-Verb = Literal["encode", "decode", "reconstruct"]
+Verb = Literal["encode", "decode", "reconstruct", "score"]
 
 
 def load(
@@ -78,7 +80,7 @@ class Autoencoder:
             "tile": tile,
             "max_memory": max_memory,
         }
-        graphs = {name: bundle.files[f"{name}.onnx"] for name in ("encoder", "decoder")}
+        graphs = {name: bundle.files[f"{name}.onnx"] for name in bundle.needs}
         plan_for = partial(
             make_plan,
             bundle.needs.values(),
@@ -188,6 +190,86 @@ class Autoencoder:
         """decode(encode(x)): what the model keeps of x, in x's shape, dtype and units."""
         return self.decode(self.encode(x))
 
+    def score(self, x: Any, name: str | None = None) -> NDArray[np.float32]:
+        """How strange each row is, (B,): higher is stranger, in deviations of a column.
+
+        x: as encode takes it. name: one of the manifest's scores; None for its default. Raises
+        ScoreUnknown, and what encode raises.
+        """
+        from ae_runtime import scoring
+
+        return scoring.score(self, self._checked(self._arrays_of(x)), name)
+
+    def is_anomaly(
+        self,
+        x: Any,
+        *,
+        name: str | None = None,
+        threshold: float | None = None,
+        false_alarm_rate: float | None = None,
+    ) -> NDArray[np.bool_]:
+        """Which rows score higher than a threshold, (B,).
+
+        threshold: None for the one that the share false_alarm_rate of rows like the held-out ones
+        exceeds, which is the manifest's where it is None too. Raises ScoreUnknown.
+        """
+        from ae_runtime import scoring
+
+        if threshold is None:
+            threshold = scoring.threshold_of(self.manifest, name, false_alarm_rate)
+        elif false_alarm_rate is not None:
+            raise ValueError("threshold and false_alarm_rate say the same; give one of them")
+        return np.asarray(self.score(x, name) > threshold)
+
+    def tail_probability(self, scores: ArrayLike, name: str | None = None) -> NDArray[np.float64]:
+        """The share of rows like the held-out ones that score as high or higher, for each score.
+
+        name: whose scores these are. Raises ScoreUnknown.
+        """
+        from ae_runtime import scoring
+
+        place = scoring.place_of(self.manifest, name)
+        return scoring.tail_probability((self.manifest.scores or [])[place], scores)
+
+    def explain(self, x: Any, top: int = 3) -> list[list[Part]]:
+        """Of each row the columns, pixels or time steps that are most off, at most `top`.
+
+        Each with the value that was given and the one that the model gives back; see
+        scoring.Part. Raises ScoreUnknown, and what encode raises.
+        """
+        from ae_runtime import scoring
+
+        return scoring.explain(self, self._checked(self._arrays_of(x)), top)
+
+    def score_arrays(self, *arrays: ArrayLike, alone: bool = False) -> Scored:
+        """All that the scorer says of rows, for the arrays that the encoder's graph takes.
+
+        alone: in the calling thread only. Raises ScoreUnknown, ShapeMismatch or DtypeMismatch.
+        """
+        from ae_runtime import scoring
+
+        scoring.place_of(self.manifest, None)
+        rows = self._checked(arrays)
+        z = self.encode_arrays(*rows, alone=alone)
+        x_hat = self.decode_arrays(z, alone=alone)
+        return scoring.Scored(**self.score_rows([*rows, z, *x_hat], alone=alone), x_hat=x_hat)
+
+    def score_rows(
+        self, arrays: Sequence[NDArray[Any]], *, alone: bool = False
+    ) -> dict[str, NDArray[Any]]:
+        """What the scorer's graph gives, by name, for what goes into and comes out of the others.
+
+        arrays: those of manifest.scorer_feeds, in their order.
+        """
+        pairs = zip(arrays, self.manifest.scorer_feeds, strict=True)
+        feeds = [_feed(rows, port) for rows, port in pairs]
+        outs = {
+            port.name: np.empty((len(arrays[0]), *port.row_shape), port.dtype)
+            for port in self.manifest.scorer_fetches
+        }
+        self._engine.run("scorer", feeds, outs, alone=alone)
+        return outs
+
     def encode_file(
         self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
     ) -> Done:
@@ -210,6 +292,28 @@ class Autoencoder:
         """Like encode_file, from rows to what the model keeps of them."""
         return self._process("reconstruct", source, out, **options)
 
+    def score_file(
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        name: str | None = None,
+        threshold: float | None = None,
+        false_alarm_rate: float | None = None,
+        parts: bool = False,
+        **options: Any,
+    ) -> Done:
+        """Like encode_file, from rows to columns score, probability and anomaly (0 or 1).
+
+        Of a series a row is a time step, scored by the mean of the windows that cover it. name,
+        threshold, false_alarm_rate: as in is_anomaly. parts: a column for each part, too.
+        """
+        from ae_runtime.files.judge import Asked, Judge
+
+        asked = Asked(name, threshold, false_alarm_rate, parts)
+        judge = Judge(self.manifest, asked)
+        return self._process("score", source, out, judge=judge, **options)
+
     def _process(self, verb: Verb, source: Any, out: Any, **options: Any) -> Done:
         from ae_runtime.files.batch import process_file  # files: not for applications with arrays
 
@@ -223,10 +327,8 @@ class Autoencoder:
         calling thread only, for callers with threads of their own.
         Raises ShapeMismatch or DtypeMismatch.
         """
-        feeds = []
-        for array, port in zip(arrays, self._inputs, strict=True):
-            rows = checked(array, port, port.name)
-            feeds.append(_feed(rows, port))
+        rows = self._checked(arrays)
+        feeds = [_feed(each, port) for each, port in zip(rows, self._inputs, strict=True)]
         count = len(feeds[0].rows)
         if any(len(feed.rows) != count for feed in feeds):
             lengths = " and ".join(f"{len(feed.rows)} of {feed.name}" for feed in feeds)
@@ -256,7 +358,13 @@ class Autoencoder:
     def _row_bytes(self, verb: Verb) -> int:
         sizes = {"x": _row_bytes(self._inputs), "z": 4 * self.latent_dim}
         sizes["x_hat"] = _row_bytes(self._outputs)
-        ends = {"encode": ("x", "z"), "decode": ("z", "x_hat"), "reconstruct": ("x", "z", "x_hat")}
+        sizes["parts"] = 4 * prod(self.manifest.part_shape)
+        ends = {
+            "encode": ("x", "z"),
+            "decode": ("z", "x_hat"),
+            "reconstruct": ("x", "z", "x_hat"),
+            "score": ("x", "z", "x_hat", "parts"),
+        }
         return sum(sizes[end] for end in ends[verb])
 
     def spare_memory(self, verb: Verb) -> int | None:
@@ -274,6 +382,11 @@ class Autoencoder:
         from ae_runtime.columns import to_arrays  # words and dates: not for arrays of numbers
 
         return to_arrays(x, self.manifest.columns or ())
+
+    def _checked(self, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
+        """The arrays, if they are rows that the encoder's graph takes."""
+        pairs = zip(arrays, self._inputs, strict=True)
+        return [checked(array, port, port.name) for array, port in pairs]
 
     def _rows_of(self, arrays: tuple[NDArray[Any], ...]) -> Any:
         if not self.manifest.is_mixed:

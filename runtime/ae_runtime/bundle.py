@@ -30,7 +30,7 @@ Read = Callable[[str, int], bytes | None]  # (name, most) -> the first `most` by
 class Bundle(Struct, frozen=True):
     """A bundle that passed every check of loading: its manifest, and the bytes of its files.
 
-    needs: the memory that its graphs take, "encoder" and "decoder".
+    needs: the memory that its graphs take, "encoder", "decoder" and, where there is one, "scorer".
     """
 
     location: str
@@ -81,14 +81,15 @@ def _open(where: str, reader: Callable[[], Read], limit: int) -> Bundle:
 
 
 def _checked(where: str, parsed: Manifest, read: Read, limit: int) -> Bundle:
-    files = {name: _read_checked(read, name, parsed) for name in REQUIRED}
     z = [parsed.latent.port]
+    ends = {"encoder": (parsed.inputs, z), "decoder": (z, parsed.outputs)}
+    if parsed.scores:
+        ends["scorer"] = parsed.scorer_feeds, parsed.scorer_fetches
+    names = dict.fromkeys((*REQUIRED, *(f"{part}.onnx" for part in ends)))
+    files = {name: _read_checked(read, name, parsed) for name in names}
     needs = {
         part: admission.admit(f"{part}.onnx", files[f"{part}.onnx"], feeds, fetches, limit)
-        for part, feeds, fetches in (
-            ("encoder", parsed.inputs, z),
-            ("decoder", z, parsed.outputs),
-        )
+        for part, (feeds, fetches) in ends.items()
     }
     return Bundle(where, parsed, files, needs)
 

@@ -13,6 +13,7 @@ AeError
 │   └── BundleRefused       ValueError          a graph or archive that holds what it may not hold
 ├── RunError                ValueError          a run folder that cannot be read or gone on with
 ├── LatentMismatch          ValueError          latents that another model made
+├── ScoreUnknown            ValueError          a score that the bundle does not have
 ├── OutputExists            FileExistsError     an output that will not be overwritten
 ├── MissingExtra            ImportError         a package that an extra installs
 ├── TooLittleMemory         MemoryError         max_memory is less than what the bundle needs
@@ -80,6 +81,10 @@ class RunError(AeError, ValueError):
 
 class LatentMismatch(AeError, ValueError):
     """Latents that another model made."""
+
+
+class ScoreUnknown(AeError, ValueError):
+    """A score that the bundle does not have."""
 
 
 class OutputExists(AeError, FileExistsError):

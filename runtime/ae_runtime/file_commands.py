@@ -15,6 +15,7 @@ from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb, load
 from ae_runtime.command import common_options, print_json, say
 from ae_runtime.files.batch import process_file
+from ae_runtime.files.judge import Judge
 from ae_runtime.files.pipes import FORMATS, process_to_pipe
 from ae_runtime.files.sinks import SINKS
 from ae_runtime.files.writing import Progress
@@ -46,35 +47,11 @@ def _add(group: click.Group, verb: Verb, metavar: str, first: str, names: tuple[
     @group.command(name=verb, help=text, short_help=first, epilog=epilog)
     @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
     @click.argument("sources", metavar=f"{metavar}...", nargs=-1, required=True)
-    @_options
+    @out_option(required=True)
+    @file_options
     @common_options
-    def process(
-        bundle: Path,
-        sources: tuple[str, ...],
-        out: str,
-        from_: str | None,
-        to: str | None,
-        device: str,
-        threads: int | None,
-        tile: int | None,
-        max_memory: int | None,
-        quiet: bool,
-        as_json: bool,
-        **options: Any,
-    ) -> None:
-        _check_words(sources, out, from_, to, options["on_error"], as_json)
-        ae = load(bundle, device=device, threads=threads, tile=tile, max_memory=max_memory)
-        pairs = _shards_of(ae, sources, out, to)
-        line = cmd.ProgressLine(quiet)
-        try:
-            if pairs is not None:
-                result = _to_folder(ae, verb, pairs, Path(out), line, options)
-            elif out == PIPE:
-                result = _to_stdout(ae, verb, sources[0], from_, to, line, options)
-            else:
-                result = _to_file(ae, verb, sources[0], Path(out), from_, line, options)
-        finally:
-            line.clear()
+    def process(bundle: Path, as_json: bool, **words: Any) -> None:
+        result = work(verb, opened(bundle, words), as_json, words)
         for note in result.notes:
             say(note)
         if as_json:
@@ -83,12 +60,42 @@ def _add(group: click.Group, verb: Verb, metavar: str, first: str, names: tuple[
             click.echo(result.line)
 
 
-class _Result(NamedTuple):
+class Result(NamedTuple):
     """What to say at the end: remarks, an object for --json, and a line, "" for none."""
 
     notes: list[str]
     fields: dict[str, Any]
     line: str
+
+
+def opened(bundle: Path, words: dict[str, Any]) -> Autoencoder:
+    """The bundle, with those of a command's words that loading takes; they are taken out."""
+    of_load = ("device", "threads", "tile", "max_memory")
+    return load(bundle, **{name: words.pop(name) for name in of_load})
+
+
+def work(
+    verb: Verb, ae: Autoencoder, as_json: bool, words: dict[str, Any], judge: Judge | None = None
+) -> Result:
+    """Do what the words of a command say. judge: of the verb "score".
+
+    words: values of `file_options`, `sources` and `out`, but for those that loading takes.
+    """
+    sources, out, from_, to, quiet = (
+        words.pop(name) for name in ("sources", "out", "from_", "to", "quiet")
+    )
+    _check_words(sources, out, from_, to, words["on_error"], as_json)
+    options = words if judge is None else words | {"judge": judge}
+    pairs = _shards_of(ae, sources, out, to)
+    line = cmd.ProgressLine(quiet)
+    try:
+        if pairs is not None:
+            return _to_folder(ae, verb, pairs, Path(out), line, options)
+        if out == PIPE:
+            return _to_stdout(ae, verb, sources[0], from_, to, line, options)
+        return _to_file(ae, verb, sources[0], Path(out), from_, line, options)
+    finally:
+        line.clear()
 
 
 def _check_words(
@@ -144,7 +151,7 @@ def _to_file(
     from_: str | None,
     line: cmd.ProgressLine,
     options: dict[str, Any],
-) -> _Result:
+) -> Result:
     stream = sys.stdin.buffer if source == PIPE else source
     done = process_file(
         ae, verb, stream, out, source_format=from_, progress=_shown(line, verb), **options
@@ -153,7 +160,7 @@ def _to_file(
     fields["skipped_rows"] = done.skipped_rows
     skipped = f", {done.skipped_rows:,} skipped" if done.skipped_rows else ""
     text = f"{done.rows:,} rows -> {out} ({cmd.duration(done.seconds)}){skipped}"
-    return _Result(done.notes, {"out": str(out), **fields}, text)
+    return Result(done.notes, {"out": str(out), **fields}, text)
 
 
 def _to_stdout(
@@ -164,7 +171,7 @@ def _to_stdout(
     to: str | None,
     line: cmd.ProgressLine,
     options: dict[str, Any],
-) -> _Result:
+) -> Result:
     stream = sys.stdin.buffer if source == PIPE else source
     with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
         done = process_to_pipe(
@@ -176,9 +183,10 @@ def _to_stdout(
             source_format=from_,
             id_column=options["id_column"],
             stride=options["stride"],
+            judge=options.get("judge"),
             progress=_shown(line, verb),
         )
-    return _Result(done.notes, {}, "")
+    return Result(done.notes, {}, "")
 
 
 def _format_of(source: str) -> str:
@@ -196,7 +204,7 @@ def _to_folder(
     folder: Path,
     line: cmd.ProgressLine,
     options: dict[str, Any],
-) -> _Result:
+) -> Result:
     started, notes, done = time.monotonic(), [], []
     with outputs.said_in_one_line(folder):
         folder.mkdir(exist_ok=True)
@@ -217,7 +225,7 @@ def _to_folder(
     skipped = f", {fields['skipped_rows']:,} skipped" if fields["skipped_rows"] else ""
     seconds = cmd.duration(time.monotonic() - started)
     text = f"{len(done)} files, {fields['rows']:,} rows -> {folder} ({seconds}){before}{skipped}"
-    return _Result(notes, fields, text)
+    return Result(notes, fields, text)
 
 
 def _shown(line: cmd.ProgressLine, what: str) -> Progress:
@@ -239,14 +247,17 @@ def _shown(line: cmd.ProgressLine, what: str) -> Progress:
     return progress
 
 
-def _options(command: Callable[..., None]) -> Callable[..., None]:
+def out_option(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option --out of a command that writes files."""
+    default = "" if required else "  [default: nothing is written]"
+    text = f'Output: {", ".join(SINKS)}, a folder for several inputs, or "-": stdout.{default}'
+    return click.option("--out", required=required, help=text)
+
+
+def file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What all commands take that go from file to file."""
     for option in reversed(
         [
-            click.option(
-                "--out",
-                required=True,
-                help=f'Output: {", ".join(SINKS)}, a folder for several inputs, or "-": stdout.',
-            ),
             click.option(
                 "--overwrite", is_flag=True, help="Replace an output that ae-run wrote before."
             ),
@@ -269,7 +280,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.IntRange(1),
                 metavar="STEPS",
                 help="Time steps from one window of a series to the next.  "
-                "[default: a window's length]",
+                "[default: a window's length; 1 to score]",
             ),
             click.option(
                 "--from",

@@ -13,6 +13,8 @@ from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.errors import BundleCorrupt
 from ae_runtime.manifest import Port
 
+_SCORED = ("parts", "scores")  # of the scorer: its third output is one of the scores
+
 
 @dataclass(frozen=True)
 class Check:
@@ -35,6 +37,15 @@ def golden_checks(ae: Autoencoder, golden: dict[str, NDArray[Any]]) -> list[Chec
         checks.append(
             golden_check(what, x_hat, golden[name], golden[f"{name}_deviation"], tolerance)
         )
+    if ae.manifest.scores:
+        # From the stored latents and reconstructions, for the same reason.
+        feeds = [golden[port.name] for port in ae.manifest.scorer_feeds]
+        scored = ae.score_rows(feeds)
+        for name in _SCORED:
+            deviation = golden[f"{name}_deviation"]
+            checks.append(
+                golden_check(f"scorer {name}", scored[name], golden[name], deviation, tolerance)
+            )
     return checks
 
 
@@ -43,13 +54,15 @@ def _names(ports: list[Port]) -> list[str]:
 
 
 def read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
-    """The arrays of golden.npz by name: inputs, z, outputs, and how far answers may be off.
+    """The arrays of golden.npz by name: inputs, z, outputs, scores, and how far they may be off.
 
     Raises BundleCorrupt if it does not hold what the manifest says.
     """
     manifest, rows = ae.manifest, ae.manifest.golden.rows
-    ports = [*manifest.inputs, manifest.latent.port, *manifest.outputs]
-    answers = [f"{name}_deviation" for name in ("z", *_names(manifest.outputs))]
+    ports = manifest.scorer_feeds
+    if manifest.scores:
+        ports += [port for port in manifest.scorer_fetches if port.name in _SCORED]
+    answers = [f"{port.name}_deviation" for port in ports[len(manifest.inputs) :]]
     try:
         with np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False) as stored:
             golden = {name: np.asarray(stored[name]) for name in (*_names(ports), *answers)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,9 +15,11 @@ from ae_runtime.errors import BundleCorrupt, BundleTooNew
 FORMAT = "1.0"
 FORMAT_MAJOR = 1
 HASH_FIELD = "manifest_sha256"
+SCORER = "scorer.onnx"
 
 Dtype = Literal["uint8", "float32", "float64"]  # of rows of numbers
 MAX_SIZE = 1 << 28  # admission.py has the same limit
+Level = Annotated[float, Meta(ge=0, lt=1)]
 Size = Annotated[int, Meta(ge=1, le=MAX_SIZE)]  # of an axis
 # Names of the graphs' inputs and outputs: of one array, and of a mixed table.
 PORTS = {("x",): ("x_hat",), ("x_num", "x_cat"): ("x_hat_num", "x_hat_cat", "x_hat_prob")}
@@ -107,6 +110,32 @@ class Golden(msgspec.Struct, frozen=True):
     tolerance: Annotated[float, Meta(ge=0)]
 
 
+class Score(msgspec.Struct, frozen=True):
+    """A score of scorer.onnx over held-out rows: its place in `scores` is its place in the list.
+
+    quantiles: the scores at the levels, shares of the rows from 0 up. tail_mean: by how much those
+    above the last quantile are past it on average: the tail is taken to be exponential from there.
+    """
+
+    name: str
+    levels: Annotated[list[Level], Meta(min_length=2)]
+    quantiles: list[float]
+    tail_mean: Annotated[float, Meta(ge=0)]
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """The value of a score from which on a row is called strange.
+
+    method: "held-out" rows exceed it with the false_alarm_rate; "mad": there are too few of them,
+    and it comes from the median absolute deviation of their scores.
+    """
+
+    score: str
+    value: float
+    false_alarm_rate: Annotated[float, Meta(gt=0, lt=1)]
+    method: Literal["held-out", "mad"] = "held-out"
+
+
 class FileEntry(msgspec.Struct, frozen=True):
     """The size and hash of one file of the bundle."""
 
@@ -118,6 +147,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Everything a host needs to know to run the bundle's graphs.
 
     resized: whether the images that it was trained on were brought to the size of x before.
+    scores: those of scorer.onnx, null without one. threshold: of the score meant where none is
+    named.
     """
 
     format: str
@@ -133,13 +164,33 @@ class Manifest(msgspec.Struct, frozen=True):
     series: Series | None = None
     resized: bool = False
     precision: Literal["fp32", "int8"] = "fp32"
-    threshold: None = None
+    scores: list[Score] | None = None
+    threshold: Threshold | None = None
     manifest_sha256: str = ""
 
     @property
     def is_mixed(self) -> bool:
         """Whether rows are numbers and words, in two arrays."""
         return len(self.inputs) == 2
+
+    @property
+    def part_shape(self) -> tuple[int, ...]:
+        """The shape of a row's parts: columns of a table, else that of the row."""
+        return self.inputs[0].row_shape if self.columns is None else (len(self.columns),)
+
+    @property
+    def scorer_feeds(self) -> list[Port]:
+        """What scorer.onnx takes: all that goes into and comes out of the other two graphs."""
+        return [*self.inputs, self.latent.port, *self.outputs]
+
+    @property
+    def scorer_fetches(self) -> list[Port]:
+        """What scorer.onnx gives."""
+        return [
+            Port("score", "float32", [None]),
+            Port("parts", "float32", [None, *self.part_shape]),
+            Port("scores", "float32", [None, len(self.scores or ())]),
+        ]
 
     @property
     def column_names(self) -> list[str] | None:
@@ -201,6 +252,7 @@ def parse(raw: bytes) -> Manifest:
             ) from None
         raise BundleCorrupt(f"manifest.json: {error!s:.300}") from None
     _check_ports(manifest)
+    _check_scores(manifest)
     return manifest
 
 
@@ -230,6 +282,20 @@ def _check_ports(manifest: Manifest) -> None:
             "manifest.json: the shapes and dtypes of inputs and outputs do not go together; "
             "export again"
         )
+
+
+def _check_scores(manifest: Manifest) -> None:
+    """Raise BundleCorrupt unless scores are complete, with a threshold for one of them."""
+    scores, threshold = manifest.scores, manifest.threshold
+    names = [score.name for score in scores or ()]
+    wrong = (threshold.score not in names) if threshold is not None else bool(names)
+    for score in scores or ():
+        pairs = zip(score.levels, score.quantiles, strict=False)
+        wrong |= len(score.levels) != len(score.quantiles) or names.count(score.name) > 1
+        wrong |= sorted(score.levels) != score.levels or sorted(score.quantiles) != score.quantiles
+        wrong |= not all(isfinite(number) for pair in pairs for number in pair)
+    if wrong:
+        raise BundleCorrupt("manifest.json: scores and threshold do not go together; export again")
 
 
 def _major(version: object) -> int:

@@ -13,6 +13,7 @@ from ae_runtime.autoencoder import Autoencoder, Verb, load
 from ae_runtime.errors import DataError, OutputExists
 from ae_runtime.files.batch import Done, process_file
 from ae_runtime.files.image_folder import SUFFIXES as IMAGE_SUFFIXES
+from ae_runtime.files.judge import Judge
 from ae_runtime.files.steps import OnError
 from ae_runtime.files.streams import TYPES
 from ae_runtime.files.writing import Progress
@@ -37,6 +38,7 @@ class ShardOptions(TypedDict, total=False):
     id_column: str | None
     stride: int | None
     progress: Progress | None
+    judge: Judge | None
 
 
 Bundle = str | os.PathLike[str] | Autoencoder
@@ -71,6 +73,13 @@ def reconstruct_shard(
     return _shard("reconstruct", bundle, src, dst, options)
 
 
+def score_shard(
+    bundle: Bundle, src: str | Path, dst: str | Path, **options: Unpack[ShardOptions]
+) -> Done:
+    """Like encode_shard, from rows to how strange they are."""
+    return _shard("score", bundle, src, dst, options)
+
+
 def _shard(
     verb: Verb, bundle: Bundle, src: str | Path, dst: str | Path, options: ShardOptions
 ) -> Done:
@@ -85,11 +94,17 @@ def _shard(
         id_column=options.get("id_column"),
         stride=options.get("stride"),
         progress=options.get("progress"),
+        judge=options.get("judge"),
         once=True,
     )
 
 
-SHARD_VERBS = {"encode": encode_shard, "decode": decode_shard, "reconstruct": reconstruct_shard}
+SHARD_VERBS = {
+    "encode": encode_shard,
+    "decode": decode_shard,
+    "reconstruct": reconstruct_shard,
+    "score": score_shard,
+}
 
 
 def data_files(folder: Path, kind: str) -> list[Path]:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 RUNTIME = {"ae_runtime", "click", "msgspec", "numpy", "onnxruntime"}
 TRAIN = RUNTIME - {"onnxruntime"} | {
-    *("ae_train", "matplotlib", "safetensors", "sklearn", "tomli_w", "torch"),
+    *("ae_train", "matplotlib", "safetensors", "sklearn", "threadpoolctl", "tomli_w", "torch"),
 }
 LAZY = {"PIL", "pyarrow"}  # of the runtime, by extras.need alone
 EXPORT = TRAIN | {"ae_export", "onnx", "onnx_ir", "onnxscript"}
@@ -23,14 +23,14 @@ PACKAGES = {
     "export/ae_export": EXPORT,
 }
 # Modules of the runtime that an application imports by `ae_runtime.load`, beside those of graphs;
-# the rest is for commands. The last are for mixed tables, when one is given.
+# the rest is for commands. The last are for scores and mixed tables, when one is given.
 CORE = {
     *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
     *("manifest", "plan", "zipped"),
-    *("columns", "extras", "table"),
+    *("columns", "extras", "scoring", "table"),
 }
 # What they take from the package of files, each when it is asked for.
-OF_FILES = {"autoencoder": {"batch"}, "columns": {"parquet_files"}}
+OF_FILES = {"autoencoder": {"batch", "judge"}, "columns": {"parquet_files"}}
 
 
 def sources(package: str) -> list[Path]:

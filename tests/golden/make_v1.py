@@ -79,6 +79,10 @@ BUNDLES: dict[str, tuple[Callable[[], Dataset], dict[str, object], int, Precisio
     "mixed": (mixed_data, SMALL, 3, "fp32"),
     "gru": (series_data, GRU, 3, "fp32"),
     "int8": (series_data, WIDE, 3, "int8"),
+    "scored": (table_data, SMALL, 2, "fp32"),
+    "scored_mixed": (mixed_data, SMALL, 3, "fp32"),
+    "scored_series": (series_data, SMALL, 3, "fp32"),
+    "scored_image": (image_data, SMALL, 2, "fp32"),
 }
 
 
@@ -86,7 +90,8 @@ def main(out: Path) -> None:
     """Make the bundles that are not there yet."""
     for name, (rows, arch, latent_dim, precision) in BUNDLES.items():
         if not (out / name).exists():
-            run = train(rows(), make_recipe({"latent_dim": latent_dim, "arch": arch}))
+            fields = {"latent_dim": latent_dim, "arch": arch, "score": {"centres": 16}}
+            run = train(rows(), make_recipe(fields))
             export(run, out / name, precision=precision)
 
 

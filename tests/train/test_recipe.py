@@ -67,6 +67,7 @@ OTHER_VALUES: dict[str, Any] = {
         "clip": 0.0,
         "keep": "last",
     },
+    "score": {"name": "error", "centres": 16, "false_alarm_rate": 0.1, "trim": 0.05},
 }
 
 
@@ -97,6 +98,7 @@ def test_defaults() -> None:
             "clip": 1.0,
             "keep": "best",
         },
+        "score": {"centres": 256, "false_alarm_rate": 0.01, "trim": 0.0},
     }
 
 
@@ -124,6 +126,7 @@ def test_the_recipe_in_a_run_has_no_gaps(finished: Run) -> None:
         "bottleneck": ["name"],
         "corruption": ["name"],
         "fit": [field.name for field in msgspec.structs.fields(Fit)],
+        "score": ["name", "centres", "false_alarm_rate", "trim"],
     }
     assert fields["latent_dim"] == 2
 
@@ -140,7 +143,8 @@ def test_all_mistakes_in_one_message() -> None:
         make_recipe(fields, "r.toml")
     assert str(caught.value) == (
         'r.toml: latent_dims: unknown key. Did you mean "latent_dim"?; '
-        "zzz: unknown key (known: latent_dim, seed, data, arch, bottleneck, corruption, fit); "
+        "zzz: unknown key (known: latent_dim, seed, data, arch, bottleneck, corruption, "
+        "fit, score); "
         "data is a section: write [data]; "
         '[arch] widht: unknown key. Did you mean "width"?; '
         "[arch] depth = 65: expected `int` <= 64; "

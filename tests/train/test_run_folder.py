@@ -35,6 +35,7 @@ def test_absent_is_made(ae_train: Command, tmp_path: Path) -> None:
         "recipe.toml",
         "schema.json",
         "model.safetensors",
+        "scorer.safetensors",
         "probe.npz",
         "split.npz",
         "metrics.jsonl",

@@ -31,6 +31,7 @@ from ae_train.preprocess import Preprocess
 from ae_train.recipe import Recipe
 from ae_train.run import Run, model_id
 from ae_train.schema import MixedQuality, Schema, Size
+from ae_train.scoring import fit_scorer
 
 Array = NDArray[Any]
 PROBE_ROWS = 256
@@ -87,13 +88,19 @@ def finish(
         sizes=sizes or None,
     )
     model = model.cpu().eval()
+    scorer, scores, threshold = None, None, None
+    if recipe.score.name != "none":
+        scorer, scores, threshold = fit_scorer(model, prepared, recipe.score, recipe.seed)
     schema = replace(
         schema,
+        scores=scores,
+        threshold=threshold,
         model_id=model_id(model, recipe, form, data.columns),
         advice=give_advice(_facts(schema, recipe, prepared, metrics)),
     )
     probe = data.take(prepared.judged_rows[:PROBE_ROWS])
-    run = Run(recipe, schema, model, probe, prepared.split, calibration=_calibration(prepared))
+    calibration = _calibration(prepared)
+    run = Run(recipe, schema, model, probe, prepared.split, calibration=calibration, scorer=scorer)
     return run, _gallery(model, prepared, errors, accuracy)
 
 

@@ -42,7 +42,7 @@ class MixedPreprocess(nn.Module):
 
     def present(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Which numbers of s are not missing, (B, W)."""
-        return torch.cat([~torch.isnan(x_num), (x_cat >= 0)[:, self.column]], 1)
+        return torch.cat([~torch.isnan(x_num), (x_cat >= 0).index_select(1, self.column)], 1)
 
     def unrounded_parts(self, y: Tensor) -> tuple[Tensor, ...]:
         """Numbers in data units before rounding, and probabilities. y: (B, W)."""

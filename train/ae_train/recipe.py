@@ -117,6 +117,22 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     keep: Literal["best", "last"] = "best"
 
 
+class Scoring(Struct, frozen=True, forbid_unknown_fields=True):
+    """[score]: how strange a row is; fitted when the model is trained."""
+
+    # the score that is meant where none is named: the distance to the nearest of k-means centres
+    # in scaled space, the error of the reconstruction, that error or the latents in units of their
+    # covariance, or nearest and whitened together; all are fitted. "none": no scores. Left out:
+    # whitened for series, nearest for the rest
+    name: Literal["nearest", "error", "whitened", "latent", "combined", "none"] | None = None
+    # centres of k-means, 16 to 1024; fewer for rows of over 4,096 numbers, and for few rows
+    centres: Annotated[int, Meta(ge=1)] = 256
+    # share of rows like the held-out ones that are past the threshold; 0.0001 to 0.1
+    false_alarm_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.01
+    # share of the rows, the strangest, that scores and threshold are fitted without
+    trim: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
+
+
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a training; the resolved one, without gaps, is saved in the run."""
 
@@ -130,6 +146,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     bottleneck: Bottleneck = Bottleneck()
     corruption: Corruption = Corruption()
     fit: Fit = Fit()
+    score: Scoring = Scoring()
 
 
 SECTIONS: dict[str, type[Struct]] = {
@@ -138,6 +155,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "bottleneck": Bottleneck,
     "corruption": Corruption,
     "fit": Fit,
+    "score": Scoring,
 }
 # Settings that only one value of a choice reads; set beside another value, they are a mistake.
 BELONGS = {

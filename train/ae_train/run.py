@@ -25,8 +25,10 @@ from ae_train.form import Form
 from ae_train.model import Model
 from ae_train.recipe import Recipe, make_recipe, read_recipe, to_fields
 from ae_train.schema import Schema, dump_schema, parse_schema
+from ae_train.scorer import Scorer
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
+SCORER = "scorer.safetensors"
 PROBE, SPLIT = "probe.npz", "split.npz"
 PARTS = "x", "x_cat"  # arrays of PROBE: held-out rows
 TRAINING_PARTS = "train_x", "train_x_cat"  # and training rows
@@ -39,7 +41,8 @@ class Run:
     model: in data units, see model.Model. probe: held-out rows that export verifies graphs on, as
     the encoder takes them: (P, ...), or numbers and codes of a mixed table. split: which rows
     were trained on, validated on and held out. calibration: some training rows, as probe, that
-    export finds the ranges of int8 with; () in runs of an earlier version.
+    export finds the ranges of int8 with; () in runs of an earlier version. scorer: how strange rows
+    are; None where no score was wanted, and in runs of an earlier version.
     """
 
     recipe: Recipe
@@ -49,6 +52,7 @@ class Run:
     split: Split
     folder: Path | None = None
     calibration: tuple[NDArray[Any], ...] = ()
+    scorer: Scorer | None = None
 
     @property
     def model_id(self) -> str:
@@ -60,6 +64,8 @@ class Run:
         write = outputs.write_atomic
         write(folder / RECIPE, tomli_w.dumps(to_fields(self.recipe)).encode())
         write(folder / WEIGHTS, safetensors.torch.save(self.model.state_dict()))
+        if self.scorer is not None:
+            write(folder / SCORER, safetensors.torch.save(self.scorer.state_dict()))
         probe = dict(zip(PARTS, self.probe, strict=False))
         probe |= dict(zip(TRAINING_PARTS, self.calibration, strict=False))
         write(folder / PROBE, _npz(**probe))
@@ -85,6 +91,7 @@ class Run:
             schema = parse_schema((folder / SCHEMA).read_bytes())
             model = make_model(recipe, schema)
             model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+            scorer = _load_scorer(folder, model, schema)
             stored = _read_npz(folder / PROBE)
             count = 1 + schema.form.is_mixed
             probe = tuple(stored[name] for name in PARTS[:count])
@@ -97,7 +104,7 @@ class Run:
         ) as error:  # fmt: skip
             reason = " ".join(str(error).split())
             raise RunError(f"{folder} is damaged ({reason}); train again") from None
-        return cls(recipe, schema, model.eval(), probe, Split(**parts), folder, calibration)
+        return cls(recipe, schema, model.eval(), probe, Split(**parts), folder, calibration, scorer)
 
 
 def model_id(model: Model, recipe: Recipe, form: Form, columns: list[Column] | None) -> str:
@@ -114,6 +121,13 @@ def model_id(model: Model, recipe: Recipe, form: Form, columns: list[Column] | N
 def make_model(recipe: Recipe, schema: Schema) -> Model:
     """A model without weights for a run; one that found nothing better than PCA has no networks."""
     return Model(recipe, schema.form, networks=not schema.quality.is_pca)
+
+
+def _load_scorer(folder: Path, model: Model, schema: Schema) -> Scorer | None:
+    if schema.threshold is None:
+        return None
+    tensors = safetensors.torch.load_file(folder / SCORER)
+    return Scorer(model.preprocess, tensors, schema.threshold.score).eval()
 
 
 def is_run(folder: Path) -> bool:

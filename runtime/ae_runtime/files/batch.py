@@ -13,6 +13,7 @@ from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.errors import DataError, LatentMismatch
 from ae_runtime.files import skipped, unfinished
+from ae_runtime.files.judge import Asked, Judge, layout_of_scores
 from ae_runtime.files.layout import Layout, layout_of_latents, layout_of_rows
 from ae_runtime.files.sinks import check_layout, sink_for
 from ae_runtime.files.sources import split_member
@@ -52,6 +53,7 @@ def process_file(
     source_format: str | None = None,
     once: bool = False,
     progress: Progress | None = None,
+    judge: Judge | None = None,
 ) -> Done:
     """Write `verb` of every row of `source` to `out`, which appears only when it is complete.
 
@@ -61,10 +63,12 @@ def process_file(
     "stop" the work, or it "skip"s and lists them. id_column: travels from input to output. stride:
     time steps from one window of a series to the next. source_format: "npy" or "csv", of a stream;
     found out without. once: an output that the same call has made before is left as it is, and
-    another process that works on it is waited for. Raises DataError for rows that cannot be used,
-    LatentMismatch, OutputExists, OutputFailed, InputFailed.
+    another process that works on it is waited for. judge: what the verb "score" is to write; None
+    for what the bundle says. Raises DataError for rows that cannot be used, LatentMismatch,
+    ScoreUnknown, OutputExists, OutputFailed, InputFailed.
     """
     started, out = time.perf_counter(), Path(out)
+    judge = judge_of(ae, verb, judge)
     sink = sink_for(out)
     sidecar = once or not sink.stamps_itself
     unfinished.check_out(out, overwrite or once, sidecar)
@@ -72,7 +76,7 @@ def process_file(
         skipped.check_free(out)
     stream, notes = open_input(ae, verb, source, id_column, stride, source_format)
     with closing(stream):
-        layout = plan(ae, verb, stream)
+        layout = plan(ae, verb, stream, judge)
         if out.exists() and stream.path.exists() and out.samefile(stream.path):
             raise DataError(f"{out} is the input; choose another output")
         if layout.id_name is not None and id_column is None and not sink.holds_ids:
@@ -89,7 +93,9 @@ def process_file(
             "stride": stride,
             "on_error": on_error,
         }
-        job = Job(ae, verb, stream, layout, on_error, words)
+        if judge is not None:
+            words |= judge.words
+        job = Job(ae, verb, stream, layout, on_error, words, judge)
         made = write_file(job, out, overwrite, once, progress)
     seconds = time.perf_counter() - started
     if made is None:
@@ -132,14 +138,23 @@ def open_input(
     return stream, [*stream.notes, *unstamped]
 
 
-def plan(ae: Autoencoder, verb: Verb, stream: Stream) -> Layout:
+def judge_of(ae: Autoencoder, verb: Verb, judge: Judge | None) -> Judge | None:
+    """The judge of the verb "score"; None for another. Raises ScoreUnknown."""
+    if verb != "score":
+        return None
+    return judge or Judge(ae.manifest, Asked())
+
+
+def plan(ae: Autoencoder, verb: Verb, stream: Stream, judge: Judge | None) -> Layout:
     """What the output of a stream is."""
-    if verb == "encode":
+    if judge is not None:
+        layout = layout_of_scores(judge, stream.rows, stream.series)
+    elif verb == "encode":
         layout = layout_of_latents(ae.manifest, stream.rows, stream.series)
     else:
         layout = layout_of_rows(ae.manifest, stream.rows, stream.series)
     ids = stream.id_name
-    if verb == "reconstruct" and stream.series is not None and ids is not None:
+    if verb != "encode" and stream.series is not None and ids is not None:
         raise DataError(
             f"{stream.path}: windows come back as time steps, which have no ids; leave --id away"
         )

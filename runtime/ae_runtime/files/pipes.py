@@ -11,7 +11,8 @@ from typing import BinaryIO
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.errors import DataError
-from ae_runtime.files.batch import Done, open_input, plan
+from ae_runtime.files.batch import Done, judge_of, open_input, plan
+from ae_runtime.files.judge import Judge
 from ae_runtime.files.sinks import SINKS, check_layout
 from ae_runtime.files.steps import block_size, steps
 from ae_runtime.files.writing import Progress
@@ -31,6 +32,7 @@ def process_to_pipe(
     stride: int | None = None,
     source_format: str | None = None,
     progress: Progress | None = None,
+    judge: Judge | None = None,
 ) -> Done:
     """Write `verb` of every row of `source` to the open file `out`, as "npy" or "csv".
 
@@ -38,9 +40,10 @@ def process_to_pipe(
     for .npy where the number of rows is known at the end only, BrokenPipeError if nobody reads.
     """
     started = time.perf_counter()
+    judge = judge_of(ae, verb, judge)
     stream, notes = open_input(ae, verb, source, id_column, stride, source_format)
     with closing(stream):
-        layout = plan(ae, verb, stream)
+        layout = plan(ae, verb, stream, judge)
         if out_format == "npy" and id_column is None:
             layout = replace(layout, id_name=None)
         check_layout(STDOUT, layout, f".{out_format}")
@@ -52,7 +55,7 @@ def process_to_pipe(
         rows, size = 0, block_size(ae, verb)
         with (
             outputs.said_in_one_line(STDOUT),
-            closing(steps(ae, verb, stream, size, "stop")) as found,
+            closing(steps(ae, verb, stream, size, "stop", judge=judge)) as found,
         ):
             sink = SINKS[f".{out_format}"](out, layout, fresh=True)
             for step in found:

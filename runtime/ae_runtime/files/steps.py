@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.errors import DataError, InputFailed
+from ae_runtime.files.judge import Judge
 from ae_runtime.files.layout import Chunk, Values
 from ae_runtime.files.pipeline import Generated, in_order
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream, Unread
@@ -51,17 +52,19 @@ def steps(
     size: int,
     on_error: OnError,
     start: Start = Start(),  # noqa: B008  # a constant
+    judge: Judge | None = None,
 ) -> Generated[Step]:
     """Each block of `size` rows from a start on, in order, computed ahead.
 
-    Raises DataError for a row that cannot be used, unless they are skipped.
+    judge: of the verb "score". Raises DataError for a row that cannot be used, unless they are
+    skipped.
     """
 
     def work(block: Block | Unread) -> tuple[Block, Values]:
         if isinstance(block, Unread):
             with _reading(stream):
                 block = _usable(stream, block.read(), on_error)
-        return block, _compute(ae, verb, block)
+        return block, _compute(ae, verb, block, judge)
 
     blocks: Iterator[Block | Unread] | None = stream.unread(size, start.first)
     # A read from a pipe cannot be ended: it must not be in a thread that has to be waited for.
@@ -69,13 +72,11 @@ def steps(
     if blocks is None:
         blocks = _read(stream, stream.blocks(size, start.first, start.position), on_error)
     with closing(in_order(ae, work, blocks, in_thread)) as computed:
-        if verb == "reconstruct" and stream.series is not None:
-            yield from _joined(computed, stream.series, size, start)
-            return
-        for block, values in computed:
-            rows = block.first + len(block.arrays[0])
-            again = None if rows % size else (rows, block.position)
-            yield Step(block.first, rows, _usable_rows(block, values), block.bad, again)
+        if verb in ("reconstruct", "score") and stream.series is not None:
+            found = _joined(computed, stream.series, size, start)
+        else:
+            found = _one_by_one(computed, size)
+        yield from found if judge is None else _judged(found, judge, start.written)
 
 
 def block_size(ae: Autoencoder, verb: Verb) -> int:
@@ -85,8 +86,10 @@ def block_size(ae: Autoencoder, verb: Verb) -> int:
     return ae.block_rows(verb)
 
 
-def _compute(ae: Autoencoder, verb: Verb, block: Block) -> Values:
+def _compute(ae: Autoencoder, verb: Verb, block: Block, judge: Judge | None) -> Values:
     """What the verb gives for the rows of a block, in the calling thread."""
+    if judge is not None:
+        return judge.compute(ae, block.arrays, steps=block.starts is not None)
     z = block.arrays[0] if verb == "decode" else ae.encode_arrays(*block.arrays, alone=True)
     if verb == "encode":
         return z
@@ -133,6 +136,19 @@ def _usable_rows(block: Block, values: Values) -> Chunk:
         some = values[kept]
     ids, starts = block.ids, block.starts
     return Chunk(some, None if ids is None else ids[kept], None if starts is None else starts[kept])
+
+
+def _one_by_one(computed: Iterator[tuple[Block, Any]], size: int) -> Iterator[Step]:
+    for block, values in computed:
+        rows = block.first + len(block.arrays[0])
+        again = None if rows % size else (rows, block.position)
+        yield Step(block.first, rows, _usable_rows(block, values), block.bad, again)
+
+
+def _judged(found: Iterator[Step], judge: Judge, written: int) -> Iterator[Step]:
+    for step in found:
+        yield step._replace(chunk=judge.judged(step.chunk, written))
+        written += step.chunk.rows
 
 
 def _joined(

@@ -19,7 +19,7 @@ from ae_runtime.manifest import Column, Manifest, Port
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers
 
 Array = NDArray[Any]
-Verb = Literal["encode", "decode", "reconstruct"]
+Verb = Literal["encode", "decode", "reconstruct", "score"]
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ def open_stream(
 
     source: a file of TYPES (file.npz:key for one of several arrays), a folder of images, or a
     binary stream. id_column: the column that names each row. stride: time steps between windows
-    that are cut from a series; None for a window's length. format: of a binary stream, one of
-    FORMATS; None to tell by its first bytes. Raises DataError that names the input, SourceNotFound,
-    InputFailed, MissingExtra.
+    that are cut from a series; None for a window's length, or for 1 where they are scored. format:
+    of a binary stream, one of FORMATS; None to tell by its first bytes. Raises DataError that
+    names the input, SourceNotFound, InputFailed, MissingExtra.
     """
     wanted = wanted_by(manifest, verb)
     if stride is not None:
@@ -51,7 +51,9 @@ def open_stream(
     else:
         stream = _open_pipe(wanted, source, id_column, format)
     with closed_on_error(stream):
-        return _cut_if_series(stream, wanted, stride)
+        # A strange time step is sharpest where every window that covers it is scored.
+        every = 1 if verb == "score" else wanted.window
+        return _cut_if_series(stream, wanted, stride, every)
 
 
 def _check_stride(wanted: Wanted, verb: Verb, stride: int) -> None:
@@ -59,12 +61,14 @@ def _check_stride(wanted: Wanted, verb: Verb, stride: int) -> None:
         raise DataError("a stride is of windows cut from a series, and this input has none")
     if stride < 1:
         raise DataError(f"a stride of {stride} goes nowhere; choose 1 or more")
-    if verb == "reconstruct":
+    if verb in ("reconstruct", "score"):
         check_stride(wanted.window, stride)
 
 
-def _cut_if_series(stream: Stream, wanted: Wanted, stride: int | None) -> Stream:
-    if wanted.window is None:
+def _cut_if_series(
+    stream: Stream, wanted: Wanted, stride: int | None, default: int | None
+) -> Stream:
+    if wanted.window is None or default is None:
         return stream
     if isinstance(stream, NpyStream) and not stream.is_steps:
         if stride is not None:
@@ -73,7 +77,7 @@ def _cut_if_series(stream: Stream, wanted: Wanted, stride: int | None) -> Stream
                 "time steps (steps, C)"
             )
         return stream
-    return WindowStream(stream, wanted.window, stride or wanted.window, wanted.step.row_shape[0])
+    return WindowStream(stream, wanted.window, stride or default, wanted.step.row_shape[0])
 
 
 def _open_path(wanted: Wanted, kind: str, text: str, id_column: str | None) -> Stream:

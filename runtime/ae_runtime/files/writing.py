@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.files import skipped
+from ae_runtime.files.judge import Judge
 from ae_runtime.files.layout import Layout
 from ae_runtime.files.noting import Noter
 from ae_runtime.files.sinks import Sink, sink_for
@@ -39,6 +40,7 @@ class Job:
     layout: Layout
     on_error: OnError
     words: dict[str, Any]
+    judge: Judge | None = None
 
     @property
     def id(self) -> str:
@@ -108,7 +110,10 @@ class _Work:
         job, place = self.job, self.place
         listed = place.listed  # rows that were computed before, and are computed again
         start = Start(place.first, place.position, place.rows)
-        with closing(steps(job.ae, job.verb, job.stream, size, job.on_error, start)) as found:
+        judged = job.judge
+        with closing(
+            steps(job.ae, job.verb, job.stream, size, job.on_error, start, judged)
+        ) as found:
             for step in found:
                 sink.write(step.chunk if job.layout.id_name else step.chunk._replace(ids=None))
                 if step.first >= listed:

@@ -1,0 +1,154 @@
+"""How strange rows are: scores of scorer.onnx, how rare they are, and which columns make them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ae_runtime.errors import ScoreUnknown
+from ae_runtime.manifest import Manifest, Score
+
+if TYPE_CHECKING:
+    from ae_runtime.autoencoder import Autoencoder
+
+Array = NDArray[Any]
+_BLOCK_ROWS = 4096  # at least, that are scored at once
+
+
+class Scored(NamedTuple):
+    """Rows that were scored, and how they came back.
+
+    score: (B,) float32, the bundle's default one. parts: (B, columns) or (B, *input_shape)
+    float32, by how many deviations each number is off from what the others say. scores: (B, S)
+    float32, one column for each score of the manifest. x_hat: what the decoder gave.
+    """
+
+    score: NDArray[np.float32]
+    parts: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    x_hat: tuple[Array, ...]
+
+
+class Part(NamedTuple):
+    """What is strange in a row: a column's name, or the place of a pixel or of a time step.
+
+    off: deviations from what the rest of the row says. value: what was given, None where missing.
+    expected: what the model gives back for it.
+    """
+
+    where: str | tuple[int, ...]
+    off: float
+    value: Any
+    expected: Any
+
+
+def place_of(manifest: Manifest, name: str | None) -> int:
+    """The place of a score in the manifest's list; of the default one for None.
+
+    Raises ScoreUnknown.
+    """
+    if not manifest.scores or manifest.threshold is None:
+        raise ScoreUnknown(
+            "the bundle has no scores; train with this version of ae-toolkit and a [score] name "
+            'other than "none", and export again'
+        )
+    names = [score.name for score in manifest.scores]
+    wanted = manifest.threshold.score if name is None else name
+    if wanted not in names:
+        raise ScoreUnknown(f"the bundle has no score {wanted!r}; it has {', '.join(names)}")
+    return names.index(wanted)
+
+
+def threshold_of(manifest: Manifest, name: str | None, rate: float | None) -> float:
+    """The value that a share `rate` of rows like the held-out ones exceeds.
+
+    name: None for the default score. rate: None for the manifest's false alarm rate. Raises
+    ScoreUnknown, or ValueError for a rate that is no share.
+    """
+    place = place_of(manifest, name)
+    known = manifest.threshold
+    assert manifest.scores is not None
+    assert known is not None
+    if rate is not None and not 0 < rate < 1:
+        raise ValueError(f"false_alarm_rate is {rate}; it must be between 0 and 1")
+    score = manifest.scores[place]
+    if score.name == known.score and rate in (None, known.false_alarm_rate):
+        return known.value
+    return _exceeded_by(score, rate or known.false_alarm_rate)
+
+
+def tail_probability(score: Score, values: ArrayLike) -> NDArray[np.float64]:
+    """The share of rows like the held-out ones that score as high or higher, for each value.
+
+    Between the quantiles its logarithm is interpolated; past the last one the tail is exponential.
+    """
+    values = np.asarray(values, np.float64)
+    levels, quantiles = np.array(score.levels), np.array(score.quantiles)
+    inside = np.exp(np.interp(values, quantiles, np.log1p(-levels)))
+    past = np.maximum(values - quantiles[-1], 0)
+    if not score.tail_mean:
+        return np.where(past > 0, 0.0, inside)
+    return np.asarray(inside * np.exp(-past / score.tail_mean))
+
+
+def _exceeded_by(score: Score, rate: float) -> float:
+    """The inverse of tail_probability."""
+    last = 1 - score.levels[-1]
+    if rate < last:
+        return score.quantiles[-1] + score.tail_mean * math.log(last / rate)
+    log_shares = -np.log1p(-np.array(score.levels))
+    return float(np.interp(-math.log(rate), log_shares, score.quantiles))
+
+
+def score(ae: Autoencoder, arrays: Sequence[Array], name: str | None) -> NDArray[np.float32]:
+    """A score of each row, (B,). arrays: as the encoder takes them.
+
+    In blocks, so that what lies between rows and scores is never there for all of them.
+    """
+    place = place_of(ae.manifest, name)
+    found = np.empty(len(arrays[0]), np.float32)
+    tiles = ae.threads * ae.tile
+    step = tiles * -(-_BLOCK_ROWS // tiles)
+    for start in range(0, len(found), step):
+        part = slice(start, start + step)
+        found[part] = ae.score_arrays(*(rows[part] for rows in arrays)).scores[:, place]
+    return found
+
+
+def explain(ae: Autoencoder, arrays: Sequence[Array], top: int) -> list[list[Part]]:
+    """Of each row the parts that are most off, at most `top`. arrays: as the encoder takes them."""
+    if top < 1:
+        raise ValueError(f"top is {top}; it must be at least 1")
+    scored = ae.score_arrays(*arrays)
+    flat = scored.parts.reshape(len(scored.parts), -1)
+    # Stable, so that equal parts come in the order of columns.
+    order = np.argsort(-flat, axis=1, kind="stable")[:, :top]
+    return [
+        [_part(ae.manifest, arrays, scored, row, int(at)) for at in places]
+        for row, places in enumerate(order)
+    ]
+
+
+def _part(manifest: Manifest, arrays: Sequence[Array], scored: Scored, row: int, at: int) -> Part:
+    off = float(scored.parts[row].reshape(-1)[at])
+    columns = manifest.columns
+    where: str | tuple[int, ...] = tuple(map(int, np.unravel_index(at, manifest.part_shape)))
+    if columns is not None:
+        where = columns[at].name or f"x{at}"
+        numbers = manifest.inputs[0].row_shape[0]
+        levels = columns[at].levels
+        if levels:
+            codes = (int(part[row, at - numbers]) for part in (arrays[1], scored.x_hat[1]))
+            value, expected = (levels[c] if 0 <= c < len(levels) else None for c in codes)
+            return Part(where, off, value, expected)
+    value = arrays[0][row].reshape(-1)[at].item()
+    return Part(
+        where,
+        off,
+        None if value != value else value,
+        scored.x_hat[0][row].reshape(-1)[at].item(),
+    )

@@ -1,0 +1,194 @@
+"""Scores: what is strange stands out, thresholds keep their promise, no row is carried along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from ae_train import scoring
+from ae_train.recipe import Recipe, Scoring
+from ae_train.run import Run
+from ae_train.scorer import NAMES
+from ae_train.training import train
+
+Array = NDArray[Any]
+Small = Callable[..., Recipe]
+
+
+def linked(count: int, seed: int) -> Array:
+    """(count, 6) float64: four columns that follow from two, with noise of a twentieth."""
+    random = np.random.default_rng(seed)
+    u, v = random.standard_normal((2, count))
+    x = np.stack([u, v, u + v, u - v, 2 * u, -v], 1)
+    return x + 0.05 * random.standard_normal(x.shape)
+
+
+@pytest.fixture(scope="module")
+def run(small: Small) -> Run:
+    return train(linked(4000, 0), small(data={"validation": 0.25}))
+
+
+def scored(run: Run, *parts: Array) -> tuple[Array, Array, Array]:
+    """(score, parts, scores) of rows, as a host computes them."""
+    assert run.scorer is not None
+    x = [torch.from_numpy(part) for part in parts]
+    with torch.no_grad():
+        z = run.model.encode(*x)
+        x_hat = run.model.decode(z)
+        back = x_hat if isinstance(x_hat, tuple) else (x_hat,)
+        score, off, scores = run.scorer(*x, z, *back)
+    return score.numpy(), off.numpy(), scores.numpy()
+
+
+def broken(x: Array, column: int) -> Array:
+    """Rows with another row's value in a column: each value is ordinary, the row is not."""
+    x = x.copy()
+    x[:, column] = np.roll(x[:, column], 1)
+    return x
+
+
+def test_rows_that_contradict_themselves_score_higher(run: Run) -> None:
+    ordinary, strange = linked(1000, 1), broken(linked(1000, 2), 4)
+    truth = np.repeat([False, True], 1000)
+    scores = scored(run, np.concatenate([ordinary, strange]))[2]
+    found = dict(zip(NAMES, scores.T, strict=True))
+    # A value is not far enough from another row's in every case; 0.5 is chance.
+    assert roc_auc_score(truth, found["nearest"]) > 0.85
+    for name in ("error", "whitened", "combined"):
+        assert roc_auc_score(truth, found[name]) > 0.95, name
+
+
+@pytest.mark.parametrize("column", range(6))
+def test_the_column_that_is_wrong_is_the_most_off(run: Run, column: int) -> None:
+    x = linked(500, 3)
+    changed = broken(x, column)
+    far = np.abs(changed[:, column] - x[:, column]) > 1
+    off = scored(run, changed)[1]
+    assert (off.argmax(1) == column)[far].mean() > 0.95
+
+
+def test_the_threshold_keeps_its_false_alarm_rate(run: Run) -> None:
+    threshold = run.schema.threshold
+    assert threshold is not None
+    assert (threshold.false_alarm_rate, threshold.method) == (0.01, "held-out")
+    rate = float((scored(run, linked(20_000, 4))[0] > threshold.value).mean())
+    # Of 800 held-out rows: the rate is distributed around 0.01 with a deviation of 0.0035.
+    assert 0.01 - 0.0105 < rate < 0.01 + 0.0105
+
+
+def test_thresholds_by_hand() -> None:
+    scores = np.arange(100.0)
+    rate = Scoring(false_alarm_rate=0.05)
+    # ceil(101 * 0.95) = 96 rows at most are as high: the 96th smallest.
+    assert scoring.threshold("error", scores, rate).value == 95.0
+    few = scoring.threshold("error", np.array([1.0, 2.0, 3.0, 4.0, 9.0]), rate)
+    # Median 3, median absolute deviation 1 (of 2, 1, 0, 1, 6); 1.645 deviations of 1.4826.
+    assert few.method == "mad"
+    assert few.value == pytest.approx(3 + 1.4826 * 1.6449, abs=1e-3)
+
+
+def test_scores_are_those_of_a_plain_reference(run: Run) -> None:
+    scorer, x = run.scorer, linked(50, 5)
+    assert scorer is not None
+    x[::3, 1] = np.nan
+    with torch.no_grad():
+        z = run.model.encode(torch.from_numpy(x)).numpy()
+        x_hat = run.model.decode(torch.from_numpy(z)).numpy()
+    t = {name: value.numpy().astype(np.float64) for name, value in scorer.state_dict().items()}
+    numbers = run.model.preprocess
+    offset, scale = numbers.offset.numpy(), numbers.scale.numpy()
+    for row, found in enumerate(scored(run, x)[2]):
+        s, s_hat = (x[row] - offset) / scale, (x_hat[row] - offset) / scale
+        there = ~np.isnan(s)
+        error = np.where(there, s - s_hat, 0)
+        nearest = min(((s - centre)[there] ** 2).mean() ** 0.5 for centre in t["centres"])
+        plain = (error[there] ** 2).mean() ** 0.5
+        covariance = t["error_rest"] * np.linalg.inv(
+            np.eye(6) - t["error_axes"].T * t["error_gain"] @ t["error_axes"]
+        )
+        e = error - t["error_mean"]
+        whitened = (e @ np.linalg.solve(covariance, e) / there.sum()) ** 0.5
+        latent = (((z[row] - t["z_mean"]) @ t["z_axes"]) ** 2).mean() ** 0.5
+        four = np.array([nearest, plain, whitened, latent])
+        combined = ((four - t["shift"]) * t["weight"]).sum()
+        np.testing.assert_allclose(found, [*four, combined], rtol=1e-4, atol=1e-5)
+
+
+def test_the_covariance_is_that_of_the_rows(run: Run) -> None:
+    assert run.scorer is not None
+    t = {name: value.numpy().astype(np.float64) for name, value in run.scorer.state_dict().items()}
+    x = linked(4000, 0)[run.split.train]
+    s = (x - x.mean(0)) / x.std(0)
+    # What each column is off from its regression on the others, with the shrinkage of fit.
+    precision = np.linalg.inv(np.cov(s.T, bias=True) + scoring.SHRINK * np.eye(6))
+    expected = np.abs((s - s.mean(0)) @ precision) / np.sqrt(np.diag(precision))
+    np.testing.assert_allclose(scored(run, x)[1], expected, atol=1e-3)
+    assert t["axes"].shape == (6, 6)
+
+
+def test_no_centre_is_a_row(small: Small) -> None:
+    for count in (30, 200, 2000):
+        x = linked(count, 6)
+        x[0] = 20.0  # a cluster of its own
+        run = train(x, small())
+        assert run.scorer is not None
+        centres = run.scorer.centres.numpy()
+        numbers = run.model.preprocess
+        s = (x - numbers.offset.numpy()) / numbers.scale.numpy()
+        distance = np.abs(s[:, None] - centres[None]).max(2).min()
+        assert distance > 1e-3
+        assert len(centres) <= max(1, count // scoring.ROWS_A_CENTRE)
+
+
+def test_without_the_strangest_rows(small: Small) -> None:
+    ordinary, strange = linked(2000, 7), broken(linked(100, 8), 2)
+    strange[:, 2] += 8
+    x = np.concatenate([ordinary, strange])[np.random.default_rng(0).permutation(2100)]
+    new = linked(300, 9)
+    new[:, 2] += 8
+    found = {}
+    for trim in (0.0, 0.06):
+        run = train(x, small(score={"trim": trim, "name": "nearest"}))
+        assert run.schema.threshold is not None
+        found[trim] = float((scored(run, new)[0] > run.schema.threshold.value).mean())
+    assert found[0.0] < 0.3 < 0.8 < found[0.06]
+
+
+def test_the_same_scorer_again(run: Run, small: Small) -> None:
+    again = train(linked(4000, 0), small(data={"validation": 0.25}))
+    assert run.scorer is not None
+    assert again.scorer is not None
+    for name, value in run.scorer.state_dict().items():
+        assert torch.equal(value, again.scorer.state_dict()[name]), name
+
+
+def test_a_loaded_run_scores_alike(rows: Array, small: Small, tmp_path: Path) -> None:
+    made = train(rows, small(score={"name": "whitened"}), out=tmp_path / "run")
+    loaded = Run.load(tmp_path / "run")
+    assert loaded.schema.threshold == made.schema.threshold
+    for ours, theirs in zip(scored(made, rows), scored(loaded, rows), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(scored(loaded, rows)[0], scored(loaded, rows)[2][:, 2])
+
+
+def test_none_wanted(rows: Array, small: Small, tmp_path: Path) -> None:
+    made = train(rows, small(score={"name": "none"}), out=tmp_path / "run")
+    assert (made.scorer, made.schema.scores, made.schema.threshold) == (None, None, None)
+    assert Run.load(tmp_path / "run").scorer is None
+
+
+@pytest.mark.parametrize("count", [5, 60, 5000])
+def test_quantiles_go_as_far_as_there_are_rows(count: int) -> None:
+    scores = np.sort(np.random.default_rng(0).exponential(2.0, count))
+    found = scoring.describe("error", scores)
+    assert found.levels == [at for at in scoring.LEVELS if at <= max(0.5, 1 - 5 / count)]
+    np.testing.assert_allclose(found.quantiles, np.quantile(scores, found.levels))
+    past = scores[scores > found.quantiles[-1]]
+    assert found.tail_mean == pytest.approx(float((past - found.quantiles[-1]).mean()))

@@ -1,0 +1,147 @@
+"""How strange a row is, as a module that is exported: a row, its latents and reconstruction in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ae_train.mixed import MixedPreprocess
+from ae_train.preprocess import Preprocess
+
+# Places in `scores`. A score is a root mean square, in deviations of a column, over what a row
+# has; "combined" is a weighted mean of the others in units of how they spread over held-out rows.
+NAMES = ("nearest", "error", "whitened", "latent", "combined")
+
+
+class Scorer(nn.Module):
+    """Scores and parts of rows, with no network inside.
+
+    tensors: by name, R axes of W scaled numbers, N centres, K latents.
+    mean (W,), axes (R, W), gain (R,), unit (W,): the inverse covariance of scaled rows,
+    P = (I - axes' gain axes) / rest, as unit = 1 / (rest * sqrt(P's diagonal)).
+    error_mean (W,), error_axes (R', W), error_gain (R',), error_rest (): that of their errors.
+    centres (N, W), of k-means. z_mean (K,), z_axes (K, K): what makes latents white.
+    weight, shift (4,): of the combination. default: the name of the one that is `score`.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    gain: Tensor
+    unit: Tensor
+    error_mean: Tensor
+    error_axes: Tensor
+    error_gain: Tensor
+    error_rest: Tensor
+    centres: Tensor
+    z_mean: Tensor
+    z_axes: Tensor
+    weight: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        preprocess: Preprocess | MixedPreprocess,
+        tensors: Mapping[str, Tensor],
+        default: str = "nearest",
+    ) -> None:
+        super().__init__()
+        # Not a submodule: its numbers are the model's, and are saved with it. In double, because
+        # what is left of two numbers that are nearly equal is what counts here.
+        self.__dict__["preprocess"] = copy.deepcopy(preprocess).double()
+        self.default = NAMES.index(default)
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+    preprocess: Preprocess | MixedPreprocess
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(score (B,), parts (B, columns) or (B, *row_shape), scores (B, 5)), float32.
+
+        arrays: what went into the encoder, z, and what came out of the decoder, in data units.
+        parts: by how many deviations each number, word or pixel is off from what the others say.
+        """
+        count = 1 + isinstance(self.preprocess, MixedPreprocess)
+        x, z, x_hat = arrays[:count], arrays[count], arrays[count + 1 :]
+        s = self.preprocess.scale_rows(*x)
+        s_hat = scaled_back(self.preprocess, x_hat)
+        scores, off = self.of_scaled(s, s_hat, z, self.preprocess.present(*x))
+        parts = self._by_column(off) if count > 1 else off.reshape(s.shape)
+        return scores[:, self.default], parts, scores
+
+    def of_scaled(
+        self, s: Tensor, s_hat: Tensor, z: Tensor, present: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """(scores (B, 5), parts (B, W)) of rows s and reconstructions s_hat in scaled space.
+
+        present: (B, ...) bool, which numbers there are; None: all. What is missing is taken to be
+        as the model says, and counts in no score but "latent".
+        """
+        s, s_hat = s.flatten(1).double(), s_hat.flatten(1).double()
+        ones = torch.ones(s.shape[1], 1, dtype=torch.float64)
+        # Sums are products with ones: onnxruntime gives these the same bits in any batch.
+        there = None if present is None else present.flatten(1).double()
+        count = torch.full((1, 1), s.shape[1], dtype=torch.float64)
+        if there is not None:
+            s = s * there + s_hat * (1 - there)
+            count = (there @ ones).clamp(min=1)
+        error = s - s_hat
+        squares = [
+            self._nearest(s, there, ones),
+            error.square() @ ones,
+            self._whitened(error, ones),
+        ]
+        white = (z.double() - self.z_mean.double()) @ self.z_axes.double()
+        each = [(square.clamp(min=0) / count).sqrt() for square in squares]
+        each.append((white.square() @ (ones[:1].expand(z.shape[1], 1) / z.shape[1])).sqrt())
+        four = torch.cat(each, 1)
+        combined = (four - self.shift.double()) @ self.weight.double()[:, None]
+        off = self._off(s)
+        if there is not None:
+            off = off * there
+        return torch.cat([four, combined], 1).float(), off.float()
+
+    def _nearest(self, s: Tensor, there: Tensor | None, ones: Tensor) -> Tensor:
+        """Squared distance to the nearest centre over what is there, (B, 1)."""
+        centres = self.centres.double().T  # (W, N)
+        if there is None:
+            far = centres.square().sum(0, keepdim=True)
+            distances = s.square() @ ones - 2 * (s @ centres) + far
+        else:
+            seen = s * there
+            distances = (seen * s) @ ones - 2 * (seen @ centres) + there @ centres.square()
+        return distances.amin(1, keepdim=True)
+
+    def _whitened(self, error: Tensor, ones: Tensor) -> Tensor:
+        """Squared Mahalanobis length of errors, (B, 1)."""
+        error = error - self.error_mean.double()
+        along = error @ self.error_axes.double().T
+        rest = error.square() @ ones - along.square() @ self.error_gain.double()[:, None]
+        return rest / self.error_rest.double()
+
+    def _off(self, s: Tensor) -> Tensor:
+        """Deviations of each number from what the others say, (B, W).
+
+        With P the inverse covariance, (P (s - mean))_d / sqrt(P_dd) is the difference of a number
+        to its regression on all others, in deviations of that difference (Whittaker
+        1990, Graphical Models in Applied Multivariate Statistics, chapter 5).
+        """
+        s, axes = s - self.mean.double(), self.axes.double()
+        along = (s @ axes.T) * self.gain.double()
+        return ((s - along @ axes) * self.unit.double()).abs()
+
+    def _by_column(self, off: Tensor) -> Tensor:
+        """Numbers and, of each categorical column, the word that is most off. off: (B, W)."""
+        levels = self.preprocess.levels
+        numbers, *words = off.split([off.shape[1] - sum(levels), *levels], 1)
+        return torch.cat([numbers, *(word.amax(1, keepdim=True) for word in words)], 1)
+
+
+def scaled_back(preprocess: Preprocess | MixedPreprocess, x_hat: tuple[Tensor, ...]) -> Tensor:
+    """What a decoder gave, in scaled space: numbers, then the probabilities of words."""
+    if isinstance(preprocess, MixedPreprocess):
+        numbers = preprocess.numbers.scale_rows(x_hat[0])
+        return torch.cat([numbers, x_hat[2].to(numbers.dtype)], 1)
+    return preprocess.scale_rows(*x_hat)
