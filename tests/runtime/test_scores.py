@@ -160,7 +160,8 @@ def test_a_tail_without_rows_ends() -> None:
 
 
 def test_the_strange_column_is_named_with_what_was_expected(ae: Autoencoder) -> None:
-    rows = ae.reconstruct(arrays(ae, 3)[0])  # without gaps
+    with np.load(Path(ae.bundle.location) / "golden.npz") as stored:
+        rows = stored["x_hat"][:3]  # without gaps
     rows[1, 1] += 1e-3  # "tiny", whose deviation is 1e-6, and which follows from no other
     rows[2, 2] = np.nan
     found = ae.explain(rows, top=6)
