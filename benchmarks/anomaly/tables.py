@@ -94,7 +94,9 @@ def aurocs(path: Path, seed: int) -> dict[str, Any]:
 
 
 def deviation(x: Array) -> Array:
-    found = x.std(0)
+    found = np.where(
+        np.ptp(x, axis=0) > 0, x.std(0), 0.0
+    )  # equal numbers have a spread of rounding
     return np.where(found > 0, found, 1.0)
 
 

@@ -79,8 +79,8 @@ the same shape, dtype and units. {note}
 
 {figures}
 
-Precision: {manifest.precision}. {_VERIFIED[manifest.precision]} `ae-run doctor BUNDLE` shows
-that a machine computes the same.
+{_scores(manifest)}Precision: {manifest.precision}. {_VERIFIED[manifest.precision]}
+`ae-run doctor BUNDLE` shows that a machine computes the same.
 
 ## Limits
 
@@ -99,6 +99,21 @@ z = ae.encode({x})          # (B, {latent_dim}) float32
 
 model_id: {manifest.model_id}
 """
+
+
+def _scores(manifest: Manifest) -> str:
+    limit = manifest.threshold
+    if limit is None:
+        return ""
+    rate = f"{100 * limit.false_alarm_rate:g} %"
+    how = {
+        "held-out": f"which {rate} of the held-out rows exceed",
+        "mad": f"meant for {rate} false alarms, from few held-out rows",
+    }[limit.method]
+    return (
+        f"A row that scores above {limit.value:.5g} ({limit.score}), {how}, is called strange by "
+        "`is_anomaly`.\n\n"
+    )
 
 
 def _words(quality: Quality) -> str:

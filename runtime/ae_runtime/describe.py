@@ -60,6 +60,13 @@ def describe(manifest: Manifest) -> list[str]:
         f"model_id    {manifest.model_id}",
         f"format      {manifest.format}",
     ]
+    if manifest.scores and manifest.threshold:
+        limit = manifest.threshold
+        others = ", ".join(score.name for score in manifest.scores if score.name != limit.score)
+        rate = f"{100 * limit.false_alarm_rate:g} % false alarms"
+        lines.append(
+            f"score       {limit.score}, strange above {limit.value:.4g} ({rate}); {others}"
+        )
     if manifest.column_names:
         lines.append(f"columns     {', '.join(manifest.column_names)}")
     if manifest.series is not None and manifest.series.channels:

@@ -43,9 +43,7 @@ def golden_checks(ae: Autoencoder, golden: dict[str, NDArray[Any]]) -> list[Chec
         scored = ae.score_rows(feeds)
         for name in _SCORED:
             deviation = golden[f"{name}_deviation"]
-            checks.append(
-                golden_check(f"scorer {name}", scored[name], golden[name], deviation, tolerance)
-            )
+            checks.append(golden_check(name, scored[name], golden[name], deviation, tolerance))
     return checks
 
 

@@ -98,7 +98,7 @@ def test_defaults() -> None:
             "clip": 1.0,
             "keep": "best",
         },
-        "score": {"centres": 256, "false_alarm_rate": 0.01, "trim": 0.0},
+        "score": {"name": "nearest", "centres": 256, "false_alarm_rate": 0.01, "trim": 0.0},
     }
 
 

@@ -121,11 +121,10 @@ class Scoring(Struct, frozen=True, forbid_unknown_fields=True):
     """[score]: how strange a row is; fitted when the model is trained."""
 
     # the score that is meant where none is named: the distance to the nearest of k-means centres
-    # in scaled space, the error of the reconstruction, that error or the latents in units of their
-    # covariance, or nearest and whitened together; all are fitted. "none": no scores. Left out:
-    # whitened for series, nearest for the rest
-    name: Literal["nearest", "error", "whitened", "latent", "combined", "none"] | None = None
-    # centres of k-means, 16 to 1024; fewer for rows of over 4,096 numbers, and for few rows
+    # in softly whitened space, the error of the reconstruction, that error or the latents in units
+    # of their covariance, or nearest and whitened together; all are fitted. "none": no scores
+    name: Literal["nearest", "error", "whitened", "latent", "combined", "none"] = "nearest"
+    # centres of k-means, 16 to 1024; fewer for few rows
     centres: Annotated[int, Meta(ge=1)] = 256
     # share of rows like the held-out ones that are past the threshold; 0.0001 to 0.1
     false_alarm_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.01

@@ -41,6 +41,7 @@ def report_html(run: Run, metrics: Sequence[dict[str, Any]], gallery: Gallery) -
         *exhibits.galleries(schema, gallery),
         section("Latents", _latents(run, gallery)),
         section("Choosing the size", _sizes(run)),
+        section("What is strange", _scores(run)),
         section("Facts", _facts(run)),
     ]
     return (
@@ -177,6 +178,33 @@ def _sizes(run: Run) -> str:
     note = "<p class=note>Validation error after short trainings at each size.</p>"
     ours, pca = [p.mse for p in points], [p.pca_mse for p in points]
     return note + figures.sizes([p.latent_dim for p in points], ours, pca, run.recipe.latent_dim)
+
+
+def _scores(run: Run) -> str:
+    """Quantiles of the scores over the held-out rows, and the threshold."""
+    scores, limit, settings = run.schema.scores, run.schema.threshold, run.recipe.score
+    if scores is None or limit is None:
+        return ""
+    shown = [level for level in (0.5, 0.9, 0.99, 0.999) if level in scores[0].levels]
+    head = "".join(f"<th>{100 * level:g} %</th>" for level in shown)
+    lines = ""
+    for score in scores:
+        values = dict(zip(score.levels, score.quantiles, strict=True))
+        cells = "".join(f"<td>{values[level]:.4g}</td>" for level in shown)
+        lines += f"<tr><th>{escape(score.name)}</th>{cells}</tr>"
+    how = {"held-out": "by the held-out rows", "mad": "by the spread of few held-out rows"}
+    note = (
+        f"A row is called strange above {limit.value:.4g} of {limit.score}: "
+        f"{100 * limit.false_alarm_rate:g} % false alarms, {how[limit.method]}. Below, what so "
+        "many of them score at most."
+    )
+    if settings.trim:
+        note += (
+            f" Fitted without the {100 * settings.trim:g} % of the rows that are strangest, "
+            "as [score] trim says."
+        )
+    table = f"<table class=rows><tr><th></th>{head}</tr>{lines}</table>"
+    return f"<p class=note>{escape(note)}</p>{table}"
 
 
 def _facts(run: Run) -> str:

@@ -34,10 +34,6 @@ def resolve(recipe: Recipe, prepared: Prepared) -> Recipe:
             recipe.fit, objective=_objective(recipe, form), epochs=_epochs(recipe, prepared)
         ),
     )
-    if recipe.score.name is None:
-        # By trials on the sets of `make bench-anomaly`.
-        name = "whitened" if form.kind == "series" else "nearest"
-        recipe = replace(recipe, score=replace(recipe.score, name=name))
     corruption = recipe.corruption
     if corruption.name != "none" and corruption.amount is None:
         corruption = replace(corruption, amount=DEFAULTS[corruption.name])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ae_train.mixed import MixedPreprocess
@@ -21,9 +23,11 @@ class Scorer(nn.Module):
 
     tensors: by name, R axes of W scaled numbers, N centres, K latents.
     mean (W,), axes (R, W), gain (R,), unit (W,): the inverse covariance of scaled rows,
-    P = (I - axes' gain axes) / rest, as unit = 1 / (rest * sqrt(P's diagonal)).
+    P = (I - axes' gain axes) / rest, as unit = 1 / (rest * sqrt(P's diagonal)). spread (R,),
+    spread_rest (): what makes them white, more softly: deviations along the axes, and the variance
+    of what is left. centres (N, R): of k-means, in that space.
     error_mean (W,), error_axes (R', W), error_gain (R',), error_rest (): that of their errors.
-    centres (N, W), of k-means. z_mean (K,), z_axes (K, K): what makes latents white.
+    z_mean (K,), z_axes (K, K): what makes latents white.
     weight, shift (4,): of the combination. default: the name of the one that is `score`.
     """
 
@@ -31,6 +35,8 @@ class Scorer(nn.Module):
     axes: Tensor
     gain: Tensor
     unit: Tensor
+    spread: Tensor
+    spread_rest: Tensor
     error_mean: Tensor
     error_axes: Tensor
     error_gain: Tensor
@@ -57,6 +63,11 @@ class Scorer(nn.Module):
 
     preprocess: Preprocess | MixedPreprocess
 
+    def combine(self, shift: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+        """Set what "combined" is: the sum of (score - shift) * weight. shift, weight: (4,)."""
+        self.shift.copy_(torch.from_numpy(shift))
+        self.weight.copy_(torch.from_numpy(weight))
+
     def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(score (B,), parts (B, columns) or (B, *row_shape), scores (B, 5)), float32.
 
@@ -77,7 +88,7 @@ class Scorer(nn.Module):
         """(scores (B, 5), parts (B, W)) of rows s and reconstructions s_hat in scaled space.
 
         present: (B, ...) bool, which numbers there are; None: all. What is missing is taken to be
-        as the model says, and counts in no score but "latent".
+        as the model says, and is no part.
         """
         s, s_hat = s.flatten(1).double(), s_hat.flatten(1).double()
         ones = torch.ones(s.shape[1], 1, dtype=torch.float64)
@@ -87,9 +98,10 @@ class Scorer(nn.Module):
         if there is not None:
             s = s * there + s_hat * (1 - there)
             count = (there @ ones).clamp(min=1)
-        error = s - s_hat
+        error, centred = s - s_hat, s - self.mean.double()
+        along = centred @ self.axes.double().T
         squares = [
-            self._nearest(s, there, ones),
+            self._nearest(centred, along, ones),
             error.square() @ ones,
             self._whitened(error, ones),
         ]
@@ -98,21 +110,18 @@ class Scorer(nn.Module):
         each.append((white.square() @ (ones[:1].expand(z.shape[1], 1) / z.shape[1])).sqrt())
         four = torch.cat(each, 1)
         combined = (four - self.shift.double()) @ self.weight.double()[:, None]
-        off = self._off(s)
+        off = self._off(centred, along)
         if there is not None:
             off = off * there
         return torch.cat([four, combined], 1).float(), off.float()
 
-    def _nearest(self, s: Tensor, there: Tensor | None, ones: Tensor) -> Tensor:
-        """Squared distance to the nearest centre over what is there, (B, 1)."""
-        centres = self.centres.double().T  # (W, N)
-        if there is None:
-            far = centres.square().sum(0, keepdim=True)
-            distances = s.square() @ ones - 2 * (s @ centres) + far
-        else:
-            seen = s * there
-            distances = (seen * s) @ ones - 2 * (seen @ centres) + there @ centres.square()
-        return distances.amin(1, keepdim=True)
+    def _nearest(self, centred: Tensor, along: Tensor, ones: Tensor) -> Tensor:
+        """Squared distance to the nearest centre in white space, (B, 1)."""
+        left = centred.square() @ ones - along.square() @ ones[: along.shape[1]]
+        white, centres = along / self.spread.double(), self.centres.double().T  # (R, N)
+        distances = centres.square().sum(0, keepdim=True) - 2 * (white @ centres)
+        nearest = white.square() @ ones[: along.shape[1]] + distances.amin(1, keepdim=True)
+        return nearest + left / self.spread_rest.double()
 
     def _whitened(self, error: Tensor, ones: Tensor) -> Tensor:
         """Squared Mahalanobis length of errors, (B, 1)."""
@@ -121,16 +130,15 @@ class Scorer(nn.Module):
         rest = error.square() @ ones - along.square() @ self.error_gain.double()[:, None]
         return rest / self.error_rest.double()
 
-    def _off(self, s: Tensor) -> Tensor:
+    def _off(self, centred: Tensor, along: Tensor) -> Tensor:
         """Deviations of each number from what the others say, (B, W).
 
         With P the inverse covariance, (P (s - mean))_d / sqrt(P_dd) is the difference of a number
-        to its regression on all others, in deviations of that difference (Whittaker
-        1990, Graphical Models in Applied Multivariate Statistics, chapter 5).
+        to its regression on all others, in deviations of that difference (Whittaker 1990,
+        Graphical Models in Applied Multivariate Statistics, chapter 5).
         """
-        s, axes = s - self.mean.double(), self.axes.double()
-        along = (s @ axes.T) * self.gain.double()
-        return ((s - along @ axes) * self.unit.double()).abs()
+        held = (along * self.gain.double()) @ self.axes.double()
+        return ((centred - held) * self.unit.double()).abs()
 
     def _by_column(self, off: Tensor) -> Tensor:
         """Numbers and, of each categorical column, the word that is most off. off: (B, W)."""
