@@ -9,9 +9,10 @@ from ae_runtime.errors import AeError
 
 if TYPE_CHECKING:
     from ae_runtime.autoencoder import Autoencoder, load
+    from ae_runtime.stream import Stream
 
 __version__ = "0.1.0"
-__all__ = ["AeError", "Autoencoder", "__version__", "errors", "load"]
+__all__ = ["AeError", "Autoencoder", "Stream", "__version__", "errors", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from ae_runtime import autoencoder
 
         return getattr(autoencoder, name)
+    if name == "Stream":
+        from ae_runtime.stream import Stream
+
+        return Stream
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

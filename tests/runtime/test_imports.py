@@ -24,7 +24,14 @@ def new():
 
 
 def test_the_public_names() -> None:
-    assert ae_runtime.__all__ == ["AeError", "Autoencoder", "__version__", "errors", "load"]
+    assert ae_runtime.__all__ == [
+        "AeError",
+        "Autoencoder",
+        "Stream",
+        "__version__",
+        "errors",
+        "load",
+    ]
     for name in ae_runtime.__all__:
         getattr(ae_runtime, name)
     assert ae_runtime.load.__module__ == ae_runtime.Autoencoder.__module__
