@@ -198,7 +198,7 @@ class Autoencoder:
         """
         from ae_runtime import scoring
 
-        return scoring.score(self, self._checked(self._arrays_of(x)), name)
+        return scoring.score(self, self.arrays_of(x), name)
 
     def is_anomaly(
         self,
@@ -239,7 +239,7 @@ class Autoencoder:
         """
         from ae_runtime import scoring
 
-        return scoring.explain(self, self._checked(self._arrays_of(x)), top)
+        return scoring.explain(self, self.arrays_of(x), top)
 
     def score_arrays(self, *arrays: ArrayLike, alone: bool = False) -> Scored:
         """All that the scorer says of rows, for the arrays that the encoder's graph takes.
@@ -382,6 +382,13 @@ class Autoencoder:
         from ae_runtime.columns import to_arrays  # words and dates: not for arrays of numbers
 
         return to_arrays(x, self.manifest.columns or ())
+
+    def arrays_of(self, x: Any) -> list[NDArray[Any]]:
+        """Rows x, as `encode` takes them, as the arrays that the encoder's graph takes.
+
+        [x]; of a mixed table [x_num (B, P), x_cat (B, Q)]. Raises what encode raises.
+        """
+        return self._checked(self._arrays_of(x))
 
     def _checked(self, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
         """The arrays, if they are rows that the encoder's graph takes."""

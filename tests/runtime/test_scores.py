@@ -189,7 +189,7 @@ def test_words_are_named_as_words(mixed: Autoencoder) -> None:
         assert found["job"].expected in ("admin", "tech", "other")
         assert found["open"].expected in ("no", "yes")
     np.testing.assert_array_equal(
-        mixed.score(table), mixed.score_arrays(*mixed._arrays_of(table)).score
+        mixed.score(table), mixed.score_arrays(*mixed.arrays_of(table)).score
     )
 
 
