@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -56,6 +56,10 @@ bench-portability: .venv/.ready build/runtime/.ready build/oldest/.ready build/n
 
 bench-runtime: .venv/.ready build/runtime-peers/.ready  ## speed and memory of the runtime, against a loop by hand and other tools
 	$(BIN)/python benchmarks/runtime.py
+
+bench-anomaly: .venv/.ready build/peers/.ready  ## what scores find on labelled tables and series of DATA, beside PCA and PyOD
+	$(BIN)/python benchmarks/anomaly/tables.py $(DATA)
+	$(BIN)/python benchmarks/anomaly/series.py $(DATA)
 
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models

@@ -22,10 +22,12 @@ import numpy as np
 import torch
 
 from ae_export import export
+from ae_export.scoring import score_rows
 from ae_runtime.manifest import Column, Manifest, parse
 from ae_train import Run, train
 from ae_train.data import Dataset, make_dataset
 from ae_train.recipe import make_recipe
+from ae_train.scorer import NAMES as SCORES
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]  # by the names of outputs
@@ -40,8 +42,11 @@ HOSTS: dict[str, tuple[str | Path, ...]] = {
     "wasm": ("node", BUILD / "node" / "run.mjs", "onnxruntime-web"),
 }
 WORDS = "x_hat_cat"
+SCORED = "parts", "scores"
 BATCHES = 10_000, 7  # all rows in one, and a few
 LIMIT, INT8_LIMIT = 1e-5, 1e-2  # of a deviation, as golden rows are checked
+# Of a score or of 1: where errors are small, the whitened one is a hundred times what x_hat is off.
+SCORE_LIMIT = 1e-4
 TIMEOUT_S = 300
 ROWS = 600
 
@@ -202,10 +207,16 @@ def answers(run: Run) -> Arrays:
     with torch.no_grad():
         z = model.encode(*map(torch.from_numpy, run.probe))
         x_hat = model.decode(z)
-    if not run.schema.form.is_mixed:
-        return {"z": z.numpy(), "x_hat": x_hat.numpy()}
-    names = "x_hat_num", "x_hat_cat", "x_hat_prob"
-    return {"z": z.numpy(), **{n: part.numpy() for n, part in zip(names, x_hat, strict=True)}}
+    names: tuple[str, ...] = ("x_hat",)
+    if run.schema.form.is_mixed:
+        names = "x_hat_num", "x_hat_cat", "x_hat_prob"
+    back = [part.numpy() for part in (x_hat if isinstance(x_hat, tuple) else (x_hat,))]
+    dtypes = run.schema.dtype, "int32", "float32"
+    given = [part.astype(dtype) for part, dtype in zip(back, dtypes, strict=False)]
+    assert run.scorer is not None
+    _, parts, scores = score_rows(run.scorer, (*run.probe, z.numpy(), *given))
+    found = {"z": z.numpy(), **dict(zip(names, back, strict=True))}
+    return found | {"parts": parts, "scores": scores}
 
 
 def run_host(host: str, case: Case) -> Found:
@@ -227,7 +238,8 @@ def run_once(host: str, case: Case, batch: int) -> tuple[Arrays, dict[str, str]]
             f"{host} cannot run {case.bundle.name}: {error}\n{said}"
         ) from None
     arrays = {}
-    for port in (case.manifest.latent.port, *case.manifest.outputs):
+    scored = [port for port in case.manifest.scorer_fetches if port.name in SCORED]
+    for port in (case.manifest.latent.port, *case.manifest.outputs, *scored):
         values = np.fromfile(out / f"{port.name}.bin", port.dtype)
         arrays[port.name] = values.reshape(len(case.run.probe[0]), *port.row_shape)
     return arrays, json.loads(done.stdout.splitlines()[-1])
@@ -248,7 +260,10 @@ def show(cases: list[Case], found: list[dict[str, Found]]) -> list[str]:
         problems += compare(case, hosts, hosts[NEWEST].whole, limit)
     alone = [all(hosts[host].is_batch_free for hosts in found) for host in HOSTS]
     line(f"same bits in batches of {BATCHES[1]}", *("yes" if each else "no" for each in alone))
-    print("Latents and reconstructions in deviations, probabilities as they are. On")
+    print(
+        "Latents and reconstructions in deviations, probabilities as they are, scores as shares of "
+        "themselves or of 1. On"
+    )
     for host, each in found[0].items():
         print(f"  {host}: {each.on}")
     return problems
@@ -256,6 +271,8 @@ def show(cases: list[Case], found: list[dict[str, Found]]) -> list[str]:
 
 def compare(case: Case, hosts: dict[str, Found], expected: Arrays, limit: float) -> list[str]:
     """Print the lines of a case. Returns a line for each host that is past the limit."""
+    scores = {name: expected[name] for name in SCORED}
+    expected = {name: values for name, values in expected.items() if name not in SCORED}
     differences = [difference(case, each, expected) for each in hosts.values()]
     line(case.name, *(f"{each.numbers:.1e}" if each.numbers else "0" for each in differences))
     whole = sum(x[..., scale_of(case.run, n)[1]].size for n, x in expected.items() if n != WORDS)
@@ -263,7 +280,13 @@ def compare(case: Case, hosts: dict[str, Found], expected: Arrays, limit: float)
         line(f"  of {whole:,} whole numbers differ", *(each.whole for each in differences))
     if WORDS in expected:
         line(f"  of {expected[WORDS].size:,} words differ", *(each.words for each in differences))
+    scored = [difference(case, each, scores).numbers for each in hosts.values()]
+    line("  scores", *(f"{each:.1e}" if each else "0" for each in scored))
     return [
+        f"{case.name}, {host}: scores differ by {each:.1e} (limit {SCORE_LIMIT:g})"
+        for host, each in zip(hosts, scored, strict=True)
+        if each > SCORE_LIMIT
+    ] + [
         f"{case.name}, {host}: numbers differ by {each.numbers:.1e} of a deviation (limit "
         f"{limit:g}), whole numbers by {each.step:g} (limit 1), {each.words} words (limit 0)"
         for host, each in zip(hosts, differences, strict=True)
@@ -285,6 +308,8 @@ def difference(case: Case, found: Found, expected: Arrays) -> Difference:
             worst |= Difference(words=np.count_nonzero(error))
             continue
         unit, whole = scale_of(case.run, name)
+        if name in SCORED:  # a row that is far out scores high: of itself
+            unit = np.maximum(unit, np.abs(expected[name]))
         numbers, steps = (error / unit)[..., ~whole], error[..., whole]
         worst |= Difference(numbers.max(initial=0), steps.max(initial=0), np.count_nonzero(steps))
     return worst
@@ -298,6 +323,11 @@ def scale_of(run: Run, name: str) -> tuple[Array, Array]:
         return np.full(schema.latent_dim, rms), np.zeros(schema.latent_dim, bool)
     if name == "x_hat_prob":
         return np.ones(sum(schema.levels)), np.zeros(sum(schema.levels), bool)
+    if name in SCORED:
+        count = (
+            len(SCORES) if name == "scores" else (len(schema.columns or ()) or schema.row_shape[-1])
+        )
+        return np.ones(count), np.zeros(count, bool)
     deviation = np.array(schema.x_deviation)
     integer = [column.integer for column in schema.columns or () if not column.levels]
     whole = np.array(integer or [schema.dtype == "uint8"] * len(deviation))

@@ -1,8 +1,8 @@
 // Runs a bundle with a JavaScript package of onnxruntime, by what its manifest.json says alone.
 //
 // node run.mjs PACKAGE BUNDLE ROWS OUT BATCH
-// ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin: raw arrays, little-endian as are all machines
-// that Node is made for.
+// ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin, OUT/parts.bin, OUT/scores.bin: raw arrays,
+// little-endian as are all machines that Node is made for.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -70,7 +70,14 @@ const latent = { name: 'z', dtype: 'float32', shape: [null, manifest.latent.dim]
 const x = Object.fromEntries(manifest.inputs.map((port) => [port.name, read(port)]))
 const z = await run('encoder.onnx', manifest.inputs, x, [latent])
 const xHat = await run('decoder.onnx', [latent], z, manifest.outputs)
-for (const [name, values] of Object.entries({ ...z, ...xHat })) {
+const rowShape = manifest.columns ? [manifest.columns.length] : manifest.inputs[0].shape.slice(1)
+const scored = [
+  { name: 'parts', dtype: 'float32', shape: [null, ...rowShape] },
+  { name: 'scores', dtype: 'float32', shape: [null, manifest.scores.length] },
+]
+const all = [...manifest.inputs, latent, ...manifest.outputs]
+const scores = await run('scorer.onnx', all, { ...x, ...z, ...xHat }, scored)
+for (const [name, values] of Object.entries({ ...z, ...xHat, ...scores })) {
   writeFileSync(join(out, `${name}.bin`), values)
 }
 const { common, ...own } = ort.env.versions // of the package itself, by a name such as "node"

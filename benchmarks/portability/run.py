@@ -15,9 +15,11 @@ import numpy as np
 import ae_runtime
 from ae_runtime import doctor
 
+SCORED = ("parts", "scores")
+
 
 def main(bundle: Path, rows: Path, out: Path, batch: int) -> None:
-    """ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin; the files are as those of run.mjs."""
+    """ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin, ...; the files are as those of run.mjs."""
     ae = ae_runtime.load(bundle, threads=1)  # more would cut a batch into smaller ones
     for check in doctor.examine(ae):
         if not check.ok:
@@ -32,6 +34,12 @@ def main(bundle: Path, rows: Path, out: Path, batch: int) -> None:
     x_hat = [ae.decode_arrays(part) for part in z]
     for port, parts in zip(ae.manifest.outputs, zip(*x_hat, strict=True), strict=True):
         np.concatenate(parts).tofile(out / f"{port.name}.bin")
+    for name in SCORED:
+        parts = [
+            getattr(ae.score_arrays(*(part[start : start + batch] for part in x)), name)
+            for start in starts
+        ]
+        np.concatenate(parts).tofile(out / f"{name}.bin")
     import onnxruntime  # last, so that it is ae_runtime that imports it
 
     on = f"ae_runtime, Python {platform.python_version()}, numpy {np.__version__}"

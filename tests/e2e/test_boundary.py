@@ -23,11 +23,11 @@ PACKAGES = {
     "export/ae_export": EXPORT,
 }
 # Modules of the runtime that an application imports by `ae_runtime.load`, beside those of graphs;
-# the rest is for commands. The last are for scores and mixed tables, when one is given.
+# the rest is for commands. The last are for scores, streams and mixed tables.
 CORE = {
     *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
     *("manifest", "plan", "zipped"),
-    *("columns", "extras", "scoring", "table"),
+    *("columns", "extras", "scoring", "stream", "table"),
 }
 # What they take from the package of files, each when it is asked for.
 OF_FILES = {"autoencoder": {"batch", "judge"}, "columns": {"parquet_files"}}

@@ -154,7 +154,7 @@ def grown(ae: Autoencoder, samples: int) -> int:
 
 
 def test_memory_is_constant(ae: Autoencoder) -> None:
-    assert grown(ae, 20_000) < 30_000  # of which the samples alone would be 160,000
+    assert grown(ae, 20_000) < 60_000  # of which the samples alone would be 160,000
 
 
 @pytest.mark.soak

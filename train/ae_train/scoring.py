@@ -28,7 +28,9 @@ SHRINK = 0.01  # of the mean variance, added to that of each axis
 # none, directions of noise count as much as the others; with much, those that find broken relations
 # count for little.
 SOFT = 0.3
-EXACT = 1e-6  # variance of an error that says nothing: a thousandth of a deviation, squared
+# Variance of an error that says nothing: a hundredth of a deviation, squared. Where errors are
+# smaller, another machine's rounding of x_hat would show in what is divided by them.
+EXACT = 1e-4
 CENTRE_NUMBERS = 1 << 20  # of all centres together: 4 MB in the bundle
 MIN_CENTRES, ROWS_A_CENTRE = 16, 4
 SHARED = 5  # rows at least that a centre is the mean of, as a word of a category stands for
