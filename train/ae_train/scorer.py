@@ -58,7 +58,7 @@ class Scorer(nn.Module):
         # what is left of two numbers that are nearly equal is what counts here.
         self.__dict__["preprocess"] = copy.deepcopy(preprocess).double()
         self.default = NAMES.index(default)
-        for name, tensor in tensors.items():
+        for name, tensor in sorted(tensors.items()):  # a loaded one has the same graph
             self.register_buffer(name, tensor)
 
     preprocess: Preprocess | MixedPreprocess
@@ -99,7 +99,7 @@ class Scorer(nn.Module):
             s = s * there + s_hat * (1 - there)
             count = (there @ ones).clamp(min=1)
         error, centred = s - s_hat, s - self.mean.double()
-        along = centred @ self.axes.double().T
+        along = _times(centred, self.axes.double())
         squares = [
             self._nearest(centred, along, ones),
             error.square() @ ones,
@@ -118,15 +118,15 @@ class Scorer(nn.Module):
     def _nearest(self, centred: Tensor, along: Tensor, ones: Tensor) -> Tensor:
         """Squared distance to the nearest centre in white space, (B, 1)."""
         left = centred.square() @ ones - along.square() @ ones[: along.shape[1]]
-        white, centres = along / self.spread.double(), self.centres.double().T  # (R, N)
-        distances = centres.square().sum(0, keepdim=True) - 2 * (white @ centres)
+        white, centres = along / self.spread.double(), self.centres.double()
+        distances = centres.square().sum(1) - 2 * _times(white, centres)  # (B, N)
         nearest = white.square() @ ones[: along.shape[1]] + distances.amin(1, keepdim=True)
         return nearest + left / self.spread_rest.double()
 
     def _whitened(self, error: Tensor, ones: Tensor) -> Tensor:
         """Squared Mahalanobis length of errors, (B, 1)."""
         error = error - self.error_mean.double()
-        along = error @ self.error_axes.double().T
+        along = _times(error, self.error_axes.double())
         rest = error.square() @ ones - along.square() @ self.error_gain.double()[:, None]
         return rest / self.error_rest.double()
 
@@ -137,7 +137,7 @@ class Scorer(nn.Module):
         to its regression on all others, in deviations of that difference (Whittaker 1990,
         Graphical Models in Applied Multivariate Statistics, chapter 5).
         """
-        held = (along * self.gain.double()) @ self.axes.double()
+        held = _times(along * self.gain.double(), self.axes.double().T)
         return ((centred - held) * self.unit.double()).abs()
 
     def _by_column(self, off: Tensor) -> Tensor:
@@ -145,6 +145,15 @@ class Scorer(nn.Module):
         levels = self.preprocess.levels
         numbers, *words = off.split([off.shape[1] - sum(levels), *levels], 1)
         return torch.cat([numbers, *(word.amax(1, keepdim=True) for word in words)], 1)
+
+
+def _times(rows: Tensor, matrix: Tensor) -> Tensor:
+    """rows @ matrix.T, (B, M). rows: (B, N). matrix: (M, N).
+
+    With the constant on the left: onnxruntime would pack one in double on the right for each call,
+    which takes ten times as long as a single row's product.
+    """
+    return (matrix @ rows.T).T
 
 
 def scaled_back(preprocess: Preprocess | MixedPreprocess, x_hat: tuple[Tensor, ...]) -> Tensor:
