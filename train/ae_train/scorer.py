@@ -148,10 +148,9 @@ class Scorer(nn.Module):
 
 
 def _times(rows: Tensor, matrix: Tensor) -> Tensor:
-    """rows @ matrix.T, (B, M). rows: (B, N). matrix: (M, N).
+    """The product rows @ matrix.T, (B, M). rows: (B, N). matrix: (M, N).
 
-    With the constant on the left: onnxruntime would pack one in double on the right for each call,
-    which takes ten times as long as a single row's product.
+    With the constant on the left: on the right, onnxruntime packs one in double for each call.
     """
     return (matrix @ rows.T).T
 
