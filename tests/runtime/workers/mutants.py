@@ -49,7 +49,7 @@ def rows_for(ae: ae_runtime.Autoencoder, n: int) -> list[np.ndarray]:
 
 
 def use(place: Path | bytes) -> str:
-    """Load, encode and decode, some rows and one: how far it came, or the error on the way."""
+    """Load, encode, decode, score, some rows and one: how far it came, or the error on the way."""
     step = "load"
     try:
         ae = ae_runtime.load(place, threads=2)
@@ -58,6 +58,9 @@ def use(place: Path | bytes) -> str:
             z = ae.encode_arrays(*rows_for(ae, n))
             step = "decode"
             ae.decode_arrays(z)
+            step = "score"
+            if ae.manifest.scores:
+                ae.score_arrays(*rows_for(ae, n))
         return "whole"
     except AeError as error:
         text = str(error)

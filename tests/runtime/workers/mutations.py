@@ -14,7 +14,7 @@ from onnx_wire import Field, fields, write
 
 Random = np.random.Generator
 Files = dict[str, bytes]
-GRAPHS = ("encoder.onnx", "decoder.onnx")
+GRAPHS = ("encoder.onnx", "decoder.onnx", "scorer.onnx")
 NUMBERS = (0, 1, 2, 3, 7, 64, 255, 4096, 65536, 2**24, 2**28, 2**31, 2**32 - 1, 2**62, -1, -2)
 OPERATORS = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Gemm", "MatMul", "Conv", "ConvTranspose", "GRU"),
@@ -29,7 +29,8 @@ ABSURD = (*NUMBERS, *WORDS, None, True, -1.5, 1e308, [], {}, [[]], [1] * 9, "1e9
 def mutant(random: Random, files: Files) -> tuple[Files | bytes, str]:
     """A folder's files or the bytes of a .zip, mutated; and in words what was done."""
     honest = bool(random.random() < 0.5)  # hashes made right again
-    name = str(random.choice([*files, *GRAPHS * 3, "manifest.json"]))
+    graphs = [name for name in GRAPHS if name in files]
+    name = str(random.choice([*files, *graphs * 3, "manifest.json"]))
     if not honest and random.random() < 0.3:
         raw, done = of_bytes(random, archive(random, files), files)
         return raw, f"archive {done}"
