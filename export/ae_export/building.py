@@ -14,6 +14,7 @@ from ae_export.golden import GoldenRows, golden_of_int8, to_npz
 from ae_export.golden import golden as golden_of
 from ae_export.graph import trace
 from ae_export.precision import Precision, Weighed, check_calibration, choose
+from ae_export.sampling import golden_samples, sampler_graph
 from ae_export.scoring import golden_scores, scorer_graph
 from ae_export.subject import Graphs, Subject, examples_of
 from ae_export.verify import Agreement, verify
@@ -84,6 +85,11 @@ def build(
     if subject.scorer is not None:
         files[manifests.SCORER] = scorer_graph(subject, graphs, manifest)
         arrays |= golden_scores(subject, manifest, arrays)
+    if subject.sampler is not None:
+        described = manifests.Sampler(subject.sampler.noise_dim, len(subject.sampler.means))
+        manifest = msgspec.structs.replace(manifest, sampler=described)
+        files[manifests.SAMPLER] = sampler_graph(subject, manifest)
+        arrays |= golden_samples(subject, manifest)
     files |= {"golden.npz": to_npz(arrays), "recipe.toml": recipe}
     entries = {name: file_entry(raw) for name, raw in files.items()}
     manifest = msgspec.structs.replace(manifest, files=entries)

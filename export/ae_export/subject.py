@@ -14,6 +14,7 @@ from ae_export.reference import Parts, Reference, RunReference
 from ae_runtime.manifest import Latent, Port
 from ae_train.model import Model
 from ae_train.run import Run
+from ae_train.sampler import Sampler
 
 Array = NDArray[Any]
 
@@ -33,6 +34,7 @@ class Subject:
     held_out, edge: rows to verify on. calibration: rows to find the ranges of int8 with, or ().
     seed: of what is drawn. takes_gaps: whether NaN counts as missing. scorer: a module from all
     that goes into and comes out of the other two to score, parts and scores; None without.
+    sampler: from uniform noise to z; None without.
     """
 
     encoder: nn.Module
@@ -47,6 +49,7 @@ class Subject:
     seed: int = 0
     takes_gaps: bool = True
     scorer: nn.Module | None = None
+    sampler: Sampler | None = None
 
 
 class _Encoder(nn.Module):
@@ -101,6 +104,7 @@ def subject_of(run: Run) -> Subject:
         seed=run.recipe.seed,
         takes_gaps=schema.dtype != "uint8",
         scorer=run.scorer,
+        sampler=run.sampler,
     )
 
 

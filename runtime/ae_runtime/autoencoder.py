@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ae_runtime.files.batch import Done
     from ae_runtime.scoring import Part, Scored
 
-Verb = Literal["encode", "decode", "reconstruct", "score"]
+Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
 
 
 def load(
@@ -241,6 +241,47 @@ class Autoencoder:
 
         return scoring.explain(self, self.arrays_of(x), top)
 
+    def sample(self, n: int, seed: int | None = None) -> Any:
+        """New rows like those of training, (n, *input_shape), in the dtype and units of x.
+
+        Of tables valid ones: words of the columns, whole numbers, within the columns' ranges.
+        seed: for the same one the same rows, on every machine to 1e-5 of a deviation; None for
+        others at each call. Mixed tables come as decode gives them. Raises DataError for a bundle
+        without a sampler.
+        """
+        from ae_runtime import sampling
+
+        arrays = self.decode_arrays(sampling.draw(self, n, seed))
+        return self._rows_of(sampling.within_range(self.manifest, arrays))
+
+    def interpolate(self, a: Any, b: Any, steps: int) -> Any:
+        """Rows on the way from one to another, (steps, *input_shape): what the model gives back.
+
+        a, b: one row each, (*input_shape), or a table of one row. The latents between are on a
+        straight line; the first and the last row are reconstructions of a and b.
+        """
+        from ae_runtime import sampling
+
+        ends = [
+            self.encode(np.asarray(end)[None] if self._dtype is not None else end) for end in (a, b)
+        ]
+        if any(len(end) != 1 for end in ends):
+            raise ShapeMismatch(
+                "interpolate goes from one row to one row; give a table of one each"
+            )
+        return self.decode(sampling.between(self.manifest, [end[0] for end in ends], steps))
+
+    def latents_of(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The latents that the sampler makes of uniform noise in [0, 1), (B, latent_dim).
+
+        noise: (B, manifest.sampler.noise_dim) float32.
+        """
+        (port,) = self.manifest.sampler_feeds
+        rows = checked(noise, port, port.name)
+        z = np.empty((len(rows), self.latent_dim), np.float32)
+        self._engine.run("sampler", [_feed(rows, port)], {"z": z})
+        return z
+
     def score_arrays(self, *arrays: ArrayLike, alone: bool = False) -> Scored:
         """All that the scorer says of rows, for the arrays that the encoder's graph takes.
 
@@ -362,6 +403,7 @@ class Autoencoder:
         ends = {
             "encode": ("x", "z"),
             "decode": ("z", "x_hat"),
+            "sample": ("z", "x_hat"),
             "reconstruct": ("x", "z", "x_hat"),
             "score": ("x", "z", "x_hat", "parts"),
         }

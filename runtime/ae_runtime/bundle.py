@@ -30,7 +30,8 @@ Read = Callable[[str, int], bytes | None]  # (name, most) -> the first `most` by
 class Bundle(Struct, frozen=True):
     """A bundle that passed every check of loading: its manifest, and the bytes of its files.
 
-    needs: the memory that its graphs take, "encoder", "decoder" and, where there is one, "scorer".
+    needs: the memory that its graphs take, "encoder", "decoder" and, where they are, "scorer" and
+    "sampler".
     """
 
     location: str
@@ -85,6 +86,8 @@ def _checked(where: str, parsed: Manifest, read: Read, limit: int) -> Bundle:
     ends = {"encoder": (parsed.inputs, z), "decoder": (z, parsed.outputs)}
     if parsed.scores:
         ends["scorer"] = parsed.scorer_feeds, parsed.scorer_fetches
+    if parsed.sampler:
+        ends["sampler"] = parsed.sampler_feeds, z
     names = dict.fromkeys((*REQUIRED, *(f"{part}.onnx" for part in ends)))
     files = {name: _read_checked(read, name, parsed) for name in names}
     needs = {

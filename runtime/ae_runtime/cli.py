@@ -14,6 +14,7 @@ from ae_runtime.command import common_options, print_json
 from ae_runtime.describe import describe
 from ae_runtime.file_commands import add_file_commands
 from ae_runtime.machine_commands import add_machine_commands
+from ae_runtime.sample_command import add_sample_command
 from ae_runtime.score_command import add_score_command
 
 
@@ -54,6 +55,7 @@ def info(bundle: Path, weights: bool, as_json: bool) -> None:
 add_machine_commands(ae_run)
 add_file_commands(ae_run)
 add_score_command(ae_run)
+add_sample_command(ae_run)
 
 
 def _weights(ae: Autoencoder) -> list[Any]:

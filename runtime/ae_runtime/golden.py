@@ -14,6 +14,7 @@ from ae_runtime.errors import BundleCorrupt
 from ae_runtime.manifest import Port
 
 _SCORED = ("parts", "scores")  # of the scorer: its third output is one of the scores
+_DRAWN = ("noise", "noise_z", "noise_z_deviation")  # of the sampler
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ def golden_checks(ae: Autoencoder, golden: dict[str, NDArray[Any]]) -> list[Chec
         for name in _SCORED:
             deviation = golden[f"{name}_deviation"]
             checks.append(golden_check(name, scored[name], golden[name], deviation, tolerance))
+    if ae.manifest.sampler:
+        deviation = golden["noise_z_deviation"]
+        drawn = ae.latents_of(golden["noise"])
+        checks.append(golden_check("sampler", drawn, golden["noise_z"], deviation, tolerance))
     return checks
 
 
@@ -52,7 +57,7 @@ def _names(ports: list[Port]) -> list[str]:
 
 
 def read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
-    """The arrays of golden.npz by name: inputs, z, outputs, scores, and how far they may be off.
+    """The arrays of golden.npz by name: inputs, z, outputs, scores, samples, and how far off.
 
     Raises BundleCorrupt if it does not hold what the manifest says.
     """
@@ -61,15 +66,18 @@ def read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
     if manifest.scores:
         ports += [port for port in manifest.scorer_fetches if port.name in _SCORED]
     answers = [f"{port.name}_deviation" for port in ports[len(manifest.inputs) :]]
+    drawn = _DRAWN if manifest.sampler else ()
     try:
         with np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False) as stored:
-            golden = {name: np.asarray(stored[name]) for name in (*_names(ports), *answers)}
+            golden = {name: np.asarray(stored[name]) for name in (*_names(ports), *answers, *drawn)}
     except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for broken files
         raise BundleCorrupt(f"golden.npz cannot be read ({error}); export again") from None
     fits = all(golden[port.name].shape == (rows, *port.row_shape) for port in ports)
     for name in answers:  # one deviation for all, or one for each column or channel
         last = golden[name.removesuffix("_deviation")].shape[-1:]
         fits = fits and golden[name].shape in (last, (1,))
+    for name, port in zip(drawn, [*manifest.sampler_feeds, manifest.latent.port], strict=False):
+        fits = fits and golden[name].shape == (len(golden["noise"]), *port.row_shape)
     if not fits:
         raise BundleCorrupt(f"golden.npz does not hold {rows} rows of the bundle; export again")
     return golden

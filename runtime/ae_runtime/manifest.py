@@ -15,7 +15,7 @@ from ae_runtime.errors import BundleCorrupt, BundleTooNew
 FORMAT = "1.0"
 FORMAT_MAJOR = 1
 HASH_FIELD = "manifest_sha256"
-SCORER = "scorer.onnx"
+SCORER, SAMPLER = "scorer.onnx", "sampler.onnx"
 
 Dtype = Literal["uint8", "float32", "float64"]  # of rows of numbers
 MAX_SIZE = 1 << 28  # admission.py has the same limit
@@ -136,6 +136,16 @@ class Threshold(msgspec.Struct, frozen=True):
     method: Literal["held-out", "mad"] = "held-out"
 
 
+class Sampler(msgspec.Struct, frozen=True):
+    """What sampler.onnx draws latents from: so many uniform numbers in [0, 1) make one.
+
+    components: of the mixture of normal distributions; 1 for the prior of a variational code.
+    """
+
+    noise_dim: Size
+    components: Size = 1
+
+
 class FileEntry(msgspec.Struct, frozen=True):
     """The size and hash of one file of the bundle."""
 
@@ -148,7 +158,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     resized: whether the images that it was trained on were brought to the size of x before.
     scores: those of scorer.onnx, null without one. threshold: of the score meant where none is
-    named.
+    named. sampler: null without a sampler.onnx.
     """
 
     format: str
@@ -166,6 +176,7 @@ class Manifest(msgspec.Struct, frozen=True):
     precision: Literal["fp32", "int8"] = "fp32"
     scores: list[Score] | None = None
     threshold: Threshold | None = None
+    sampler: Sampler | None = None
     manifest_sha256: str = ""
 
     @property
@@ -177,6 +188,11 @@ class Manifest(msgspec.Struct, frozen=True):
     def part_shape(self) -> tuple[int, ...]:
         """The shape of a row's parts: columns of a table, else that of the row."""
         return self.inputs[0].row_shape if self.columns is None else (len(self.columns),)
+
+    @property
+    def sampler_feeds(self) -> list[Port]:
+        """What sampler.onnx takes."""
+        return [Port("noise", "float32", [None, self.sampler.noise_dim])] if self.sampler else []
 
     @property
     def scorer_feeds(self) -> list[Port]:

@@ -27,7 +27,7 @@ PACKAGES = {
 CORE = {
     *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
     *("manifest", "plan", "zipped"),
-    *("columns", "extras", "scoring", "stream", "table"),
+    *("columns", "extras", "sampling", "scoring", "stream", "table"),
 }
 # What they take from the package of files, each when it is asked for.
 OF_FILES = {"autoencoder": {"batch", "judge"}, "columns": {"parquet_files"}}

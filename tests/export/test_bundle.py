@@ -145,7 +145,7 @@ def test_the_doctor_finds_the_bundle_well(case: Any) -> None:
     checks = doctor.examine(load(case.bundle))
     golden = [check for check in checks if check.name.startswith("golden")]
     assert [(check.name, check.ok) for check in golden] == [
-        (f"golden {what}", True) for what in ("encoder", "decoder", "parts", "scores")
+        (f"golden {what}", True) for what in ("encoder", "decoder", "parts", "scores", "sampler")
     ]
 
 

@@ -145,7 +145,7 @@ def test_real_golden_rows_are_in_the_bundle(any_case: Callable[[str], Any], tmp_
     assert manifests.parse(raw["manifest.json"]).golden.rows == 32
     assert row_in(case.x, raw) == "golden.npz"  # so the search above would have found them
     same = [name for name in raw if raw[name] == case.files[name]]
-    graphs = ["decoder.onnx", "encoder.onnx", "scorer.onnx"]
+    graphs = ["decoder.onnx", "encoder.onnx", "sampler.onnx", "scorer.onnx"]
     assert sorted(same) == sorted([*graphs, "README.md", "recipe.toml"])
 
 
@@ -166,7 +166,7 @@ def test_real_golden_rows_of_a_mixed_table(any_case: Callable[[str], Any], tmp_p
 
 def test_the_files_are_those_of_the_manifest(case: Any) -> None:
     manifest: Manifest = manifests.parse(case.files["manifest.json"])
-    graphs = ["decoder.onnx", "encoder.onnx", "scorer.onnx"]
+    graphs = ["decoder.onnx", "encoder.onnx", "sampler.onnx", "scorer.onnx"]
     assert sorted(case.files) == sorted(
         [*graphs, "README.md", "golden.npz", "manifest.json", "recipe.toml"]
     )

@@ -131,10 +131,10 @@ def test_needs_are_those_of_every_number_of_rows(w: Writer) -> None:
 
 def test_a_bundle_knows_its_needs(digits_bundle: Path) -> None:
     bundle = open_bundle(digits_bundle)
-    assert sorted(bundle.needs) == ["decoder", "encoder", "scorer"]
+    assert sorted(bundle.needs) == ["decoder", "encoder", "sampler", "scorer"]
     for name, found in bundle.needs.items():
-        if name == "scorer":  # its constants are turned and squared once
-            assert 0 < found.fixed < 4_000_000
+        if name in ("scorer", "sampler"):  # constants are turned and squared in them
+            assert found.fixed < 4_000_000
             continue
         assert found.fixed == 0  # dense: nothing is there but for rows
         assert 8 * 8 < found.per_row < 100_000

@@ -412,6 +412,7 @@ def test_what_is_written_is_read(table_bundle: Path) -> None:
         assert fields["quality"].pop(name) is None
     assert fields.pop("resized") is False
     assert fields.pop("scores") is None
+    assert fields.pop("sampler") is None
     del fields["manifest_sha256"], older["manifest_sha256"]
     assert fields == older
 

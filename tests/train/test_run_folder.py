@@ -36,6 +36,7 @@ def test_absent_is_made(ae_train: Command, tmp_path: Path) -> None:
         "schema.json",
         "model.safetensors",
         "scorer.safetensors",
+        "sampler.safetensors",
         "probe.npz",
         "split.npz",
         "metrics.jsonl",

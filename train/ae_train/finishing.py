@@ -30,6 +30,7 @@ from ae_train.preparing import Prepared
 from ae_train.preprocess import Preprocess
 from ae_train.recipe import Recipe
 from ae_train.run import Run, model_id
+from ae_train.sampling import fit_sampler
 from ae_train.schema import MixedQuality, Schema, Size
 from ae_train.scoring import fit_scorer
 
@@ -100,7 +101,16 @@ def finish(
     )
     probe = data.take(prepared.judged_rows[:PROBE_ROWS])
     calibration = _calibration(prepared)
-    run = Run(recipe, schema, model, probe, prepared.split, calibration=calibration, scorer=scorer)
+    run = Run(
+        recipe,
+        schema,
+        model,
+        probe,
+        prepared.split,
+        calibration=calibration,
+        scorer=scorer,
+        sampler=fit_sampler(model, prepared, recipe.latent_dim, recipe.seed),
+    )
     return run, _gallery(model, prepared, errors, accuracy)
 
 

@@ -24,11 +24,12 @@ from ae_train.data import Split
 from ae_train.form import Form
 from ae_train.model import Model
 from ae_train.recipe import Recipe, make_recipe, read_recipe, to_fields
+from ae_train.sampler import Sampler
 from ae_train.schema import Schema, dump_schema, parse_schema
 from ae_train.scorer import Scorer
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
-SCORER = "scorer.safetensors"
+SCORER, SAMPLER = "scorer.safetensors", "sampler.safetensors"
 PROBE, SPLIT = "probe.npz", "split.npz"
 PARTS = "x", "x_cat"  # arrays of PROBE: held-out rows
 TRAINING_PARTS = "train_x", "train_x_cat"  # and training rows
@@ -42,7 +43,8 @@ class Run:
     the encoder takes them: (P, ...), or numbers and codes of a mixed table. split: which rows
     were trained on, validated on and held out. calibration: some training rows, as probe, that
     export finds the ranges of int8 with; () in runs of an earlier version. scorer: how strange rows
-    are; None where no score was wanted, and in runs of an earlier version.
+    are; None where no score was wanted, and in runs of an earlier version. sampler: draws new
+    latents; None in runs of an earlier version.
     """
 
     recipe: Recipe
@@ -53,6 +55,7 @@ class Run:
     folder: Path | None = None
     calibration: tuple[NDArray[Any], ...] = ()
     scorer: Scorer | None = None
+    sampler: Sampler | None = None
 
     @property
     def model_id(self) -> str:
@@ -66,6 +69,8 @@ class Run:
         write(folder / WEIGHTS, safetensors.torch.save(self.model.state_dict()))
         if self.scorer is not None:
             write(folder / SCORER, safetensors.torch.save(self.scorer.state_dict()))
+        if self.sampler is not None:
+            write(folder / SAMPLER, safetensors.torch.save(self.sampler.state_dict()))
         probe = dict(zip(PARTS, self.probe, strict=False))
         probe |= dict(zip(TRAINING_PARTS, self.calibration, strict=False))
         write(folder / PROBE, _npz(**probe))
@@ -92,6 +97,7 @@ class Run:
             model = make_model(recipe, schema)
             model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
             scorer = _load_scorer(folder, model, schema)
+            sampler = _load_sampler(folder, model)
             stored = _read_npz(folder / PROBE)
             count = 1 + schema.form.is_mixed
             probe = tuple(stored[name] for name in PARTS[:count])
@@ -104,7 +110,17 @@ class Run:
         ) as error:  # fmt: skip
             reason = " ".join(str(error).split())
             raise RunError(f"{folder} is damaged ({reason}); train again") from None
-        return cls(recipe, schema, model.eval(), probe, Split(**parts), folder, calibration, scorer)
+        return cls(
+            recipe,
+            schema,
+            model.eval(),
+            probe,
+            Split(**parts),
+            folder,
+            calibration,
+            scorer,
+            sampler,
+        )
 
 
 def model_id(model: Model, recipe: Recipe, form: Form, columns: list[Column] | None) -> str:
@@ -128,6 +144,12 @@ def _load_scorer(folder: Path, model: Model, schema: Schema) -> Scorer | None:
         return None
     tensors = safetensors.torch.load_file(folder / SCORER)
     return Scorer(model.preprocess, tensors, schema.threshold.score).eval()
+
+
+def _load_sampler(folder: Path, model: Model) -> Sampler | None:
+    if not (folder / SAMPLER).is_file():
+        return None
+    return Sampler(model.bottleneck, safetensors.torch.load_file(folder / SAMPLER)).eval()
 
 
 def is_run(folder: Path) -> bool:

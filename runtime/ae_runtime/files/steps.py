@@ -16,6 +16,7 @@ from ae_runtime.files.layout import Chunk, Values
 from ae_runtime.files.pipeline import Generated, in_order
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream, Unread
 from ae_runtime.files.windows import Overlaps, first_window
+from ae_runtime.sampling import within_range
 from ae_runtime.table import from_blocks
 
 OnError = Literal["stop", "skip"]
@@ -82,7 +83,7 @@ def steps(
 def block_size(ae: Autoencoder, verb: Verb) -> int:
     """Rows of a block."""
     # Where the device is found out with the first session, tile and blocks are known only then.
-    ae._engine.session("decoder" if verb == "decode" else "encoder")
+    ae._engine.session("decoder" if verb in ("decode", "sample") else "encoder")
     return ae.block_rows(verb)
 
 
@@ -90,10 +91,13 @@ def _compute(ae: Autoencoder, verb: Verb, block: Block, judge: Judge | None) -> 
     """What the verb gives for the rows of a block, in the calling thread."""
     if judge is not None:
         return judge.compute(ae, block.arrays, steps=block.starts is not None)
-    z = block.arrays[0] if verb == "decode" else ae.encode_arrays(*block.arrays, alone=True)
+    is_latent = verb in ("decode", "sample")
+    z = block.arrays[0] if is_latent else ae.encode_arrays(*block.arrays, alone=True)
     if verb == "encode":
         return z
     arrays = ae.decode_arrays(z, alone=True)
+    if verb == "sample":
+        arrays = within_range(ae.manifest, arrays)
     if ae.manifest.is_mixed:
         return from_blocks(arrays[0], arrays[1], ae.manifest.columns or ())
     return arrays[0]

@@ -19,7 +19,7 @@ from ae_runtime.manifest import Column, Manifest, Port
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers
 
 Array = NDArray[Any]
-Verb = Literal["encode", "decode", "reconstruct", "score"]
+Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Wanted:
 
 def wanted_by(manifest: Manifest, verb: Verb) -> Wanted:
     """What the verb takes of each row."""
-    if verb == "decode":
+    if verb in ("decode", "sample"):
         return Wanted(manifest.latent.port, "z", None)
     port, columns = manifest.inputs[0], manifest.columns or []
     if any(column.levels or column.type == "date" for column in columns):

@@ -49,7 +49,7 @@ def rows_for(ae: ae_runtime.Autoencoder, n: int) -> list[np.ndarray]:
 
 
 def use(place: Path | bytes) -> str:
-    """Load, encode, decode, score, some rows and one: how far it came, or the error on the way."""
+    """Load, and use some rows and one in all ways: how far it came, or the error on the way."""
     step = "load"
     try:
         ae = ae_runtime.load(place, threads=2)
@@ -61,6 +61,9 @@ def use(place: Path | bytes) -> str:
             step = "score"
             if ae.manifest.scores:
                 ae.score_arrays(*rows_for(ae, n))
+            step = "sample"
+            if ae.manifest.sampler:
+                ae.sample(n, seed=0)
         return "whole"
     except AeError as error:
         text = str(error)

@@ -14,7 +14,7 @@ from onnx_wire import Field, fields, write
 
 Random = np.random.Generator
 Files = dict[str, bytes]
-GRAPHS = ("encoder.onnx", "decoder.onnx", "scorer.onnx")
+GRAPHS = ("encoder.onnx", "decoder.onnx", "scorer.onnx", "sampler.onnx")
 NUMBERS = (0, 1, 2, 3, 7, 64, 255, 4096, 65536, 2**24, 2**28, 2**31, 2**32 - 1, 2**62, -1, -2)
 OPERATORS = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Gemm", "MatMul", "Conv", "ConvTranspose", "GRU"),

@@ -1,0 +1,67 @@
+"""Fit what new latents are drawn from: the prior, or a mixture of the training rows' codes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ae_train.bottleneck.variational import Variational
+from ae_train.judging import codes_of
+from ae_train.model import Model
+from ae_train.preparing import Prepared
+from ae_train.sampler import Sampler
+
+Array = NDArray[Any]
+COMPONENTS = (1, 2, 4, 8, 16, 32)  # that are tried; the held-out rows choose
+ROWS_A_COMPONENT = 20  # training rows, at least, for each latent of a component
+RIDGE = 1e-3  # of the mean variance, added to each latent's
+_ROWS = 20_000
+
+
+def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) -> Sampler:
+    """The sampler of a model on the CPU.
+
+    Variational: its prior. Otherwise a Gaussian mixture with full covariances over the codes of
+    the training rows, of the size that gives the validation rows the highest likelihood.
+    """
+    if isinstance(model.bottleneck, Variational):
+        return _sampler(model, np.ones(1), np.zeros((1, latent_dim)), np.eye(latent_dim)[None])
+    known = _thinned(codes_of(model, prepared.sample).double().numpy())
+    held = _thinned(codes_of(model, prepared.validation).double().numpy())
+    best = _mixtures(known, held, seed)
+    return _sampler(model, best.weights_, best.means_, np.linalg.cholesky(best.covariances_))
+
+
+def _mixtures(known: Array, held: Array, seed: int) -> Any:
+    """The mixture of the training codes under which the held-out ones are the most likely."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    ridge = max(RIDGE * float(known.var(0).mean()), 1e-12)
+    best, highest = None, -np.inf
+    # One thread: sums in another order would give other bits.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out rows judge it anyhow
+        for count in COMPONENTS:
+            if count > 1 and len(known) < ROWS_A_COMPONENT * count * known.shape[1]:
+                break
+            mixture = GaussianMixture(count, reg_covar=ridge, random_state=seed).fit(known)
+            likelihood = float(mixture.score(held))
+            if likelihood > highest:
+                best, highest = mixture, likelihood
+    return best
+
+
+def _sampler(model: Model, weights: Array, means: Array, factors: Array) -> Sampler:
+    tensors = {"ends": np.cumsum(weights)[:-1], "means": means, "factors": factors}
+    buffers = {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in tensors.items()}
+    return Sampler(model.bottleneck, buffers).eval()
+
+
+def _thinned(codes: Array) -> Array:
+    return codes[:: max(1, -(-len(codes) // _ROWS))]
