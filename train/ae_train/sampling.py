@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from ae_train.bottleneck.variational import Variational
-from ae_train.judging import codes_of
 from ae_train.model import Model
 from ae_train.preparing import Prepared
+from ae_train.rows import Rows
 from ae_train.sampler import Sampler
 
 Array = NDArray[Any]
@@ -30,8 +30,7 @@ def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) ->
     """
     if isinstance(model.bottleneck, Variational):
         return _sampler(model, np.ones(1), np.zeros((1, latent_dim)), np.eye(latent_dim)[None])
-    known = _thinned(codes_of(model, prepared.sample).double().numpy())
-    held = _thinned(codes_of(model, prepared.validation).double().numpy())
+    known, held = _codes(model, prepared.sample), _codes(model, prepared.validation)
     best = _mixtures(known, held, seed)
     return _sampler(model, best.weights_, best.means_, np.linalg.cholesky(best.covariances_))
 
@@ -63,5 +62,8 @@ def _sampler(model: Model, weights: Array, means: Array, factors: Array) -> Samp
     return Sampler(model.bottleneck, buffers).eval()
 
 
-def _thinned(codes: Array) -> Array:
-    return codes[:: max(1, -(-len(codes) // _ROWS))]
+@torch.no_grad()
+def _codes(model: Model, rows: Rows) -> Array:
+    """What the encoder networks give for some of the rows, at most _ROWS, (N, code_dim) float64."""
+    codes = torch.cat([model.code(s.cpu()) for s, _ in rows.blocks()])
+    return codes[:: max(1, -(-len(codes) // _ROWS))].double().numpy()
