@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.files.layout import Chunk, Kind, Layout
 from ae_runtime.files.stream_blocks import SeriesCut
-from ae_runtime.manifest import Manifest
+from ae_runtime.manifest import SCORER, Manifest
 from ae_runtime.scoring import place_of, tail_probability, threshold_of
 
 Array = NDArray[Any]
@@ -66,8 +66,14 @@ class Judge:
 
     @property
     def words(self) -> dict[str, Any]:
-        """What the output depends on."""
-        return asdict(self.asked)
+        """What the output depends on: one model may have been given other scores since."""
+        scorer = self.manifest.files[SCORER].sha256
+        return {
+            "score": self._place,
+            "limit": self.limit,
+            "parts": self.asked.parts,
+            "scorer": scorer,
+        }
 
     @property
     def top(self) -> list[Strange]:
