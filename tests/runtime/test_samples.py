@@ -148,7 +148,7 @@ def test_a_mixed_table_goes_to_csv(table_bundle: Path) -> None:
 
 
 def test_a_picture_of_images(table_bundle: Path) -> None:
-    pil = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no pillow")
+    pil = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no Pillow")
     bundle = table_bundle.parent / "scored_image"
     done = run("sample", bundle, "--rows", 7, "--seed", 0, "--out", "new.png")
     assert (done.exit_code, done.stdout) == (0, "7 rows -> new.png\n")
