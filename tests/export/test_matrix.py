@@ -126,6 +126,9 @@ def trained(combination: Combination, data: Dataset) -> Run:
         # loss, for a network that leaves more squared error than PCA is replaced by it.
         "fit": {"epochs": 4, "batch": 32, "lr": 1e-2, "keep": "last", "objective": "huber"},
     }
+    # The scorer is the same whatever the network: each kind of rows has one, with a plain code.
+    if combination.bottleneck != "plain" or combination.settings:
+        fields["score"] = {"name": "none"}
     if data.form.is_mixed:
         fields["fit"]["objective"] = "mixed"
     for section, values in combination.settings.items():
