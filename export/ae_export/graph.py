@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def _export(
     module: nn.Module, examples: tuple[Tensor, ...], feeds: Sequence[Port], fetches: Sequence[Port]
 ) -> Any:
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), _one_registry(), torch.no_grad():
             return torch.onnx.export(
                 module,
                 examples,
@@ -82,6 +83,33 @@ def _strip(model: Any) -> None:
     for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         holder.ClearField("doc_string")
         del holder.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _one_registry() -> Iterator[None]:
+    """Have torch take the table of operators that it made for the graph before.
+
+    It makes one for each graph, which is a third of the time. Where a version of torch has it in
+    another place, nothing is changed.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        before = ONNXRegistry.__dict__["from_torchlib"]
+        once = _once(before.__func__, ONNXRegistry)
+    except (ImportError, KeyError, AttributeError):
+        yield
+        return
+    setattr(ONNXRegistry, "from_torchlib", staticmethod(once))  # noqa: B010  # mypy
+    try:
+        yield
+    finally:
+        setattr(ONNXRegistry, "from_torchlib", before)  # noqa: B010
+
+
+@functools.cache
+def _once(make: Callable[..., Any], kind: type[Any]) -> Callable[..., Any]:
+    return functools.cache(functools.partial(make, kind))
 
 
 @contextlib.contextmanager

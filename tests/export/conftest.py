@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +16,6 @@ from ae_train.data import Dataset, make_dataset
 from ae_train.recipe import make_recipe
 from ae_train.run import Run
 from ae_train.training import train
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_registry() -> Iterator[None]:
-    """One table of torch's operators: making it for each graph is a third of these tests' time."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    made = functools.cache(ONNXRegistry.from_torchlib)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(made))
-        yield
-
 
 CONFIG = {
     "latent_dim": 3,

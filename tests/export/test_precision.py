@@ -49,6 +49,7 @@ def recipe(arch: str, width: int, epochs: int) -> dict[str, Any]:
         "latent_dim": 6,
         "arch": {"name": arch, "width": width, "depth": 2, "dropout": 0.0},
         "fit": {"epochs": epochs, "keep": "last", "lr": 3e-3},
+        "score": {"name": "none"},  # it is in fp32 always
     }
 
 
