@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ae_train import scoring
+from ae_train.loading import load
 from ae_train.recipe import Recipe, Scoring
 from ae_train.run import Run
 from ae_train.scorer import NAMES
@@ -138,6 +139,19 @@ def test_the_covariance_is_that_of_the_rows(run: Run) -> None:
     expected = np.abs((s - s.mean(0)) @ precision) / np.sqrt(np.diag(precision))
     np.testing.assert_allclose(scored(run, x)[1], expected, atol=1e-3)
     assert t["axes"].shape == (6, 6)
+
+
+def test_windows_across_two_parts_are_known_to_the_scorer(small: Small, tmp_path: Path) -> None:
+    recipe = small(data={"kind": "series", "window": 16})
+    random = np.random.default_rng(0)
+    steps = np.cumsum(random.standard_normal((300, 2)), axis=0)  # it wanders: every part counts
+    np.save(path := tmp_path / "steps.npy", steps)
+    run = train(load([str(path)], recipe), recipe)
+    assert sum(run.schema.rows.values()) < 300 - 16 + 1
+    windows = np.lib.stride_tricks.sliding_window_view(steps, 16, axis=0).swapaxes(1, 2)
+    scaled = run.model.preprocess.scale_rows(torch.from_numpy(windows.copy())).flatten(1)
+    assert run.scorer is not None
+    np.testing.assert_allclose(run.scorer.mean, scaled.mean(0), atol=1e-5)
 
 
 def test_no_centre_is_a_row(small: Small) -> None:

@@ -18,7 +18,7 @@ from ae_train.model import Model
 from ae_train.pca import Pca, fit_pca
 from ae_train.preparing import Prepared
 from ae_train.recipe import Scoring
-from ae_train.rows import HeldRows, StreamedRows
+from ae_train.rows import HeldRows, StreamedRows, make_rows
 from ae_train.scorer import NAMES, Scorer, scaled_back
 
 Array = NDArray[Any]
@@ -75,8 +75,9 @@ def fit_scorer(
 ) -> tuple[Scorer, list[Score], Threshold]:
     """The scorer of a model on the CPU, what its scores are on held-out rows, and a threshold.
 
-    Centres and covariances are of the training rows; quantiles and the threshold are of the
-    validation rows. Of both, the share settings.trim that is strangest is left out.
+    Quantiles and the threshold are what a scorer of the training rows gives the validation rows.
+    Centres and covariances of the scorer itself are of all rows, windows of series that lie across
+    two parts among them. Of all these, the share settings.trim that is strangest is left out.
     """
     rows = _measure(model, _some(prepared.sample, _FIT_ROWS))
     held = _measure(model, _some(prepared.validation, _HELD_ROWS))
@@ -87,12 +88,7 @@ def fit_scorer(
     found = _scores(scorer, held).astype(np.float64)
     scores = [describe(name, found[:, at]) for at, name in enumerate(NAMES)]
     limit = threshold(NAMES[scorer.default], found[:, scorer.default], settings)
-    parts = [
-        rows,
-        held,
-        *([_measure(model, _some(prepared.test, _FIT_ROWS))] if len(prepared.test) else []),
-    ]
-    final = _fit_calmest(model, _joined(parts), settings, seed)
+    final = _fit_calmest(model, _measure(model, _every_row(prepared)), settings, seed)
     final.combine(shift, weight)
     return final, scores, limit
 
@@ -104,16 +100,6 @@ def _fit_calmest(model: Model, rows: _Measured, settings: Scoring, seed: int) ->
         scorer = _fit(model, kept, settings, seed)
         kept = rows.calmest(_scores(scorer, rows)[:, scorer.default], settings.trim)
     return _fit(model, kept, settings, seed)
-
-
-def _joined(parts: list[_Measured]) -> _Measured:
-    s, s_hat, z = (torch.cat([getattr(part, n) for part in parts]) for n in ("s", "s_hat", "z"))
-    there = None
-    if any(part.there is not None for part in parts):
-        there = torch.cat(
-            [torch.ones_like(p.s, dtype=torch.bool) if p.there is None else p.there for p in parts]
-        )
-    return _Measured(s, s_hat, z, there)
 
 
 def threshold(name: str, scores: Array, settings: Scoring) -> Threshold:
@@ -159,12 +145,23 @@ def _measure(model: Model, rows: HeldRows | StreamedRows) -> _Measured:
 def _some(rows: HeldRows | StreamedRows, most: int) -> HeldRows | StreamedRows:
     """Every n-th row, so that there are at most so many, and _NUMBERS numbers."""
     width = rows.numbers if isinstance(rows, StreamedRows) else rows.s.shape[1:].numel()
-    every = math.ceil(len(rows) / max(1, min(most, _NUMBERS // max(width, 1))))
+    every = _step(len(rows), width, most)
     if every < 2:
         return rows
     if isinstance(rows, StreamedRows):
         return StreamedRows(rows.scale, rows.rows[::every], width, rows.device)
     return HeldRows(rows.s[::every], None if rows.present is None else rows.present[::every])
+
+
+def _every_row(prepared: Prepared) -> HeldRows | StreamedRows:
+    """Rows of the whole dataset, every n-th as _some has it."""
+    data = prepared.data
+    rows = np.arange(0, len(data), _step(len(data), data.form.numbers, _FIT_ROWS))
+    return make_rows(data, prepared.preprocess, rows, torch.device("cpu"))
+
+
+def _step(rows: int, width: int, most: int) -> int:
+    return max(1, math.ceil(rows / max(1, min(most, _NUMBERS // max(width, 1)))))
 
 
 def _scores(scorer: Scorer, rows: _Measured) -> Array:

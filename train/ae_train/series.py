@@ -18,7 +18,8 @@ Array = NDArray[Any]
 Rows = NDArray[np.int64]
 WINDOW = 64
 MAX_WINDOWS = 50_000
-# Train, a gap, validation, a gap and test: what a short series needs room for, in windows.
+# What a short series is cut into, at least: a window each for validation and test, several to
+# learn from.
 _WINDOWS_A_SERIES = 8
 _TIME_NAMES = frozenset({"time", "timestamp", "datetime", "date", "ts"})
 
@@ -108,34 +109,33 @@ def make_series(parts: Sequence[Array], recipe: Data, names: Sequence[str]) -> t
 def split_series(windows: Windows, validation: float, test: float) -> tuple[Rows, Rows, Rows]:
     """Row numbers of the windows to train on, to validate on and to test on.
 
-    Of each series, the last steps are for test and those before for validation, with a window
-    left out between the parts: windows on its two sides share no step and are a window apart. A
-    series too short for that is for training. Shares of 0 leave a part empty. Raises DataError if
-    no series is long enough.
+    Of each series, the last steps are for test and those before for validation. Windows of two
+    parts share no step: those that lie across a border are in none. A series too short for that is
+    for training. Shares of 0 leave a part empty. Raises DataError if no series is long enough.
     """
     train, held, tested = [], [], []
     for at in range(len(windows.series)):
         rows = np.flatnonzero(windows.index == at)
         starts, ends = windows.starts[rows], windows.starts[rows] + windows.window
-        low, middle, high, last = _borders(windows, starts, at, validation, test)
-        train.append(rows[ends <= low])
-        held.append(rows[(starts >= middle) & (ends <= high)])
+        middle, last = _borders(windows, starts, at, validation, test)
+        train.append(rows[ends <= middle])
+        held.append(rows[(starts >= middle) & (ends <= last)])
         tested.append(rows[starts >= last])
     parts = np.concatenate(train), np.concatenate(held), np.concatenate(tested)
     for part, share, name in ((parts[1], validation, "validate"), (parts[2], test, "test")):
         if share and not len(part):
             raise DataError(
                 f"no series is long enough to {name} on windows of {windows.window} that are "
-                "later in time and a window apart; choose a smaller --window, name a file with "
-                "--val, or hold out nothing (validation = 'train', test = 0)"
+                "later in time; choose a smaller --window, name a file with --val, or hold out "
+                "nothing (validation = 'train', test = 0)"
             )
     return parts
 
 
 def _borders(
     windows: Windows, starts: Rows, at: int, validation: float, test: float
-) -> tuple[int, int, int, int]:
-    """Time steps: end of training, start and end of validation, start of test, of one series."""
+) -> tuple[int, int]:
+    """Time steps of one series: where validation starts, and where test does."""
     length, window = len(windows.series[at]), windows.window
     stride = int(np.diff(starts).max(initial=1))
 
@@ -143,9 +143,5 @@ def _borders(
         return max(round(share * length), window + stride - 1) if share else 0
 
     last = length - held(test)
-    high = last - window if test else last
-    middle = high - held(validation)
-    low = middle - window if validation else middle
-    if low < window:
-        return length, length + 1, length + 1, length + 1
-    return low, middle, high, last
+    middle = last - held(validation)
+    return (middle, last) if middle >= window else (length, length)
