@@ -111,7 +111,8 @@ def subject_of(run: Run) -> Subject:
 def _latent(run: Run) -> Latent:
     settings, dim = run.recipe.bottleneck, run.schema.latent_dim
     levels = [settings.levels] * dim if settings.levels is not None else None
-    return Latent(dim, settings.name, levels, ordered=settings.name == "ordered")
+    ordered = settings.name == "ordered"
+    return Latent(dim, settings.name, levels, ordered=ordered, curve=run.schema.curve)
 
 
 def edge_rows(run: Run) -> Parts:

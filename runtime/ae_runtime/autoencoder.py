@@ -18,6 +18,7 @@ from ae_runtime.engine import Engine, Feed
 from ae_runtime.errors import ShapeMismatch
 from ae_runtime.manifest import Manifest, Port
 from ae_runtime.plan import block_rows, make_plan, memory_of
+from ae_runtime.prefix import prefix, whole
 
 # Where they are used: an application that only encodes needs neither files nor scores.
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Autoencoder:
         """Give threads and memory back. A later call takes them again."""
         self._engine.close()
 
-    def encode(self, x: Any) -> NDArray[np.float32]:
+    def encode(self, x: Any, *, keep: int | None = None) -> NDArray[np.float32]:
         """Latents z of a batch, (B, latent_dim).
 
         x: (B, *input_shape) in data units, since scaling is inside the graph; any real dtype that
@@ -150,9 +151,13 @@ class Autoencoder:
         with the training median; an infinity is taken as a value 1e6 deviations away. B may be 0.
         For a mixed table a dict of 1-d columns, or anything with the Arrow C stream (pandas,
         polars, pyarrow), see columns.to_arrays.
+        keep: of ordered latents, only the first so many, (B, keep): a shorter code of the same
+        rows, which decode takes as well.
         Deterministic: n rows at once give the same bits as n calls with one row.
         Raises ShapeMismatch, DtypeMismatch or DataError.
         """
+        if keep is not None:
+            return prefix(self.manifest.latent, self.encode(x), keep)
         # One row, or few: what is left of the checks where each microsecond counts.
         if (
             type(x) is np.ndarray
@@ -167,7 +172,9 @@ class Autoencoder:
             return z
         return self.encode_arrays(*self._arrays_of(x))
 
-    def encode_iter(self, blocks: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
+    def encode_iter(
+        self, blocks: Iterable[Any], *, keep: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
         """The latents of each block of rows, as `encode` gives them, when they are asked for.
 
         blocks: anything that gives arrays (B, *input_shape), or tables; B may differ. No block is
@@ -175,20 +182,21 @@ class Autoencoder:
         is that of one block.
         """
         for block in blocks:
-            yield self.encode(block)
+            yield self.encode(block, keep=keep)
 
     def decode(self, z: ArrayLike) -> Any:
         """Reconstructions x_hat of latents, (B, *input_shape), in the dtype and units of x.
 
-        z: (B, latent_dim), converted to float32. Integers come back rounded, and clipped to
+        z: (B, latent_dim), converted to float32; of ordered latents the first k as well, (B, k).
+        Integers come back rounded, and clipped to
         their dtype's range. Mixed tables come back as a dict of columns: float64 numbers, and
         words as objects. Raises ShapeMismatch or DtypeMismatch.
         """
         return self._rows_of(self.decode_arrays(z))
 
-    def reconstruct(self, x: Any) -> Any:
-        """decode(encode(x)): what the model keeps of x, in x's shape, dtype and units."""
-        return self.decode(self.encode(x))
+    def reconstruct(self, x: Any, *, keep: int | None = None) -> Any:
+        """decode(encode(x, keep)): what the model keeps of x, in x's shape, dtype and units."""
+        return self.decode(self.encode(x, keep=keep))
 
     def score(self, x: Any, name: str | None = None) -> NDArray[np.float32]:
         """How strange each row is, (B,): higher is stranger, in deviations of a column.
@@ -317,7 +325,8 @@ class Autoencoder:
         """Write the latents of every row of a file to the file `out`; see batch.process_file.
 
         Rows are streamed, in bounded memory; `out` appears when it is complete, and a call that
-        was killed goes on where it was. options: overwrite, on_error, id_column, stride, progress.
+        was killed goes on where it was. options: overwrite, on_error, id_column, stride, keep,
+        progress.
         """
         return self._process("encode", source, out, **options)
 
@@ -381,11 +390,12 @@ class Autoencoder:
     def decode_arrays(self, z: ArrayLike, *, alone: bool = False) -> tuple[NDArray[Any], ...]:
         """Like decode, as the arrays that the graph gives.
 
-        (x_hat,); of a mixed table (x_hat_num (B, P) float64, x_hat_cat (B, Q) int32, x_hat_prob
-        (B, all levels) float32: the probability of each word, column after column).
+        z: (B, K), or a prefix of ordered latents. (x_hat,); of a mixed table (x_hat_num (B, P)
+        float64, x_hat_cat (B, Q) int32, x_hat_prob (B, all levels) float32: the probability of
+        each word, column after column).
         Raises ShapeMismatch or DtypeMismatch.
         """
-        z = checked(z, self._z, "z")
+        z = checked(whole(self.manifest.latent, z), self._z, "z")
         outs = {
             port.name: np.empty((len(z), *port.row_shape), port.dtype) for port in self._outputs
         }

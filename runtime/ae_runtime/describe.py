@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ae_runtime.manifest import Manifest, Quality
+from ae_runtime.manifest import Manifest, Prefix, Quality
 
 
 def headline(manifest: Manifest) -> str:
@@ -56,6 +56,7 @@ def describe(manifest: Manifest) -> list[str]:
     lines += [
         f"kind        {manifest.kind}, {shapes}",
         f"latents     {latent.dim} float32, bottleneck {latent.bottleneck}{grid}",
+        *_curve(latent.curve),
         f"precision   {manifest.precision}",
         f"model_id    {manifest.model_id}",
         f"format      {manifest.format}",
@@ -72,3 +73,12 @@ def describe(manifest: Manifest) -> list[str]:
     if manifest.series is not None and manifest.series.channels:
         lines.append(f"channels    {', '.join(manifest.series.channels)}")
     return lines
+
+
+def _curve(points: list[Prefix] | None) -> list[str]:
+    """The error of ordered latents by how many are kept."""
+    if not points:
+        return []
+    shown = [point for point in points if point.keep & (point.keep - 1) == 0 or point is points[-1]]
+    errors = ", ".join(f"{point.keep}: {point.mse:.4g}" for point in shown)
+    return [f"prefixes    MSE of the first latents alone {errors}"]

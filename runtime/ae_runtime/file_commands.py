@@ -26,6 +26,12 @@ TO_IS_NOT_OF_FILES = "--to is for stdout and for folders; a file's name says its
 SUFFIXES = [suffix.lstrip(".") for suffix in SINKS]
 _EPILOG = """Examples: ae-run {verb} bundle {file}.npy --out {out}.npy;
 cat {file}.csv | ae-run {verb} bundle - --out - ; ae-run {verb} bundle shards/ --out done/"""
+_KEEP = {
+    "encode": "Of ordered latents, write the first K alone.  [default: all]",
+    "decode": "Z holds the first K of ordered latents, or only these are to be used.  "
+    "[default: what its stamp says, or all]",
+    "reconstruct": "Of ordered latents, go through the first K alone.  [default: all]",
+}
 
 
 def add_file_commands(group: click.Group) -> None:
@@ -48,6 +54,7 @@ def _add(group: click.Group, verb: Verb, metavar: str, first: str, names: tuple[
     @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
     @click.argument("sources", metavar=f"{metavar}...", nargs=-1, required=True)
     @out_option(required=True)
+    @click.option("--keep", type=click.IntRange(1), metavar="K", help=_KEEP[verb])
     @file_options
     @common_options
     def process(bundle: Path, as_json: bool, **words: Any) -> None:
@@ -184,6 +191,7 @@ def _to_stdout(
             id_column=options["id_column"],
             stride=options["stride"],
             judge=options.get("judge"),
+            keep=options.get("keep"),
             progress=_shown(line, verb),
         )
     return Result(done.notes, {}, "")

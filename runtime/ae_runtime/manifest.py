@@ -59,13 +59,29 @@ class Column(msgspec.Struct, frozen=True):
     levels: list[str] | UnsetType = UNSET
 
 
+class Prefix(msgspec.Struct, frozen=True):
+    """Errors of the first `keep` ordered latents in scaled space, and of PCA of that size.
+
+    Over the test rows, or over the validation rows where there are none.
+    """
+
+    keep: Size
+    mse: float
+    pca_mse: float
+
+
 class Latent(msgspec.Struct, frozen=True):
-    """What the code is: its size, and the bottleneck that made it."""
+    """What the code is: its size, and the bottleneck that made it.
+
+    ordered: the first latents of a code are a code. curve: its errors by size; null where the
+    latents are not ordered, and in older bundles.
+    """
 
     dim: Size
     bottleneck: str = "plain"
     levels: list[int] | None = None
     ordered: bool = False
+    curve: list[Prefix] | None = None
 
     @property
     def port(self) -> Port:

@@ -23,8 +23,9 @@ from ae_runtime.errors import AeError, OutputExists, OutputFailed
 from ae_runtime.extras import need
 
 STAMP = ("ae_toolkit", "model_id")  # what the rows are, and the model that made them
+KEEP = "keep"  # beside them, of latents that were cut: how many there are
 # Arrays of an .npz that are none of its rows: its stamp, how windows were cut, what names each row.
-STAMP_FIELDS = (*STAMP, "window", "stride", "steps", "start", "id")
+STAMP_FIELDS = (*STAMP, KEEP, "window", "stride", "steps", "start", "id")
 
 
 def part_of(out: Path) -> Path:
@@ -127,7 +128,8 @@ def read_stamp(out: Path) -> dict[str, Any] | None:
     if out.suffix.lower() == ".npz":
         try:
             with out.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
-                return {name: str(archive[name]) for name in STAMP}
+                cut = {KEEP: int(archive[KEEP])} if KEEP in archive else {}
+                return {name: str(archive[name]) for name in STAMP} | cut
         except Exception:  # zipfile, zlib and numpy raise many kinds for what is no archive
             return None
     if out.suffix.lower() == ".parquet":
@@ -147,7 +149,8 @@ def _read_parquet_stamp(out: Path) -> dict[str, Any] | None:
     parquet = need("pyarrow.parquet", "data")
     try:
         fields = parquet.read_schema(out).metadata
-        return {name: fields[name.encode()].decode() for name in STAMP}
+        cut = {KEEP: int(fields[KEEP.encode()])} if KEEP.encode() in fields else {}
+        return {name: fields[name.encode()].decode() for name in STAMP} | cut
     except Exception:  # pyarrow raises many kinds for what is no Parquet file
         return None
 

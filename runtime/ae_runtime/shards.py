@@ -39,6 +39,7 @@ class ShardOptions(TypedDict, total=False):
     stride: int | None
     progress: Progress | None
     judge: Judge | None
+    keep: int | None
 
 
 Bundle = str | os.PathLike[str] | Autoencoder
@@ -95,6 +96,7 @@ def _shard(
         stride=options.get("stride"),
         progress=options.get("progress"),
         judge=options.get("judge"),
+        keep=options.get("keep"),
         once=True,
     )
 

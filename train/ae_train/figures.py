@@ -87,24 +87,33 @@ def curves(metrics: Sequence[dict[str, Any]], best_epoch: int) -> str:
 
 
 def sizes(
-    latent_dims: Sequence[int], ours: Sequence[float], pca: Sequence[float], kept: int
+    what: str,
+    latent_dims: Sequence[int],
+    ours: Sequence[float],
+    pca: Sequence[float],
+    kept: int | None = None,
 ) -> str:
-    """Validation error against latent size, PCA's beside it, the size that was kept marked."""
+    """Error against the number of latents, PCA's beside it, the size that was kept marked.
+
+    what: the curve in words.
+    """
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(0.1, 0.15, 0.98, 0.95)
         axes.plot(latent_dims, ours, "o-", color=MODEL, label="model")
         axes.plot(latent_dims, pca, "s--", color=PCA, label="PCA")
-        axes.axvline(kept, color=GREY, linestyle=":", label="kept")
+        if kept is not None:
+            axes.axvline(kept, color=GREY, linestyle=":", label="kept")
         axes.set_xscale("log")
-        axes.set_xticks(latent_dims, [str(k) for k in latent_dims])
+        ticks = [k for k in latent_dims if len(latent_dims) <= 12 or k & (k - 1) == 0]
+        axes.set_xticks(ticks, [str(k) for k in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         _finish_curve(axes, "mean squared error", [*ours, *pca], "latents")
 
     points = zip(latent_dims, ours, pca, strict=True)
     alt = "; ".join(f"{k} latents: {_short(a)}, PCA {_short(b)}" for k, a, b in points)
-    return _svg("sizes", f"Validation error against latent size: {alt}", (9, 3.2), draw)
+    return _svg(f"sizes {what}", f"{what}: {alt}", (9, 3.2), draw)
 
 
 def latent_map(z: Array, errors: Array) -> str:

@@ -10,12 +10,15 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from ae_runtime.manifest import Prefix
 from ae_train.advice import Facts, give_advice
+from ae_train.bottleneck.ordered import Ordered
 from ae_train.fitting import State, Stop, evaluate
 from ae_train.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
 from ae_train.judging import (
     Accuracy,
     codes_of,
+    curve_of_prefixes,
     describe_columns,
     latent_statistics,
     mean_of_present,
@@ -87,6 +90,7 @@ def finish(
         mixed=mixed,
         usage=model.bottleneck.describe(codes_of(model, prepared.sample)),
         sizes=sizes or None,
+        curve=_curve(model, recipe.latent_dim, prepared),
     )
     model = model.cpu().eval()
     scorer, scores, threshold = None, None, None
@@ -112,6 +116,17 @@ def finish(
         sampler=fit_sampler(model, prepared, recipe.latent_dim, recipe.seed),
     )
     return run, _gallery(model, prepared, errors, accuracy)
+
+
+def _curve(model: Model, latent_dim: int, prepared: Prepared) -> list[Prefix] | None:
+    if not isinstance(model.bottleneck, Ordered):
+        return None
+    return curve_of_prefixes(
+        model,
+        prepared.pca,
+        latent_dim,
+        prepared.test if len(prepared.test) else prepared.validation,
+    )
 
 
 def _in_words(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_runtime.manifest import Column, Quality
+from ae_runtime.manifest import Column, Prefix, Quality
 from ae_train.fitting import evaluate
 from ae_train.mixed import MixedPreprocess
 from ae_train.model import Model
@@ -35,6 +35,27 @@ def baseline_mse(pca: Pca, rows: Rows, latent_dim: int) -> float:
             there = present.flatten(1).cpu().numpy()
             squares, count = squares + errors[there].sum(), count + int(there.sum())
     return float(squares) / max(count, 1)
+
+
+def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> list[Prefix]:
+    """MSE in scaled space by how many of the ordered latents are kept, PCA's of that size beside.
+
+    At every size up to 16, then at some 16 more.
+    """
+    sizes = {*range(1, min(latent_dim, 16) + 1), *range(16, latent_dim, max(1, latent_dim // 16))}
+    found = []
+    for keep in sorted(sizes | {latent_dim}):
+        squares, count = 0.0, 0
+        for s, present in rows.blocks():
+            with torch.no_grad():
+                z = model.bottleneck.encode(model.code(s))
+                z = torch.where(torch.arange(latent_dim, device=z.device) < keep, z, 0.0)
+                errors = (model.objective.output(model.expand(z)) - s).square()
+            there = torch.ones_like(s, dtype=torch.bool) if present is None else present
+            squares += float(errors[there].sum(dtype=torch.float64))
+            count += int(there.sum())
+        found.append(Prefix(keep, squares / max(count, 1), baseline_mse(pca, rows, keep)))
+    return found
 
 
 def quality(

@@ -41,6 +41,7 @@ def report_html(run: Run, metrics: Sequence[dict[str, Any]], gallery: Gallery) -
         *exhibits.galleries(schema, gallery),
         section("Latents", _latents(run, gallery)),
         section("Choosing the size", _sizes(run)),
+        section("Keeping the first latents alone", _curve(run)),
         section("What is strange", _scores(run)),
         section("Facts", _facts(run)),
     ]
@@ -177,7 +178,18 @@ def _sizes(run: Run) -> str:
         return ""
     note = "<p class=note>Validation error after short trainings at each size.</p>"
     ours, pca = [p.mse for p in points], [p.pca_mse for p in points]
-    return note + figures.sizes([p.latent_dim for p in points], ours, pca, run.recipe.latent_dim)
+    tried, kept = [p.latent_dim for p in points], run.recipe.latent_dim
+    return note + figures.sizes("Validation error against latent size", tried, ours, pca, kept)
+
+
+def _curve(run: Run) -> str:
+    points = run.schema.curve
+    if not points:
+        return ""
+    part = "test" if run.schema.rows["test"] else "validation"
+    note = f"<p class=note>Error of the {part} rows by how many latents of a code are kept.</p>"
+    ours, pca = [p.mse for p in points], [p.pca_mse for p in points]
+    return note + figures.sizes("Error against latents kept", [p.keep for p in points], ours, pca)
 
 
 def _scores(run: Run) -> str:

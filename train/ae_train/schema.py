@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from ae_runtime.errors import RunError
-from ae_runtime.manifest import Column, Dtype, Quality, Score, Threshold
+from ae_runtime.manifest import Column, Dtype, Prefix, Quality, Score, Threshold
 from ae_train.form import Form
 
 FORMAT = 2
@@ -43,7 +43,8 @@ class Schema(msgspec.Struct, frozen=True):
     x_deviation: standard deviation over the training rows, one per number of a table or channel,
     in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
     bottleneck says of its code on training rows. rows: how many each part of the split has.
-    scores, threshold: of the scorer; None in runs without one.
+    curve: of ordered latents, errors by how many are kept. scores, threshold: of the scorer; None
+    in runs without one.
     best_epoch: the one whose weights are kept. stopped: why training ended. model_id: SHA-256 of
     the weights and of what makes them a model, taken once, so that a later version of the toolkit
     does not give a trained model another name.
@@ -68,6 +69,7 @@ class Schema(msgspec.Struct, frozen=True):
     mixed: dict[str, MixedQuality] | None = None
     usage: dict[str, Any] = {}
     sizes: list[Size] | None = None
+    curve: list[Prefix] | None = None
     advice: list[str] = []
     scores: list[Score] | None = None
     threshold: Threshold | None = None

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
@@ -22,6 +22,8 @@ from ae_runtime.files.stream_blocks import Stream
 from ae_runtime.files.stream_bytes import closed_on_error
 from ae_runtime.files.streams import open_stream
 from ae_runtime.files.writing import Job, Progress, write_file
+from ae_runtime.manifest import Latent
+from ae_runtime.prefix import check_keep
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def process_file(
     once: bool = False,
     progress: Progress | None = None,
     judge: Judge | None = None,
+    keep: int | None = None,
 ) -> Done:
     """Write `verb` of every row of `source` to `out`, which appears only when it is complete.
 
@@ -64,8 +67,9 @@ def process_file(
     time steps from one window of a series to the next. source_format: "npy" or "csv", of a stream;
     found out without. once: an output that the same call has made before is left as it is, and
     another process that works on it is waited for. judge: what the verb "score" is to write; None
-    for what the bundle says. Raises DataError for rows that cannot be used, LatentMismatch,
-    ScoreUnknown, OutputExists, OutputFailed, InputFailed.
+    for what the bundle says. keep: of ordered latents, how many are written, gone through or, of
+    a file of latents without a stamp, there. Raises DataError for rows that cannot be used,
+    LatentMismatch, ScoreUnknown, OutputExists, OutputFailed, InputFailed.
     """
     started, out = time.perf_counter(), Path(out)
     judge = judge_of(ae, verb, judge)
@@ -74,9 +78,9 @@ def process_file(
     unfinished.check_out(out, overwrite or once, sidecar)
     if on_error == "skip":
         skipped.check_free(out)
-    stream, notes = open_input(ae, verb, source, id_column, stride, source_format)
+    stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
     with closing(stream):
-        layout = plan(ae, verb, stream, judge)
+        layout = plan(ae, verb, stream, judge, keep)
         if out.exists() and stream.path.exists() and out.samefile(stream.path):
             raise DataError(f"{out} is the input; choose another output")
         if layout.id_name is not None and id_column is None and not sink.holds_ids:
@@ -95,7 +99,9 @@ def process_file(
         }
         if judge is not None:
             words |= judge.words
-        job = Job(ae, verb, stream, layout, on_error, words, judge)
+        if keep is not None:
+            words["keep"] = keep
+        job = Job(ae, verb, stream, layout, on_error, words, judge, keep)
         made = write_file(job, out, overwrite, once, progress)
     seconds = time.perf_counter() - started
     if made is None:
@@ -112,12 +118,18 @@ def open_input(
     id_column: str | None,
     stride: int | None,
     source_format: str | None,
+    keep: int | None,
 ) -> tuple[Stream, list[str]]:
     """The rows to work on, and remarks.
 
-    Raises LatentMismatch for another model's latents, TooLittleMemory.
+    Raises DataError for a number of latents that cannot be kept, LatentMismatch for another
+    model's latents, TooLittleMemory.
     """
-    unstamped = []
+    if keep is not None:
+        if verb == "score":
+            raise DataError("keep is to encode, decode or reconstruct; scores are of whole codes")
+        check_keep(ae.manifest.latent, keep)
+    unstamped, there = [], keep
     if verb == "decode" and isinstance(source, str | Path):
         path, _ = split_member(str(source))
         stamp = outputs.read_stamp(path)
@@ -128,14 +140,32 @@ def open_input(
                 f"{path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
                 f"{ae.model_id[:12]}; decode with the bundle that encoded them"
             )
+        else:
+            there = _latents_in(path, stamp, ae.manifest.latent, keep)
     stream = open_stream(
-        ae.manifest, verb, source, id_column=id_column, stride=stride, format=source_format
+        ae.manifest,
+        verb,
+        source,
+        id_column=id_column,
+        stride=stride,
+        format=source_format,
+        latents=there,
     )
     spare = ae.spare_memory(verb)
     if spare is not None:
         with closed_on_error(stream):
             stream.keep_to(spare)
     return stream, [*stream.notes, *unstamped]
+
+
+def _latents_in(path: Path, stamp: dict[str, Any], latent: Latent, keep: int | None) -> int | None:
+    """How many latents a stamped file has of each row; None for all."""
+    there = stamp.get(outputs.KEEP)
+    if there is not None:
+        check_keep(latent, there)
+        if keep is not None and keep > there:
+            raise DataError(f"{path} holds the first {there} latents, and keep is {keep}")
+    return there
 
 
 def judge_of(ae: Autoencoder, verb: Verb, judge: Judge | None) -> Judge | None:
@@ -145,12 +175,14 @@ def judge_of(ae: Autoencoder, verb: Verb, judge: Judge | None) -> Judge | None:
     return judge or Judge(ae.manifest, Asked())
 
 
-def plan(ae: Autoencoder, verb: Verb, stream: Stream, judge: Judge | None) -> Layout:
+def plan(
+    ae: Autoencoder, verb: Verb, stream: Stream, judge: Judge | None, keep: int | None
+) -> Layout:
     """What the output of a stream is."""
     if judge is not None:
         layout = layout_of_scores(judge, stream.rows, stream.series)
     elif verb == "encode":
-        layout = layout_of_latents(ae.manifest, stream.rows, stream.series)
+        layout = layout_of_latents(ae.manifest, stream.rows, stream.series, keep)
     else:
         layout = layout_of_rows(ae.manifest, stream.rows, stream.series)
     ids = stream.id_name

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ae_runtime.files.dates import date_kind
 from ae_runtime.files.stream_blocks import SeriesCut
 from ae_runtime.manifest import Column, Manifest
+from ae_runtime.outputs import KEEP
 
 Array = NDArray[Any]
 # Of mixed tables the columns (B,) by name, of anything else (B, ...).
@@ -62,11 +63,15 @@ class Layout:
         return [*ids, *(["start"] if self.starts else []), *self.columns]
 
 
-def layout_of_latents(manifest: Manifest, rows: int | None, series: SeriesCut | None) -> Layout:
-    """The latents of rows, or of windows that were cut from a series."""
-    dim = manifest.latent.dim
+def layout_of_latents(
+    manifest: Manifest, rows: int | None, series: SeriesCut | None, keep: int | None = None
+) -> Layout:
+    """The latents of rows, or of windows that were cut from a series; the first `keep` of them."""
+    dim = keep or manifest.latent.dim
     names = [f"z{at}" for at in range(dim)]
-    stamp = {"ae_toolkit": "z", "model_id": manifest.model_id}
+    stamp: dict[str, Any] = {"ae_toolkit": "z", "model_id": manifest.model_id}
+    if keep is not None:
+        stamp[KEEP] = keep
     kinds: list[Kind] = ["number"] * dim
     dtype, starts = np.dtype(np.float32), series is not None
     return Layout(rows, (dim,), dtype, "z", names, kinds, stamp, starts=starts)

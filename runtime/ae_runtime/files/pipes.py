@@ -33,6 +33,7 @@ def process_to_pipe(
     source_format: str | None = None,
     progress: Progress | None = None,
     judge: Judge | None = None,
+    keep: int | None = None,
 ) -> Done:
     """Write `verb` of every row of `source` to the open file `out`, as "npy" or "csv".
 
@@ -41,9 +42,9 @@ def process_to_pipe(
     """
     started = time.perf_counter()
     judge = judge_of(ae, verb, judge)
-    stream, notes = open_input(ae, verb, source, id_column, stride, source_format)
+    stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
     with closing(stream):
-        layout = plan(ae, verb, stream, judge)
+        layout = plan(ae, verb, stream, judge, keep)
         if out_format == "npy" and id_column is None:
             layout = replace(layout, id_name=None)
         check_layout(STDOUT, layout, f".{out_format}")
@@ -55,7 +56,7 @@ def process_to_pipe(
         rows, size = 0, block_size(ae, verb)
         with (
             outputs.said_in_one_line(STDOUT),
-            closing(steps(ae, verb, stream, size, "stop", judge=judge)) as found,
+            closing(steps(ae, verb, stream, size, "stop", judge=judge, keep=keep)) as found,
         ):
             sink = SINKS[f".{out_format}"](out, layout, fresh=True)
             for step in found:

@@ -16,6 +16,7 @@ from ae_runtime.files.layout import Chunk, Values
 from ae_runtime.files.pipeline import Generated, in_order
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream, Unread
 from ae_runtime.files.windows import Overlaps, first_window
+from ae_runtime.prefix import prefix
 from ae_runtime.sampling import within_range
 from ae_runtime.table import from_blocks
 
@@ -54,18 +55,19 @@ def steps(
     on_error: OnError,
     start: Start = Start(),  # noqa: B008  # a constant
     judge: Judge | None = None,
+    keep: int | None = None,
 ) -> Generated[Step]:
     """Each block of `size` rows from a start on, in order, computed ahead.
 
-    judge: of the verb "score". Raises DataError for a row that cannot be used, unless they are
-    skipped.
+    judge: of the verb "score". keep: of ordered latents, how many are used. Raises DataError for a
+    row that cannot be used, unless they are skipped.
     """
 
     def work(block: Block | Unread) -> tuple[Block, Values]:
         if isinstance(block, Unread):
             with _reading(stream):
                 block = _usable(stream, block.read(), on_error)
-        return block, _compute(ae, verb, block, judge)
+        return block, _compute(ae, verb, block, judge, keep)
 
     blocks: Iterator[Block | Unread] | None = stream.unread(size, start.first)
     # A read from a pipe cannot be ended: it must not be in a thread that has to be waited for.
@@ -87,12 +89,15 @@ def block_size(ae: Autoencoder, verb: Verb) -> int:
     return ae.block_rows(verb)
 
 
-def _compute(ae: Autoencoder, verb: Verb, block: Block, judge: Judge | None) -> Values:
+def _compute(
+    ae: Autoencoder, verb: Verb, block: Block, judge: Judge | None, keep: int | None
+) -> Values:
     """What the verb gives for the rows of a block, in the calling thread."""
     if judge is not None:
         return judge.compute(ae, block.arrays, steps=block.starts is not None)
     is_latent = verb in ("decode", "sample")
     z = block.arrays[0] if is_latent else ae.encode_arrays(*block.arrays, alone=True)
+    z = prefix(ae.manifest.latent, z, keep)
     if verb == "encode":
         return z
     arrays = ae.decode_arrays(z, alone=True)

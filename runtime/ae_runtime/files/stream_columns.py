@@ -47,10 +47,11 @@ class Wanted:
         return Port(self.port.name, self.port.dtype, [None, *self.port.row_shape[1:]])
 
 
-def wanted_by(manifest: Manifest, verb: Verb) -> Wanted:
-    """What the verb takes of each row."""
+def wanted_by(manifest: Manifest, verb: Verb, latents: int | None = None) -> Wanted:
+    """What the verb takes of each row. latents: of a prefix of ordered ones."""
     if verb in ("decode", "sample"):
-        return Wanted(manifest.latent.port, "z", None)
+        port = manifest.latent.port
+        return Wanted(Port("z", port.dtype, [None, latents]) if latents else port, "z", None)
     port, columns = manifest.inputs[0], manifest.columns or []
     if any(column.levels or column.type == "date" for column in columns):
         numbers = [column.name for column in columns if not column.levels]

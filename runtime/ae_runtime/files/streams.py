@@ -34,16 +34,18 @@ def open_stream(
     id_column: str | None = None,
     stride: int | None = None,
     format: str | None = None,
+    latents: int | None = None,
 ) -> Stream:
     """The rows of `source` as `verb` of the bundle takes them.
 
     source: a file of TYPES (file.npz:key for one of several arrays), a folder of images, or a
     binary stream. id_column: the column that names each row. stride: time steps between windows
     that are cut from a series; None for a window's length, or for 1 where they are scored. format:
-    of a binary stream, one of FORMATS; None to tell by its first bytes. Raises DataError that
+    of a binary stream, one of FORMATS; None to tell by its first bytes. latents: in each row of a
+    prefix of ordered codes; None for whole ones. Raises DataError that
     names the input, SourceNotFound, InputFailed, MissingExtra.
     """
-    wanted = wanted_by(manifest, verb)
+    wanted = wanted_by(manifest, verb, latents)
     if stride is not None:
         _check_stride(wanted, verb, stride)
     if isinstance(source, str | Path):

@@ -41,6 +41,7 @@ class Job:
     on_error: OnError
     words: dict[str, Any]
     judge: Judge | None = None
+    keep: int | None = None
 
     @property
     def id(self) -> str:
@@ -110,10 +111,8 @@ class _Work:
         job, place = self.job, self.place
         listed = place.listed  # rows that were computed before, and are computed again
         start = Start(place.first, place.position, place.rows)
-        judged = job.judge
-        with closing(
-            steps(job.ae, job.verb, job.stream, size, job.on_error, start, judged)
-        ) as found:
+        made = steps(job.ae, job.verb, job.stream, size, job.on_error, start, job.judge, job.keep)
+        with closing(made) as found:
             for step in found:
                 sink.write(step.chunk if job.layout.id_name else step.chunk._replace(ids=None))
                 if step.first >= listed:
