@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ae_train.mixed import MixedPreprocess
-from ae_train.model import Model
+from ae_train.model import in_float64
 from ae_train.preprocess import Preprocess
 from ae_train.run import Run
 
@@ -76,11 +75,6 @@ class Reference(Protocol):
 
     def draw(self, random: np.random.Generator, rows: int) -> Parts:
         """Rows decoded from latents of a normal distribution like the training rows' latents."""
-
-
-def in_float64(model: Model) -> Model:
-    """A copy of the model that computes in float64 throughout."""
-    return copy.deepcopy(model).double().eval().requires_grad_(False)
 
 
 class RunReference:

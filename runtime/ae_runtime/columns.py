@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -27,22 +27,32 @@ def to_arrays(x: Any, columns: Sequence[Column]) -> tuple[NDArray[np.float64], N
     left aside. Raises DtypeMismatch for what is no table, DataError for columns that are missing
     or hold what they may not, MissingExtra where Arrow is given and pyarrow is not installed.
     """
+    wanted = {column.name for column in columns}
+    return to_blocks(to_table(x, None if None in wanted else wanted), columns)
+
+
+def to_table(x: Any, wanted: Collection[str | None] | None = None) -> Table:
+    """The columns of x, which is as in to_arrays; only those `wanted`, if some are named."""
     if isinstance(x, Table):
-        return to_blocks(x, columns)
+        return x
     if isinstance(x, Mapping):
-        wanted = {column.name for column in columns}
         named = {str(name): values for name, values in x.items()}
         found = {
             name: _column(name, values)
             for name, values in named.items()
-            if name in wanted or None in wanted
+            if wanted is None or name in wanted
         }
         _check_lengths(found)
-        return to_blocks(Table(found), columns)
+        kinds = {name: getattr(getattr(named[name], "dtype", None), "kind", None) for name in found}
+        return Table(
+            found,
+            integer=frozenset(name for name, kind in kinds.items() if kind in ("i", "u")),
+            types={name: "date" for name, kind in kinds.items() if kind == "M"},
+        )
     if hasattr(x, "__arrow_c_stream__"):
         from ae_runtime.files.parquet_files import arrow_table
 
-        return to_blocks(arrow_table(x), columns)
+        return arrow_table(x)
     raise DtypeMismatch(
         f"x is {type(x).__name__}, and this bundle takes a table of numbers and words; pass a dict "
         "of 1-d columns, or a pandas, polars or pyarrow table"

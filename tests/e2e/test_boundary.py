@@ -15,7 +15,7 @@ RUNTIME = {"ae_runtime", "click", "msgspec", "numpy", "onnxruntime"}
 TRAIN = RUNTIME - {"onnxruntime"} | {
     *("ae_train", "matplotlib", "safetensors", "sklearn", "threadpoolctl", "tomli_w", "torch"),
 }
-LAZY = {"PIL", "pyarrow"}  # of the runtime, by extras.need alone
+LAZY = {"PIL", "pandas", "pyarrow", "sklearn"}  # of the runtime, by extras.need alone
 EXPORT = TRAIN | {"ae_export", "onnx", "onnx_ir", "onnxscript"}
 PACKAGES = {
     "runtime/ae_runtime": RUNTIME | LAZY,
@@ -26,7 +26,7 @@ PACKAGES = {
 # the rest is for commands. The last are for scores, streams and mixed tables.
 CORE = {
     *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
-    *("manifest", "plan", "zipped"),
+    *("manifest", "plan", "prefix", "zipped"),
     *("columns", "extras", "sampling", "scoring", "stream", "table"),
 }
 # What they take from the package of files, each when it is asked for.

@@ -68,7 +68,7 @@ def test_reconstructing_brings_only_what_it_needs(python: Python, digits_bundle:
         *("arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors", "graphs"),
         *("graphs.admission", "graphs.arithmetic", "graphs.asked", "graphs.footprint"),
         *("graphs.graph", "graphs.protobuf", "graphs.shape_rules", "graphs.values"),
-        *("graphs.walk", "graphs.window_rules", "graphs.workspace", "manifest", "plan"),
+        *("graphs.walk", "graphs.window_rules", "graphs.workspace", "manifest", "plan", "prefix"),
     ]
 
 

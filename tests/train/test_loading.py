@@ -7,17 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from ae_runtime.errors import DataError
 from ae_train.data import Dataset
 from ae_train.loading import load
-from ae_train.recipe import make_recipe
+from ae_train.recipe import Recipe, make_recipe
 from ae_train.run import Run
 from ae_train.splitting import split_data
+from ae_train.training import train
 
 JOBS = ["cook", "clerk", "pilot"]
+Small = Callable[..., Recipe]
 Command = Callable[..., tuple[int, list[str]]]
 
 
@@ -144,6 +148,21 @@ def test_a_mixed_table_from_file_to_run(ae_train: Command, tmp_path: Path) -> No
     code, lines = ae_train("p.csv", "--id=id", "--out=next", "--init=run")
     assert code == 0
     assert Run.load(tmp_path / "next").schema.form == run.schema.form
+
+
+def test_columns_in_memory_are_those_of_a_file(tmp_path: Path, small: Small) -> None:
+    frame = pd.read_csv(people(tmp_path / "p.csv", 0, 60)).drop(columns="id")
+    frame["seen"] = pd.Timestamp("2026-03-01") + pd.to_timedelta(frame["age"], unit="D")
+    frame.to_csv(tmp_path / "q.csv", index=False)
+    recipe = small(latent_dim=1)
+    wanted = train(load([str(tmp_path / "q.csv")], recipe), recipe)
+    columns = {name: frame[name].to_numpy() for name in frame}
+    for table in (columns, frame, pa.Table.from_pandas(frame, preserve_index=False)):
+        found = train(table, recipe)
+        assert found.schema.columns == wanted.schema.columns
+        assert found.model_id == wanted.model_id
+    with pytest.raises(DataError, match=r"x: columns: there is no column 'agee'. Did you mean"):
+        train(columns, small(data={"columns": ["agee"]}))
 
 
 def test_init_wants_the_same_size(ae_train: Command) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +16,11 @@ from ae_runtime.files.image_folder import read_folder
 from ae_runtime.files.sources import TABLES, read_source, read_table_file
 from ae_runtime.files.windows import Windows
 from ae_runtime.manifest import Column
-from ae_runtime.table import Table, to_blocks
 from ae_train.data import Dataset, Split, make_dataset
-from ae_train.inference import infer_columns, select
 from ae_train.recipe import Data, Recipe
 from ae_train.series import channels_of, make_series, split_series
+from ae_train.splitting import hold_out_last
+from ae_train.tables import choose, dataset_of_tables
 
 Array = NDArray[Any]
 
@@ -43,7 +42,7 @@ def load(
     if all(name.lower().endswith(TABLES) for name in every):
         if recipe.data.kind == "series":
             return _series_of_tables(every, held, recipe)
-        return _table(every, held, recipe, columns)
+        return dataset_of_tables(list(map(read_table_file, every)), every, recipe, held, columns)
     if any(name.lower().endswith(TABLES) for name in every):
         raise DataError(f"{', '.join(every)}: tables and arrays do not go together")
     _no_columns(recipe.data, every[0])
@@ -70,7 +69,7 @@ def _arrays(names: list[str], held: int, recipe: Recipe) -> Dataset:
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = ", ".join(f"{n}: {part.shape}" for n, part in zip(names, parts, strict=True))
         raise DataError(f"the files hold rows of different shapes ({shapes})")
-    split = _held_out([len(part) for part in parts], held, recipe)
+    split = hold_out_last([len(part) for part in parts], held, recipe.data, recipe.seed)
     x = parts[0] if len(parts) == 1 else np.concatenate(parts)
     try:
         return make_dataset(x, kind, note=note, split=split)
@@ -90,72 +89,11 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
     return source.array, source.note
 
 
-def _table(names: list[str], held: int, recipe: Recipe, columns: list[Column] | None) -> Dataset:
-    tables = [read_table_file(name) for name in names]
-    data = recipe.data
-    chosen = [_select(table, data, name) for table, name in zip(tables, names, strict=True)]
-    learned = _joined(chosen[: len(chosen) - held], names)
-    notes = [table.note for table in tables if table.note]
-    try:
-        if columns is None:
-            columns, lines = infer_columns(learned, data.types, data.max_levels)
-            notes += lines
-        blocks = [to_blocks(table, columns) for table in chosen]
-        x, codes = (np.concatenate(part) for part in zip(*blocks, strict=True))
-        groups = None
-        if data.split_by:
-            groups = np.concatenate([table.columns[data.split_by] for table in tables])
-        if not tables[0].named:
-            columns = [msgspec.structs.replace(column, name=None) for column in columns]
-        return make_dataset(
-            x,
-            "table",
-            columns,
-            "\n".join(notes),
-            _held_out([len(block[0]) for block in blocks], held, recipe),
-            groups,
-            codes if codes.shape[1] else None,
-        )
-    except DataError as error:
-        raise DataError(f"{', '.join(names)}: {error}") from None
-
-
-def _select(table: Table, recipe: Data, name: str) -> Table:
-    """The columns to learn from. Raises DataError that names the file."""
-    left_out = [*(recipe.id or ()), *([recipe.split_by] if recipe.split_by else ())]
-    try:
-        return select(table, recipe.columns, recipe.drop, left_out)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from None
-
-
-def _joined(tables: list[Table], names: list[str]) -> Table:
-    """The rows of all tables. Raises DataError unless they have the same columns."""
-    first = tables[0]
-    for table, name in zip(tables[1:], names[1:], strict=False):
-        differing = [
-            column
-            for column in first.columns.keys() | table.columns.keys()
-            if column not in table.columns
-            or column not in first.columns
-            or (table.columns[column].dtype == object) != (first.columns[column].dtype == object)
-        ]
-        if differing:
-            raise DataError(
-                f"{names[0]} and {name} have different columns: {', '.join(sorted(differing)[:5])}"
-            )
-    joined = {
-        name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns
-    }
-    integer = frozenset.intersection(*(table.integer for table in tables))
-    return replace(first, columns=joined, integer=integer)
-
-
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
     data, parts, notes, channels = recipe.data, [], [], []
     for name in names:
         table = read_table_file(name)
-        chosen = _select(table, data, name)
+        chosen = choose(table, data, name)
         steps, found, note = channels_of(chosen, name)
         parts.append(steps)
         channels.append(found)
@@ -188,16 +126,6 @@ def _series(
         split = Split(rows[kept], np.flatnonzero(is_held), rows[test])
     data = make_dataset(windows, "series", note=note, split=split)
     return replace(data, channels=channels, stride=stride)
-
-
-def _held_out(lengths: list[int], held: int, recipe: Recipe) -> Split | None:
-    """The split where the last `held` files are validated on; None: it is the recipe's."""
-    if not held:
-        return None
-    known = sum(lengths[:-held])
-    order = np.random.default_rng(recipe.seed).permutation(known)
-    test = round(known * recipe.data.test)
-    return Split(order[test:], np.arange(known, sum(lengths)), order[:test])
 
 
 def _no_columns(recipe: Data, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 
 from ae_train.arch import ARCHS
@@ -99,3 +101,8 @@ class Model(nn.Module):
     def reconstruct_scaled(self, s: Tensor) -> Tensor:
         """Reconstruction in scaled space, (B, ...), as exported. s: (B, ...) scaled."""
         return self.objective.output(self.as_used(s)[0])
+
+
+def in_float64(model: Model) -> Model:
+    """A copy of the model that computes in float64 throughout."""
+    return copy.deepcopy(model).double().eval().requires_grad_(False)

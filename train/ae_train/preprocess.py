@@ -122,6 +122,10 @@ def _offset_and_scale(
     return offset, np.where(usable, scale, 0.0)
 
 
+def _settle(module: Preprocess, _: object) -> None:  # a function, so that models pickle
+    module.settle()
+
+
 class Preprocess(nn.Module):
     """Scale what goes in, fill what is missing, and undo both for what comes out.
 
@@ -141,7 +145,7 @@ class Preprocess(nn.Module):
             self.register_buffer(name, torch.zeros(size, dtype=edge))
         self.register_buffer("fill", torch.zeros(size, dtype=torch.float32))
         self.register_buffer("integer", torch.zeros(size, dtype=torch.bool))
-        self.register_load_state_dict_post_hook(lambda module, _: module.settle())
+        self.register_load_state_dict_post_hook(_settle)
         self.settle()
 
     offset: Tensor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +46,19 @@ def split_rows(rows: int, recipe: Data, seed: int, most: int = 1 << 62) -> Split
         return Split(order[test:], order[test:], order[:test])
     held = min(max(1, round(rows * recipe.validation)), most)
     return Split(order[test + held :], order[test : test + held], order[:test])
+
+
+def hold_out_last(lengths: Sequence[int], held: int, recipe: Data, seed: int) -> Split | None:
+    """The split where the last `held` of several sources, of these lengths, are validated on.
+
+    None without such: the split is the recipe's.
+    """
+    if not held:
+        return None
+    known = sum(lengths[:-held])
+    order = np.random.default_rng(seed).permutation(known)
+    test = round(known * recipe.test)
+    return Split(order[test:], np.arange(known, sum(lengths)), order[:test])
 
 
 def split_groups(groups: Array, recipe: Data, seed: int) -> Split:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 
+from ae_runtime.columns import to_table
 from ae_runtime.errors import OutputFailed, RecipeError
 from ae_train.building import better_than_pca, build
 from ae_train.data import Dataset, fingerprint, make_dataset
@@ -24,6 +25,7 @@ from ae_train.resolving import resolve, with_latent_dim
 from ae_train.run import Run
 from ae_train.schema import Size
 from ae_train.sizes import find_sizes
+from ae_train.tables import dataset_of_tables
 from ae_train.workplace import Workplace
 
 Show = Callable[[Epoch, float], None]
@@ -34,7 +36,7 @@ _SHARED = ("latent_dim", "arch", "bottleneck", "data.kind", "data.scaling", "fit
 
 
 def train(
-    x: ArrayLike | Dataset,
+    x: ArrayLike | Mapping[str, Any] | Dataset,
     recipe: Recipe | None = None,
     out: str | Path | None = None,
     *,
@@ -49,9 +51,11 @@ def train(
 
     x: (N, D) numbers, NaN where missing, uint8 images (N, H, W[, C]), windows (N, T, C) with
     recipe.data.kind = "series"; an array, or anything with shape, dtype and slicing that numpy
-    takes; or a Dataset. init: a run whose weights and scaling are gone on from; its recipe is the
-    default one. out: folder for the run; None keeps it in memory. It appears when the training is
-    finished; until then OUT.part holds what `resume` goes on from. show: called after each epoch
+    takes. A table of numbers and words: a dict of 1-d columns, or anything with the Arrow C stream
+    (pandas, polars, pyarrow). Or a Dataset. init: a run whose weights and scaling are gone on from;
+    its recipe is the default one. out: folder for the run; None keeps it in memory. It appears when
+    the training is finished; until then OUT.part holds what `resume` goes on from. show: called
+    after each epoch
     with the PCA's validation error; say: with lines on what is being done. An interrupt (Ctrl-C)
     ends the training with the best weights so far. The same arguments give the same weights, bit
     for bit, on the same machine. Raises DataError, RecipeError, DeviceUnavailable, OutputExists,
@@ -60,11 +64,18 @@ def train(
     before = init if isinstance(init, Run) or init is None else Run.load(init)
     recipe = recipe or (before.recipe if before else Recipe())
     recipe = make_recipe(to_fields(recipe))  # Recipe(...) itself checks nothing
-    data = x if isinstance(x, Dataset) else make_dataset(x, recipe.data.kind)
+    data = x if isinstance(x, Dataset) else _dataset(x, recipe)
     place = None if out is None else Workplace(out, resume, overwrite)
     where = find_device(device)
     with own_torch(recipe.seed, where):
         return _Training(data, recipe, where, before, place, show, say).run(resume)
+
+
+def _dataset(x: Any, recipe: Recipe) -> Dataset:
+    is_table = isinstance(x, Mapping) or hasattr(x, "__arrow_c_stream__")
+    if is_table and recipe.data.kind in (None, "table"):
+        return dataset_of_tables([to_table(x)], ["x"], recipe)
+    return make_dataset(x, recipe.data.kind)
 
 
 class _Training:

@@ -1,0 +1,130 @@
+"""A bundle as a transformer of scikit-learn: a step of a Pipeline, without torch."""
+
+from __future__ import annotations
+
+from math import prod
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.autoencoder import Autoencoder, load
+from ae_runtime.errors import DataError
+from ae_runtime.extras import need
+from ae_runtime.frames import columns_of, frame_like, is_frame, restored
+from ae_runtime.prefix import check_keep
+
+base = need("sklearn.base", "sklearn")
+validation = need("sklearn.utils.validation", "sklearn")
+Array = NDArray[Any]
+
+
+class BundleTransformer(
+    base.ClassNamePrefixFeaturesOutMixin, base.TransformerMixin, base.BaseEstimator
+):
+    """The latents of rows, by a bundle that was trained before: fit learns nothing.
+
+    bundle: an Autoencoder, or what ae_runtime.load takes. keep: of ordered latents, the first so
+    many. device, threads: as in load.
+
+    A pickle holds the bundle itself, and needs its file no more.
+    """
+
+    _ae: Autoencoder
+    _opened: tuple[Any, ...] = ()
+
+    def __init__(
+        self,
+        bundle: Autoencoder | str | PathLike[str] | bytes,
+        *,
+        keep: int | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.keep = keep
+        self.device = device
+        self.threads = threads
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # scikit-learn's name
+        """The transformer itself, the bundle loaded and X's columns known.
+
+        Raises DataError for rows that the bundle does not take, and what load raises.
+        """
+        self._open()
+        validation.validate_data(self, X, reset=True, skip_check_array=True)
+        self._ae.arrays_of(self._rows(X))
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Latents (N, K) float32. X: (N, features), rows of images or windows flat or as they are.
+
+        Of a mixed table a pandas frame. Raises what Autoencoder.encode raises.
+        """
+        return self._open().encode(self._rows(X), keep=self.keep)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Rows that latents X (N, K) stand for, (N, features).
+
+        Of a frame of latents a frame, with its index. Words come as objects.
+        """
+        ae = self._open()
+        back = ae.decode(np.asarray(X, np.float32))
+        columns = ae.manifest.columns
+        if ae.manifest.is_mixed:
+            return frame_like(X, restored(back, columns or ()))
+        flat = back.reshape(len(back), -1)
+        if not is_frame(X):
+            return flat
+        names = ae.manifest.column_names or [f"x{at}" for at in range(flat.shape[1])]
+        return frame_like(X, dict(zip(names, flat.T, strict=True)))
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """How ordinary rows are, (N,): less is stranger; minus the bundle's default score."""
+        return -self._open().score(self._rows(X)).astype(np.float64)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.keep or self._open().latent_dim
+
+    def _open(self) -> Autoencoder:
+        if self._opened != self._asked:  # set_params may have named another one
+            if isinstance(self.bundle, Autoencoder):
+                ae = self.bundle
+            else:
+                ae = load(self.bundle, device=self.device, threads=self.threads)
+            if self.keep is not None:
+                check_keep(ae.manifest.latent, self.keep)
+            self._ae, self._opened = ae, self._asked
+        return self._ae
+
+    @property
+    def _asked(self) -> tuple[Any, ...]:
+        return self.bundle, self.keep, self.device, self.threads
+
+    def _rows(self, X: Any) -> Any:
+        """X as the bundle takes it."""
+        ae = self._open()
+        manifest = ae.manifest
+        if ae.manifest.is_mixed:
+            return columns_of(X) if is_frame(X) else X
+        names = manifest.column_names
+        if is_frame(X) and names is not None:
+            missing = [name for name in names if name not in X.columns]
+            if missing:
+                raise DataError(f"{len(missing)} columns are missing: {', '.join(missing[:5])}")
+            X = X[names]
+        x = np.asarray(X)
+        is_flat = x.ndim == 2 and len(ae.input_shape) > 1 and x.shape[1] == prod(ae.input_shape)
+        return x.reshape(-1, *ae.input_shape) if is_flat else x
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags

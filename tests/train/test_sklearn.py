@@ -1,0 +1,170 @@
+"""The transformer of scikit-learn: its rules, frames in and out, the run inside."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from ae_runtime.errors import DataError, RecipeError, ScoreUnknown
+from ae_train.sklearn import AutoencoderTransformer
+from ae_train.training import train
+
+SMALL: dict[str, Any] = {"arch": {"width": 8, "depth": 1}, "score": {"centres": 16}}
+
+
+def small(**fields: Any) -> AutoencoderTransformer:
+    return AutoencoderTransformer(**{"latent_dim": 2, "epochs": 2, "recipe": SMALL, **fields})
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """(200, 6): a number with a gap, whole ones, words twice, booleans, dates; of one number u."""
+    u = np.random.default_rng(0).standard_normal(200)
+    found = pd.DataFrame(
+        {
+            "job": np.where(u > 0, "x", "y"),
+            "u": u,
+            "count": (10 * u).round().astype(int),
+            "ok": u > 0.5,
+            "when": pd.Timestamp("2026-01-01") + pd.to_timedelta((100 * u).round(), unit="h"),
+            "size": pd.Categorical(np.where(u > 1, "large", "small")),
+        },
+        index=np.arange(200) + 1000,
+    )
+    found.loc[1003, "u"] = np.nan
+    return found
+
+
+@pytest.fixture(scope="module")
+def fitted(frame: pd.DataFrame) -> AutoencoderTransformer:
+    return small(epochs=150).set_output(transform="pandas").fit(frame)
+
+
+def rules() -> list[Any]:
+    """The checks of an estimator, but for arrays that are not numpy's, which are no claim."""
+    found = [check for _, check in estimator_checks_generator(small())]
+    return [check for check in found if check.func.__name__ != "check_array_api_input"]
+
+
+@pytest.mark.parametrize("check", rules(), ids=lambda check: check.func.__name__)
+def test_the_rules_of_scikit_learn(check: Any) -> None:
+    check(small())
+
+
+def test_frames_come_back_as_frames(fitted: AutoencoderTransformer, frame: pd.DataFrame) -> None:
+    z = fitted.transform(frame)
+    assert list(z.columns) == ["autoencodertransformer0", "autoencodertransformer1"]
+    assert list(z.index) == list(frame.index)
+    back = fitted.inverse_transform(z)
+    assert list(back.columns) == list(frame.columns)
+    assert list(back.index) == list(frame.index)
+    assert (back["job"] == frame["job"]).mean() > 0.95
+    assert (back["ok"] == frame["ok"]).mean() > 0.95
+    assert back["count"].corr(frame["count"]) > 0.95
+    assert back["when"].dtype.kind == "M"
+    assert (back["when"] - frame["when"]).abs().mean() < pd.Timedelta("1D")
+    array = fitted.inverse_transform(z.to_numpy())
+    np.testing.assert_array_equal(array[:, 0], back["job"])
+    assert (array.shape, array.dtype) == ((200, 6), np.dtype(object))
+
+
+def test_strange_rows_score_lower(fitted: AutoencoderTransformer, frame: pd.DataFrame) -> None:
+    scores = fitted.score_samples(frame)
+    strange = frame.assign(job=frame["job"].to_numpy()[::-1], count=-frame["count"])
+    assert scores.max() <= 0
+    assert np.median(fitted.score_samples(strange)) < np.quantile(scores, 0.05)
+
+
+def test_a_pickle_gives_the_same_latents(
+    fitted: AutoencoderTransformer, frame: pd.DataFrame
+) -> None:
+    again = pickle.loads(pickle.dumps(fitted))
+    pd.testing.assert_frame_equal(again.transform(frame), fitted.transform(frame))
+
+
+def test_columns_that_change_are_named(fitted: AutoencoderTransformer, frame: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="Feature names seen at fit time, yet now missing"):
+        fitted.transform(frame.drop(columns="job"))
+    with pytest.raises(ValueError, match="X has 3 latents, but AutoencoderTransformer gives 2"):
+        fitted.inverse_transform(np.zeros((5, 3)))
+
+
+def test_latents_are_those_of_the_run_and_the_same_in_any_batch() -> None:
+    x = np.random.default_rng(0).standard_normal((300, 5)) @ np.diag([1.0, 2, 3, 4, 5])
+    fitted = small().fit(x)
+    run = train(x, fitted._recipe())
+    z = fitted.transform(x)
+    assert z.dtype == np.float32
+    assert run.model_id == fitted.run_.model_id
+    np.testing.assert_array_equal(z, np.concatenate([fitted.transform(row[None]) for row in x]))
+    assert fitted.run_.schema.rows == {"train": 270, "validation": 30, "test": 0}
+
+
+def test_in_a_search_over_sizes() -> None:
+    random = np.random.default_rng(0)
+    classes = random.integers(0, 4, 240)
+    x = np.eye(4)[classes] @ random.standard_normal((4, 6)) + 0.1 * random.standard_normal((240, 6))
+    pipeline = make_pipeline(small(), KNeighborsClassifier())
+    search = GridSearchCV(pipeline, {"autoencodertransformer__latent_dim": [1, 3]}, cv=2)
+    search.fit(x, classes)
+    assert search.best_score_ > 0.95
+    assert list(search.best_estimator_[:-1].get_feature_names_out()) == [
+        f"autoencodertransformer{at}"
+        for at in range(search.best_params_["autoencodertransformer__latent_dim"])
+    ]
+
+
+def test_the_recipe_is_one() -> None:
+    found = clone(small(recipe=SMALL | {"fit": {"batch": 32}}, bottleneck="ordered"))._recipe()
+    assert (found.fit.batch, found.fit.epochs, found.bottleneck.name) == (32, 2, "ordered")
+    assert (found.data.test, found.arch.width, found.latent_dim, found.seed) == (0.0, 8, 2, 0)
+    from_recipe = AutoencoderTransformer(recipe=found, random_state=7)._recipe()
+    assert (from_recipe.seed, from_recipe.latent_dim) == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "x", "error", "message"),
+    [
+        (
+            {"recipe": {"arch": {"widht": 8}}},
+            np.eye(12),
+            RecipeError,
+            'recipe: [arch] widht: unknown key. Did you mean "width"?',
+        ),
+        (
+            {"recipe": {"data": {"kind": "image"}}},
+            np.eye(12),
+            RecipeError,
+            "recipe: [data] kind = 'image'; rows of X are a table's",
+        ),
+        ({}, np.ones((20, 3)), DataError, "all rows are the same; there is nothing to learn from"),
+        (
+            {},
+            np.eye(12)[:9],
+            ValueError,
+            "Found array with 9 sample(s) (shape=(9, 12)) while a minimum of 10 is required by "
+            "AutoencoderTransformer.",
+        ),
+    ],
+)
+def test_what_cannot_be_learned(
+    fields: dict[str, Any], x: np.ndarray, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as found:
+        small(**fields).fit(x)
+    assert str(found.value) == message
+
+
+def test_without_scores() -> None:
+    fitted = small(recipe=SMALL | {"score": {"name": "none"}}).fit(np.eye(12))
+    with pytest.raises(ScoreUnknown, match=r"the recipe has no scores"):
+        fitted.score_samples(np.eye(12))
