@@ -3,7 +3,9 @@
 python benchmarks/anomaly/series.py [FOLDER] [--only NAME,NAME]
 
 Each series is learned from its first part, with default settings, and its time steps are scored by
-the exported bundle. PCA sees the same windows. Both score a time step by the mean of its windows.
+the exported bundle. PCA sees the same windows, and scores them in three ways: by what components of
+nine tenths of the variance leave; by all components, each over its deviation; and as PyOD and the
+published tables of TSB-AD do it. All score a time step by the mean of its windows.
 """
 
 from __future__ import annotations
@@ -64,13 +66,11 @@ def main(folder: Path, only: str | None) -> None:
     every = np.concatenate([*found.values()])
     mean = every.mean(0)
     show(f"mean of {len(every)}", mean)
-    best = mean[len(SCORES) :].max(0)
-    for what, ours, theirs in zip(
-        ("VUS-PR", "AUROC"), mean[SCORES.index(default)], best, strict=True
-    ):
-        word = "met" if ours >= theirs else "MISSED"
-        print(f"  {word:<7} {what} of {default}, the default: {ours:.1f} "
-              f"(at least {theirs:.1f}, the best PCA)")  # fmt: skip
+    ours = mean[SCORES.index(default)]
+    for name, theirs in zip(PCAS, mean[len(SCORES) :], strict=True):
+        word = "met" if (ours >= theirs).all() else "MISSED"
+        print(f"  {word:<7} {default}, the default: {ours[0]:.1f} / {ours[1]:.1f} "
+              f"(at least {theirs[0]:.1f} / {theirs[1]:.1f}, {name})")  # fmt: skip
 
 
 def show(name: str, figures: Array) -> None:
