@@ -72,9 +72,7 @@ def ucr(path: Path) -> Rows:
 SETS: dict[str, tuple[str, Callable[[Path], Rows], dict[str, Any]]] = {
     "MNIST": ("images/mnist/mnist_train_60000.npz", mnist, {"latent_dim": 16}),
     "isolet": ("tables/isolet/isolet_dev.npz", isolet, {"latent_dim": 32}),
-    **{
-        name: (f"series/ucr_uea/{name}.npz", ucr, {"data": {"kind": "series"}}) for name in UCR
-    },
+    **{name: (f"series/ucr_uea/{name}.npz", ucr, {"data": {"kind": "series"}}) for name in UCR},
 }
 
 

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from ae_export import export
+from ae_export.sampling import latents
 from ae_export.scoring import score_rows
-from ae_runtime.manifest import Column, Manifest, parse
+from ae_runtime.manifest import Column, Manifest, Port, parse
 from ae_train import Run, train
 from ae_train.data import Dataset, make_dataset
 from ae_train.recipe import make_recipe
@@ -43,6 +44,7 @@ HOSTS: dict[str, tuple[str | Path, ...]] = {
 }
 WORDS = "x_hat_cat"
 SCORED = "parts", "scores"
+DRAWN = "drawn"  # latents that the sampler makes of noise
 BATCHES = 10_000, 7  # all rows in one, and a few
 LIMIT, INT8_LIMIT = 1e-5, 1e-2  # of a deviation, as golden rows are checked
 # Of a score or of 1: where errors are small, the whitened one is a hundred times what x_hat is off.
@@ -116,7 +118,7 @@ INT8 = "table", "image"  # these once more in int8
 class Case:
     """A bundle, the run that it is of, its held-out rows, and the model's answers in float64.
 
-    rows: a folder of raw arrays, one for each input.
+    rows: a folder of raw arrays, one for each input, and noise.
     """
 
     name: str
@@ -148,8 +150,12 @@ class Found:
 
     @property
     def is_batch_free(self) -> bool:
-        """Whether the size of a batch changes no bit."""
-        return all(self.few[name].tobytes() == x.tobytes() for name, x in self.whole.items())
+        """Whether the size of a batch changes no bit of what is computed of rows."""
+        return all(
+            self.few[name].tobytes() == x.tobytes()
+            for name, x in self.whole.items()
+            if name != DRAWN
+        )
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,15 @@ def make(name: str, work: Path) -> list[Case]:
     rows.mkdir()
     for port, part in zip(cases[0].manifest.inputs, run.probe, strict=True):
         part.tofile(rows / f"{port.name}.bin")
+    noise_of(run).tofile(rows / "noise.bin")
     return cases
+
+
+def noise_of(run: Run) -> Array:
+    """Uniform noise for as many samples as there are held-out rows."""
+    assert run.sampler is not None
+    shape = len(run.probe[0]), run.sampler.noise_dim
+    return np.random.default_rng(5).random(shape, np.float32)
 
 
 def answers(run: Run) -> Arrays:
@@ -214,9 +228,14 @@ def answers(run: Run) -> Arrays:
     dtypes = run.schema.dtype, "int32", "float32"
     given = [part.astype(dtype) for part, dtype in zip(back, dtypes, strict=False)]
     assert run.scorer is not None
+    assert run.sampler is not None
     _, parts, scores = score_rows(run.scorer, (*run.probe, z.numpy(), *given))
     found = {"z": z.numpy(), **dict(zip(names, back, strict=True))}
-    return found | {"parts": parts, "scores": scores}
+    return found | {
+        "parts": parts,
+        "scores": scores,
+        DRAWN: latents(run.sampler, noise_of(run)),
+    }
 
 
 def run_host(host: str, case: Case) -> Found:
@@ -239,7 +258,9 @@ def run_once(host: str, case: Case, batch: int) -> tuple[Arrays, dict[str, str]]
         ) from None
     arrays = {}
     scored = [port for port in case.manifest.scorer_fetches if port.name in SCORED]
-    for port in (case.manifest.latent.port, *case.manifest.outputs, *scored):
+    z = case.manifest.latent.port
+    drawn = Port(DRAWN, z.dtype, z.shape)
+    for port in (z, *case.manifest.outputs, *scored, drawn):
         values = np.fromfile(out / f"{port.name}.bin", port.dtype)
         arrays[port.name] = values.reshape(len(case.run.probe[0]), *port.row_shape)
     return arrays, json.loads(done.stdout.splitlines()[-1])
@@ -271,8 +292,8 @@ def show(cases: list[Case], found: list[dict[str, Found]]) -> list[str]:
 
 def compare(case: Case, hosts: dict[str, Found], expected: Arrays, limit: float) -> list[str]:
     """Print the lines of a case. Returns a line for each host that is past the limit."""
-    scores = {name: expected[name] for name in SCORED}
-    expected = {name: values for name, values in expected.items() if name not in SCORED}
+    scores, samples = {name: expected[name] for name in SCORED}, {DRAWN: expected[DRAWN]}
+    expected = {name: x for name, x in expected.items() if name not in (*SCORED, DRAWN)}
     differences = [difference(case, each, expected) for each in hosts.values()]
     line(case.name, *(f"{each.numbers:.1e}" if each.numbers else "0" for each in differences))
     whole = sum(x[..., scale_of(case.run, n)[1]].size for n, x in expected.items() if n != WORDS)
@@ -282,16 +303,26 @@ def compare(case: Case, hosts: dict[str, Found], expected: Arrays, limit: float)
         line(f"  of {expected[WORDS].size:,} words differ", *(each.words for each in differences))
     scored = [difference(case, each, scores).numbers for each in hosts.values()]
     line("  scores", *(f"{each:.1e}" if each else "0" for each in scored))
-    return [
-        f"{case.name}, {host}: scores differ by {each:.1e} (limit {SCORE_LIMIT:g})"
-        for host, each in zip(hosts, scored, strict=True)
-        if each > SCORE_LIMIT
-    ] + [
-        f"{case.name}, {host}: numbers differ by {each.numbers:.1e} of a deviation (limit "
-        f"{limit:g}), whole numbers by {each.step:g} (limit 1), {each.words} words (limit 0)"
-        for host, each in zip(hosts, differences, strict=True)
-        if each.numbers > limit or each.step > 1 or each.words
-    ]
+    drawn = [difference(case, each, samples).numbers for each in hosts.values()]
+    line("  drawn latents", *(f"{each:.1e}" if each else "0" for each in drawn))
+    return (
+        [
+            f"{case.name}, {host}: drawn latents differ by {each:.1e} (limit {LIMIT:g})"
+            for host, each in zip(hosts, drawn, strict=True)
+            if each > LIMIT
+        ]
+        + [
+            f"{case.name}, {host}: scores differ by {each:.1e} (limit {SCORE_LIMIT:g})"
+            for host, each in zip(hosts, scored, strict=True)
+            if each > SCORE_LIMIT
+        ]
+        + [
+            f"{case.name}, {host}: numbers differ by {each.numbers:.1e} of a deviation (limit "
+            f"{limit:g}), whole numbers by {each.step:g} (limit 1), {each.words} words (limit 0)"
+            for host, each in zip(hosts, differences, strict=True)
+            if each.numbers > limit or each.step > 1 or each.words
+        ]
+    )
 
 
 def line(label: str, *cells: object) -> None:
@@ -318,7 +349,7 @@ def difference(case: Case, found: Found, expected: Arrays) -> Difference:
 def scale_of(run: Run, name: str) -> tuple[Array, Array]:
     """(C,) what an output is measured in, column by column, and which of them are whole numbers."""
     schema = run.schema
-    if name == "z":  # of all latents together: one that is nearly dead has no useful unit
+    if name in ("z", DRAWN):  # of all latents together: one that is nearly dead has no useful unit
         rms = np.sqrt(np.mean(np.square(schema.z_deviation)))
         return np.full(schema.latent_dim, rms), np.zeros(schema.latent_dim, bool)
     if name == "x_hat_prob":

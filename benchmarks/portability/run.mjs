@@ -1,8 +1,8 @@
 // Runs a bundle with a JavaScript package of onnxruntime, by what its manifest.json says alone.
 //
 // node run.mjs PACKAGE BUNDLE ROWS OUT BATCH
-// ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin, OUT/parts.bin, OUT/scores.bin: raw arrays,
-// little-endian as are all machines that Node is made for.
+// ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin, OUT/parts.bin, OUT/scores.bin, and
+// ROWS/noise.bin -> OUT/drawn.bin: raw arrays, little-endian as are all machines of Node.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -77,7 +77,9 @@ const scored = [
 ]
 const all = [...manifest.inputs, latent, ...manifest.outputs]
 const scores = await run('scorer.onnx', all, { ...x, ...z, ...xHat }, scored)
-for (const [name, values] of Object.entries({ ...z, ...xHat, ...scores })) {
+const noise = { name: 'noise', dtype: 'float32', shape: [null, manifest.sampler.noise_dim] }
+const drawn = await run('sampler.onnx', [noise], { noise: read(noise) }, [latent])
+for (const [name, values] of Object.entries({ ...z, ...xHat, ...scores, drawn: drawn.z })) {
   writeFileSync(join(out, `${name}.bin`), values)
 }
 const { common, ...own } = ort.env.versions // of the package itself, by a name such as "node"

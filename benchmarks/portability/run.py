@@ -40,6 +40,10 @@ def main(bundle: Path, rows: Path, out: Path, batch: int) -> None:
             for start in starts
         ]
         np.concatenate(parts).tofile(out / f"{name}.bin")
+    noise = np.fromfile(rows / "noise.bin", np.float32)
+    noise = noise.reshape(len(x[0]), -1)
+    drawn = [ae.latents_of(noise[start : start + batch]) for start in starts]
+    np.concatenate(drawn).tofile(out / "drawn.bin")
     import onnxruntime  # last, so that it is ae_runtime that imports it
 
     on = f"ae_runtime, Python {platform.python_version()}, numpy {np.__version__}"

@@ -62,4 +62,6 @@ def _normal(u: Tensor) -> Tensor:
     half = u.shape[1] // 2
     radius = (-2 * torch.log(1 - u[:, :half])).sqrt()  # of 1 - u, which is never 0
     angle = 2 * math.pi * u[:, half:]
-    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 1)
+    # Of the angle plus a quarter turn, because onnxruntime 1.23 has no cosine in double.
+    cosine = torch.sin(angle + math.pi / 2)
+    return torch.cat([radius * cosine, radius * torch.sin(angle)], 1)

@@ -88,57 +88,59 @@ class Scorer(nn.Module):
         """(scores (B, 5), parts (B, W)) of rows s and reconstructions s_hat in scaled space.
 
         present: (B, ...) bool, which numbers there are; None: all. What is missing is taken to be
-        as the model says, and is no part.
+        as the model says, and is no part. With P the inverse covariance, a part
+        (P (s - mean))_d / sqrt(P_dd) is the difference of a number to its regression on all others,
+        in deviations of that difference (Whittaker 1990, Graphical Models in Applied Multivariate
+        Statistics, chapter 5).
         """
-        s, s_hat = s.flatten(1).double(), s_hat.flatten(1).double()
-        ones = torch.ones(s.shape[1], 1, dtype=torch.float64)
-        # Sums are products with ones: onnxruntime gives these the same bits in any batch.
-        there = None if present is None else present.flatten(1).double()
-        count = torch.full((1, 1), s.shape[1], dtype=torch.float64)
+        # Rows are columns here: a product with a constant on its left is what onnxruntime computes
+        # without packing the constant for each call.
+        s, s_hat = s.flatten(1).double().T, s_hat.flatten(1).double().T  # (W, B)
+        count = torch.full((1, 1), s.shape[0], dtype=torch.float64)
+        there = None if present is None else present.flatten(1).double().T
         if there is not None:
             s = s * there + s_hat * (1 - there)
-            count = (there @ ones).clamp(min=1)
-        error, centred = s - s_hat, s - self.mean.double()
-        along = _times(centred, self.axes.double())
-        squares = [
-            self._nearest(centred, along, ones),
-            error.square() @ ones,
-            self._whitened(error, ones),
-        ]
-        white = (z.double() - self.z_mean.double()) @ self.z_axes.double()
-        each = [(square.clamp(min=0) / count).sqrt() for square in squares]
-        each.append((white.square() @ (ones[:1].expand(z.shape[1], 1) / z.shape[1])).sqrt())
-        four = torch.cat(each, 1)
-        combined = (four - self.shift.double()) @ self.weight.double()[:, None]
-        off = self._off(centred, along)
+            count = _total(there).clamp(min=1)
+        error, centred = s - s_hat, s - _column(self.mean)
+        axes, spread = self.axes.double(), _column(self.spread)
+        white = _times(axes / spread, centred)  # (R, B)
+        squares = torch.cat(
+            [
+                self._nearest(centred, white),
+                _total(error * error),
+                self._whitened(error),
+            ]
+        )
+        latent = _times(self.z_axes.T, z.double().T - _column(self.z_mean))
+        each = torch.cat(
+            [
+                squares.clamp(min=0) / count,
+                _times(_row(1 / z.shape[1], z.shape[1]), latent * latent),
+            ]
+        )
+        four = each.sqrt()  # (4, B)
+        combined = _times(self.weight[None], four - _column(self.shift))
+        held = _times((axes * _column(self.gain) * spread).T, white)
+        off = ((centred - held) * _column(self.unit)).abs()
         if there is not None:
             off = off * there
-        return torch.cat([four, combined], 1).float(), off.float()
+        return torch.cat([four, combined]).T.float(), off.T.float()
 
-    def _nearest(self, centred: Tensor, along: Tensor, ones: Tensor) -> Tensor:
-        """Squared distance to the nearest centre in white space, (B, 1)."""
-        left = centred.square() @ ones - along.square() @ ones[: along.shape[1]]
-        white, centres = along / self.spread.double(), self.centres.double()
-        distances = centres.square().sum(1) - 2 * _times(white, centres)  # (B, N)
-        nearest = white.square() @ ones[: along.shape[1]] + distances.amin(1, keepdim=True)
+    def _nearest(self, centred: Tensor, white: Tensor) -> Tensor:
+        """Squared distance to the nearest centre in white space, (1, B)."""
+        variance = self.spread.double().square()
+        left = _total(centred * centred) - _times(variance[None], white * white)
+        centres = self.centres.double()
+        distances = _times(-2 * centres, white) + _column(centres.square().sum(1))  # (N, B)
+        nearest = _total(white * white) + distances.amin(0, keepdim=True)
         return nearest + left / self.spread_rest.double()
 
-    def _whitened(self, error: Tensor, ones: Tensor) -> Tensor:
-        """Squared Mahalanobis length of errors, (B, 1)."""
-        error = error - self.error_mean.double()
-        along = _times(error, self.error_axes.double())
-        rest = error.square() @ ones - along.square() @ self.error_gain.double()[:, None]
+    def _whitened(self, error: Tensor) -> Tensor:
+        """Squared Mahalanobis length of errors, (1, B)."""
+        error = error - _column(self.error_mean)
+        along = _times(self.error_axes, error)
+        rest = _total(error * error) - _times(self.error_gain[None], along * along)
         return rest / self.error_rest.double()
-
-    def _off(self, centred: Tensor, along: Tensor) -> Tensor:
-        """Deviations of each number from what the others say, (B, W).
-
-        With P the inverse covariance, (P (s - mean))_d / sqrt(P_dd) is the difference of a number
-        to its regression on all others, in deviations of that difference (Whittaker 1990,
-        Graphical Models in Applied Multivariate Statistics, chapter 5).
-        """
-        held = _times(along * self.gain.double(), self.axes.double().T)
-        return ((centred - held) * self.unit.double()).abs()
 
     def _by_column(self, off: Tensor) -> Tensor:
         """Numbers and, of each categorical column, the word that is most off. off: (B, W)."""
@@ -147,12 +149,26 @@ class Scorer(nn.Module):
         return torch.cat([numbers, *(word.amax(1, keepdim=True) for word in words)], 1)
 
 
-def _times(rows: Tensor, matrix: Tensor) -> Tensor:
-    """The product rows @ matrix.T, (B, M). rows: (B, N). matrix: (M, N).
+def _times(matrix: Tensor, columns: Tensor) -> Tensor:
+    """The product, (M, B), in double. matrix: (M, N) constant. columns: (N, B).
 
-    With the constant on the left: on the right, onnxruntime packs one in double for each call.
+    A Gemm, not a MatMul: of that with a side that is transposed somewhere before, onnxruntime 1.23
+    makes an operator that it does not have in double.
     """
-    return (matrix @ rows.T).T
+    return torch.addmm(torch.zeros(1, 1, dtype=torch.float64), matrix.double(), columns)
+
+
+def _total(columns: Tensor) -> Tensor:
+    """The sum of each column, (1, B): as a product, which has the same bits in any batch."""
+    return _times(_row(1.0, columns.shape[0]), columns)
+
+
+def _row(value: float, count: int) -> Tensor:
+    return torch.full((1, count), value, dtype=torch.float64)
+
+
+def _column(numbers: Tensor) -> Tensor:
+    return numbers.double()[:, None]
 
 
 def scaled_back(preprocess: Preprocess | MixedPreprocess, x_hat: tuple[Tensor, ...]) -> Tensor:
