@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -60,6 +60,14 @@ bench-runtime: .venv/.ready build/runtime-peers/.ready  ## speed and memory of t
 bench-anomaly: .venv/.ready build/peers/.ready  ## what scores find on labelled tables and series of DATA, beside PCA and PyOD
 	$(BIN)/python benchmarks/anomaly/tables.py $(DATA)
 	$(BIN)/python benchmarks/anomaly/series.py $(DATA)
+	$(BIN)/python benchmarks/anomaly/stream.py
+
+bench-features: .venv/.ready  ## accuracy of classifiers on latents, beside rows and PCA, on sets of DATA
+	$(BIN)/python benchmarks/features.py $(DATA)
+
+bench-samples: .venv/.ready  ## how far new digits and new rows of DATA's tables are from real ones, beside PCA
+	$(BIN)/python benchmarks/samples/images.py $(DATA) $(if $(EPOCHS),--epochs $(EPOCHS))
+	$(BIN)/python benchmarks/samples/tables.py $(DATA)
 
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
