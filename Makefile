@@ -14,7 +14,8 @@ demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch
 	$(BIN)/python demo/demo.py
 
 test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not soak"
 
 soak: .venv/.ready build/runtime/.ready build/node/.ready  ## the full counts of kills, mutants, traces and combinations
 	$(BIN)/python -m pytest -m soak -rP

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 Python = Callable[..., str]
+pytestmark = pytest.mark.alone
 MOST_KB = 5 << 10
 
 IDLE = """

@@ -32,9 +32,10 @@ stop.set()
 watcher.join()
 print(most)
 """
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="RssAnon is of Linux alone"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RssAnon is of Linux alone"),
+]
 
 
 def megabytes(bundle: Path, verb: str, source: Path, out: Path) -> float:

@@ -438,6 +438,7 @@ print(most - before, -(-stream.memory >> 20), rows)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is of Linux")
+@pytest.mark.alone
 @pytest.mark.parametrize("groups", [2, pytest.param(8, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("width", "ahead"), [(20, True), (784, True), (784, False)])
 def test_memory_with_row_groups_of_64_megabytes(

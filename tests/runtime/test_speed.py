@@ -21,6 +21,7 @@ import pytest
 import ae_runtime
 from ae_runtime.devices import open_session
 
+pytestmark = pytest.mark.alone
 ROWS = 100_000
 
 

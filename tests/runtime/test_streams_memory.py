@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.alone
 MB = 1 << 20
 Python = Callable[..., str]
 # Prints by how many MB the process grew, counted without mapped files, and how many rows it read.
