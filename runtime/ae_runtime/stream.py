@@ -117,9 +117,8 @@ class Stream:
         newest = np.empty((count, self.channels), np.float32)
         for start in range(0, count, _WINDOWS):
             end = min(start + _WINDOWS, count)
-            part = steps[start : end + self.window - 1]
-            view = np.lib.stride_tricks.sliding_window_view(part, self.window, axis=0)
-            scored = self.ae.score_arrays(np.ascontiguousarray(view.transpose(0, 2, 1)))
+            windows = _windows_of(steps[start : end + self.window - 1], self.window)
+            scored = self.ae.score_arrays(windows)
             scores[start:end] = scored.scores[:, self._place]
             newest[start:end] = scored.parts[:, -1]
         return scores, newest
@@ -132,6 +131,14 @@ class Stream:
         if not len(scores):
             return np.empty(0, np.float32)
         padded = np.concatenate([np.zeros(missing), known])
-        sums = np.lib.stride_tricks.sliding_window_view(padded, self.window).sum(1)
+        sums = np.convolve(padded, np.ones(self.window), "valid")
         counts = np.minimum(np.arange(1, len(scores) + 1) + (self.delay - missing), self.window)
         return np.asarray(sums / counts, np.float32)
+
+
+def _windows_of(steps: Array, window: int) -> Array:
+    """All windows of time steps (n, C), (n - window + 1, window, C), contiguous."""
+    if len(steps) == window:  # one sample came: what numpy's view costs would show
+        return steps[None]
+    view = np.lib.stride_tricks.sliding_window_view(steps, window, axis=0)
+    return np.ascontiguousarray(view.transpose(0, 2, 1))
