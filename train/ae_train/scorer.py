@@ -60,6 +60,7 @@ class Scorer(nn.Module):
         self.default = NAMES.index(default)
         for name, tensor in sorted(tensors.items()):  # a loaded one has the same graph
             self.register_buffer(name, tensor)
+        self._settle()
 
     preprocess: Preprocess | MixedPreprocess
 
@@ -67,6 +68,35 @@ class Scorer(nn.Module):
         """Set what "combined" is: the sum of (score - shift) * weight. shift, weight: (4,)."""
         self.shift.copy_(torch.from_numpy(shift))
         self.weight.copy_(torch.from_numpy(weight))
+
+    def _settle(self) -> None:
+        """Make, outside of the graph, the small constants of of_scaled, in double.
+
+        Large matrices stay in float32 in the file, and become double when a session is opened.
+        """
+        t = {name: tensor.double() for name, tensor in self.named_buffers()}
+        self._unspread, self._gain = (1 / t["spread"])[:, None], t["gain"][:, None]
+        self._centre_squares = t["centres"].square().sum(1, keepdim=True)
+        self._z_axes = t["z_axes"].T.contiguous()
+        width, latent_dim = t["axes"].shape[1], len(t["z_mean"])
+        ones, rest, error_rest = torch.ones(width).double(), t["spread_rest"], t["error_rest"]
+        # Weights of the squares of centred, its along, error, its centred, its along, latent.
+        sums = [
+            {0: ones / rest, 1: t["spread"].square().reciprocal() - 1 / rest},
+            {2: ones},
+            {3: ones / error_rest, 4: -t["error_gain"] / error_rest},
+            {5: torch.full((latent_dim,), 1 / latent_dim).double()},
+        ]
+        sizes = [width, len(t["spread"]), width, width, len(t["error_axes"]), latent_dim]
+        self._sums = torch.stack(
+            [
+                torch.cat(
+                    [row.get(at, torch.zeros(size).double()) for at, size in enumerate(sizes)]
+                )
+                for row in sums
+            ]
+        )
+        self._ones = ones[None]
 
     def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(score (B,), parts (B, columns) or (B, *row_shape), scores (B, 5)), float32.
@@ -96,51 +126,30 @@ class Scorer(nn.Module):
         # Rows are columns here: a product with a constant on its left is what onnxruntime computes
         # without packing the constant for each call.
         s, s_hat = s.flatten(1).double().T, s_hat.flatten(1).double().T  # (W, B)
-        count = torch.full((1, 1), s.shape[0], dtype=torch.float64)
         there = None if present is None else present.flatten(1).double().T
         if there is not None:
             s = s * there + s_hat * (1 - there)
-            count = _total(there).clamp(min=1)
         error, centred = s - s_hat, s - _column(self.mean)
-        axes, spread = self.axes.double(), _column(self.spread)
-        white = _times(axes / spread, centred)  # (R, B)
-        squares = torch.cat(
-            [
-                self._nearest(centred, white),
-                _total(error * error),
-                self._whitened(error),
-            ]
+        error_centred = error - _column(self.error_mean)
+        along = _times(self.axes, centred)  # (R, B)
+        error_along = _times(self.error_axes, error_centred)
+        latent = _times(self._z_axes, z.double().T - _column(self.z_mean))
+        each = torch.cat([centred, along, error, error_centred, error_along, latent])
+        nearest, others, latents = _times(self._sums, each * each).split([1, 2, 1])
+        # Squared distances to the centres in white space, less the squares of the row, (N, B).
+        distances = torch.addmm(
+            self._centre_squares, self.centres.double(), along * self._unspread, alpha=-2
         )
-        latent = _times(self.z_axes.T, z.double().T - _column(self.z_mean))
-        each = torch.cat(
-            [
-                squares.clamp(min=0) / count,
-                _times(_row(1 / z.shape[1], z.shape[1]), latent * latent),
-            ]
-        )
-        four = each.sqrt()  # (4, B)
+        squares = torch.cat([nearest + distances.amin(0, keepdim=True), others])
+        # Sums are products, too: these have the same bits in any batch.
+        count = s.shape[0] if there is None else _times(self._ones, there).clamp(min=1)
+        four = torch.cat([squares / count, latents]).clamp(min=0).sqrt()  # (4, B)
         combined = _times(self.weight[None], four - _column(self.shift))
-        held = _times((axes * _column(self.gain) * spread).T, white)
+        held = _times(self.axes.T, along * self._gain)
         off = ((centred - held) * _column(self.unit)).abs()
         if there is not None:
             off = off * there
         return torch.cat([four, combined]).T.float(), off.T.float()
-
-    def _nearest(self, centred: Tensor, white: Tensor) -> Tensor:
-        """Squared distance to the nearest centre in white space, (1, B)."""
-        variance = self.spread.double().square()
-        left = _total(centred * centred) - _times(variance[None], white * white)
-        centres = self.centres.double()
-        distances = _times(-2 * centres, white) + _column(centres.square().sum(1))  # (N, B)
-        nearest = _total(white * white) + distances.amin(0, keepdim=True)
-        return nearest + left / self.spread_rest.double()
-
-    def _whitened(self, error: Tensor) -> Tensor:
-        """Squared Mahalanobis length of errors, (1, B)."""
-        error = error - _column(self.error_mean)
-        along = _times(self.error_axes, error)
-        rest = _total(error * error) - _times(self.error_gain[None], along * along)
-        return rest / self.error_rest.double()
 
     def _by_column(self, off: Tensor) -> Tensor:
         """Numbers and, of each categorical column, the word that is most off. off: (B, W)."""
@@ -156,15 +165,6 @@ def _times(matrix: Tensor, columns: Tensor) -> Tensor:
     makes an operator that it does not have in double.
     """
     return torch.addmm(torch.zeros(1, 1, dtype=torch.float64), matrix.double(), columns)
-
-
-def _total(columns: Tensor) -> Tensor:
-    """The sum of each column, (1, B): as a product, which has the same bits in any batch."""
-    return _times(_row(1.0, columns.shape[0]), columns)
-
-
-def _row(value: float, count: int) -> Tensor:
-    return torch.full((1, count), value, dtype=torch.float64)
 
 
 def _column(numbers: Tensor) -> Tensor:
