@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 import numpy as np
-import scipy.linalg
 import torch
 from baseline import pca_mixture
 from torch import Tensor, nn
@@ -110,11 +109,13 @@ def _pixels(images: Array) -> Tensor:
 
 def distance(a: Array, b: Array) -> float:
     """Squared Frechet distance of the normal distributions with the moments of two sets of rows."""
-    means = a.mean(0), b.mean(0)
-    covariances = np.cov(a.T), np.cov(b.T)
-    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
-    between = np.trace(covariances[0] + covariances[1] - 2 * root.real)
-    return float(((means[0] - means[1]) ** 2).sum() + between)
+    own, other = np.cov(a.T), np.cov(b.T)
+    variance, axes = np.linalg.eigh(own)
+    root = axes * np.sqrt(np.maximum(variance, 0)) @ axes.T
+    # The trace of the root of own @ other, by a matrix that is symmetric: units may be dead.
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0)).sum()
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(apart + np.trace(own) + np.trace(other) - 2 * shared)
 
 
 if __name__ == "__main__":

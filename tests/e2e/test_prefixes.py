@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from click.testing import CliRunner
 from ae_export import export
 from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
-from ae_runtime.errors import DataError, ShapeMismatch
+from ae_runtime.errors import DataError, OutputExists, ShapeMismatch
+from ae_runtime.files.pipes import process_to_pipe
+from ae_runtime.shards import encode_shard
 from ae_train.recipe import make_recipe
 from ae_train.run import Run
 from ae_train.training import train
@@ -113,6 +116,18 @@ def test_files_of_prefixes(folder: Path, x: np.ndarray, tmp_path: Path, suffix: 
     np.testing.assert_array_equal(np.load(back), np.load(tmp_path / "r.npy"))
     ae_run_of("decode", folder, z, "--out", back, "--keep", 2, "--overwrite")
     np.testing.assert_array_equal(np.load(back), load(folder).reconstruct(x, keep=2))
+
+
+def test_pipes_and_shards_of_prefixes(ae: Autoencoder, x: np.ndarray, tmp_path: Path) -> None:
+    rows, shard, out = tmp_path / "x.npy", tmp_path / "z.npy", io.BytesIO()
+    np.save(rows, x)
+    process_to_pipe(ae, "encode", rows, out, out_format="npy", keep=2)
+    np.testing.assert_array_equal(np.load(io.BytesIO(out.getvalue())), ae.encode(x, keep=2))
+    assert not encode_shard(ae, rows, shard, keep=2).was_done
+    assert encode_shard(ae, rows, shard, keep=2).was_done
+    np.testing.assert_array_equal(np.load(shard), ae.encode(x, keep=2))
+    with pytest.raises(OutputExists):  # another job
+        encode_shard(ae, rows, shard, keep=3)
 
 
 def test_latents_without_a_stamp(folder: Path, x: np.ndarray, tmp_path: Path) -> None:
