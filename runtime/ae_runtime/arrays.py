@@ -25,7 +25,7 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
     Raises ShapeMismatch, or DtypeMismatch for strings, objects, complex numbers and dates,
     floats where the model takes integers, and integers that would not survive.
     """
-    x = _as_array(x, what)
+    x = as_array(x, what)
     _check_shape(x, port, what)
     conversion(x.dtype, np.dtype(port.dtype)).check(x, what)
     return x
@@ -114,7 +114,8 @@ def _straightened(tile: Array) -> Array:
     return np.require(tile, requirements=["C", "A"])
 
 
-def _as_array(x: ArrayLike, what: str) -> Array:
+def as_array(x: ArrayLike, what: str) -> Array:
+    """x as an array, not copied. Raises DataError or DtypeMismatch for what is none."""
     if isinstance(x, np.ndarray):
         if hasattr(x, "mask"):
             raise DataError(f"{what} is a masked array; fill it first, with {what}.filled(...)")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.arrays import as_array
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Latent
 
@@ -41,7 +42,7 @@ def whole(latent: Latent, z: Any) -> Any:
     """
     if not latent.ordered:
         return z
-    z = np.asarray(z)
+    z = as_array(z, "z")
     if z.ndim != 2 or not 1 <= z.shape[1] < latent.dim or z.dtype.kind not in "biuf":
         return z
     return np.pad(z, ((0, 0), (0, latent.dim - z.shape[1])))

@@ -172,6 +172,10 @@ def test_errors(ae: Autoencoder, table_bundle: Path, x: np.ndarray, tmp_path: Pa
         ae.decode(np.zeros((400, 6)))
     with pytest.raises(ShapeMismatch, match=r"z has shape \(400, 0\)"):
         ae.decode(np.zeros((400, 0)))
+    with pytest.raises(DataError, match="z is a masked array"):
+        ae.decode(np.ma.masked_less(np.zeros((3, 2)), 1))
+    with pytest.raises(DataError, match="z is not one array"):
+        ae.decode([[1.0], [1.0, 2.0]])
     plain = load(table_bundle)
     rows = np.zeros((3, *plain.input_shape))
     with pytest.raises(DataError) as error:

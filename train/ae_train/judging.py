@@ -42,20 +42,21 @@ def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> li
 
     At every size up to 16, then at some 16 more.
     """
-    sizes = {*range(1, min(latent_dim, 16) + 1), *range(16, latent_dim, max(1, latent_dim // 16))}
-    found = []
-    for keep in sorted(sizes | {latent_dim}):
-        squares, count = 0.0, 0
-        for s, present in rows.blocks():
-            with torch.no_grad():
-                z = model.bottleneck.encode(model.code(s))
-                z = torch.where(torch.arange(latent_dim, device=z.device) < keep, z, 0.0)
-                errors = (model.objective.output(model.expand(z)) - s).square()
-            there = torch.ones_like(s, dtype=torch.bool) if present is None else present
-            squares += float(errors[there].sum(dtype=torch.float64))
-            count += int(there.sum())
-        found.append(Prefix(keep, squares / max(count, 1), baseline_mse(pca, rows, keep)))
-    return found
+    more = range(16, latent_dim, max(1, latent_dim // 16))
+    sizes = sorted({*range(1, min(latent_dim, 16) + 1), *more, latent_dim})
+    squares, count = dict.fromkeys(sizes, 0.0), 0
+    for s, present in rows.blocks():
+        there = torch.ones_like(s, dtype=torch.bool) if present is None else present
+        count += int(there.sum())
+        with torch.no_grad():
+            z = model.bottleneck.encode(model.code(s))
+            for keep in sizes:
+                cut = torch.where(torch.arange(latent_dim, device=z.device) < keep, z, 0.0)
+                errors = (model.objective.output(model.expand(cut)) - s).square()
+                squares[keep] += float(errors[there].sum(dtype=torch.float64))
+    return [
+        Prefix(keep, squares[keep] / max(count, 1), baseline_mse(pca, rows, keep)) for keep in sizes
+    ]
 
 
 def quality(

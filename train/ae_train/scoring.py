@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ae_runtime.manifest import Score, Threshold
+from ae_train.data import Dataset
 from ae_train.model import Model
 from ae_train.pca import Pca, fit_pca
 from ae_train.preparing import Prepared
@@ -88,7 +89,7 @@ def fit_scorer(
     found = _scores(scorer, held).astype(np.float64)
     scores = [describe(name, found[:, at]) for at, name in enumerate(NAMES)]
     limit = threshold(NAMES[scorer.default], found[:, scorer.default], settings)
-    final = _fit_calmest(model, _measure(model, _every_row(prepared)), settings, seed)
+    final = _fit_calmest(model, _measure(model, _every_row(model, prepared.data)), settings, seed)
     final.combine(shift, weight)
     return final, scores, limit
 
@@ -153,11 +154,10 @@ def _some(rows: HeldRows | StreamedRows, most: int) -> HeldRows | StreamedRows:
     return HeldRows(rows.s[::every], None if rows.present is None else rows.present[::every])
 
 
-def _every_row(prepared: Prepared) -> HeldRows | StreamedRows:
+def _every_row(model: Model, data: Dataset) -> HeldRows | StreamedRows:
     """Rows of the whole dataset, every n-th as _some has it."""
-    data = prepared.data
     rows = np.arange(0, len(data), _step(len(data), data.form.numbers, _FIT_ROWS))
-    return make_rows(data, prepared.preprocess, rows, torch.device("cpu"))
+    return make_rows(data, model.preprocess, rows, torch.device("cpu"))
 
 
 def _step(rows: int, width: int, most: int) -> int:
