@@ -115,7 +115,7 @@ def _straightened(tile: Array) -> Array:
 
 
 def as_array(x: ArrayLike, what: str) -> Array:
-    """x as an array, not copied. Raises DataError or DtypeMismatch for what is none."""
+    """X as an array, not copied. Raises DataError or DtypeMismatch for what is none."""
     if isinstance(x, np.ndarray):
         if hasattr(x, "mask"):
             raise DataError(f"{what} is a masked array; fill it first, with {what}.filled(...)")
