@@ -155,7 +155,7 @@ class Threshold(msgspec.Struct, frozen=True):
 class Sampler(msgspec.Struct, frozen=True):
     """What sampler.onnx draws latents from: so many uniform numbers in [0, 1) make one.
 
-    components: of the mixture of normal distributions; 1 for the prior of a variational code.
+    components: of the mixture of normal distributions.
     """
 
     noise_dim: Size

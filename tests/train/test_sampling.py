@@ -69,6 +69,16 @@ def test_the_held_out_rows_choose_the_size() -> None:
     assert len(sampling._mixtures(one[:30], one[30:60], 0).weights_) == 1
 
 
+def test_the_prior_is_drawn_from_where_posteriors_add_up_to_it() -> None:
+    random = np.random.default_rng(0)
+    prior, known = sampling._standard_normal(2), random.standard_normal((60, 2))
+    held = random.standard_normal((500, 2))
+    exact = np.mean([-(z @ z) / 2 - np.log(2 * np.pi) for z in held])
+    assert prior.score(held) == pytest.approx(exact)
+    assert prior.score(held) > sampling._mixtures(known, held, 0).score(held)
+    assert prior.score(held + 2) < sampling._mixtures(known + 2, held + 2, 0).score(held + 2)
+
+
 @pytest.mark.parametrize("name", ["plain", "ordered", "sparse", "variational", "quantized"])
 def test_every_bottleneck_draws_codes_of_its_own(
     rows: Array, small: Small, tmp_path: Path, name: str
@@ -84,8 +94,14 @@ def test_every_bottleneck_draws_codes_of_its_own(
         steps = (z * 8 + 7) / 2
         np.testing.assert_allclose(steps, np.rint(steps), atol=1e-5)
         assert np.abs(z).max() < 1
-    if name == "variational":
-        np.testing.assert_allclose(np.cov(z.T), np.eye(4), atol=0.2)
+    if name == "variational":  # as latents are in training: of a row's posterior
+        with torch.no_grad():
+            s = run.model.preprocess.scale_rows(torch.from_numpy(rows))
+            seen = run.model.bottleneck(run.model.code(s)).numpy()
+        spread = np.sqrt(np.diag(np.cov(seen.T)))
+        np.testing.assert_allclose(z.mean(0) / spread, seen.mean(0) / spread, atol=0.25)
+        off = (np.cov(z.T) - np.cov(seen.T)) / np.outer(spread, spread)
+        assert np.abs(off).max() < 0.25
     np.testing.assert_array_equal(drawn(Run.load(tmp_path / "run").sampler, 500), z)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Fit what new latents are drawn from: the prior, or a mixture of the training rows' codes."""
+"""Fit what new latents are drawn from: a mixture of the training rows' codes, or the prior."""
 
 from __future__ import annotations
 
@@ -25,14 +25,27 @@ _ROWS = 20_000
 def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) -> Sampler:
     """The sampler of a model on the CPU.
 
-    Variational: its prior. Otherwise a Gaussian mixture with full covariances over the codes of
-    the training rows, of the size that gives the validation rows the highest likelihood.
+    A Gaussian mixture with full covariances over the codes of the training rows, of the size that
+    gives the validation rows the highest likelihood. Variational: over draws from the rows'
+    posteriors, and the prior is tried as well. Where it is not what the posteriors add up to, the
+    decoder has not seen what it gives (Ghosh et al. 2020, From Variational to Deterministic
+    Autoencoders).
     """
-    if isinstance(model.bottleneck, Variational):
-        return _sampler(model, np.ones(1), np.zeros((1, latent_dim)), np.eye(latent_dim)[None])
-    known, held = _codes(model, prepared.sample), _codes(model, prepared.validation)
+    known, held = _codes(model, prepared.sample, seed), _codes(model, prepared.validation, seed)
     best = _mixtures(known, held, seed)
+    if isinstance(model.bottleneck, Variational):
+        prior = _standard_normal(latent_dim)
+        best = max(prior, best, key=lambda mixture: float(mixture.score(held)))
     return _sampler(model, best.weights_, best.means_, np.linalg.cholesky(best.covariances_))
+
+
+def _standard_normal(latent_dim: int) -> Any:
+    from sklearn.mixture import GaussianMixture
+
+    prior = GaussianMixture(1)
+    prior.weights_, prior.means_ = np.ones(1), np.zeros((1, latent_dim))
+    prior.covariances_ = prior.precisions_cholesky_ = np.eye(latent_dim)[None]
+    return prior
 
 
 def _mixtures(known: Array, held: Array, seed: int) -> Any:
@@ -63,7 +76,15 @@ def _sampler(model: Model, weights: Array, means: Array, factors: Array) -> Samp
 
 
 @torch.no_grad()
-def _codes(model: Model, rows: Rows) -> Array:
-    """What the encoder networks give for some of the rows, at most _ROWS, (N, code_dim) float64."""
+def _codes(model: Model, rows: Rows, seed: int) -> Array:
+    """What the bottleneck takes for some of the rows, at most _ROWS, (N, code_dim) float64.
+
+    Variational: latents (N, K) drawn from what it makes of that.
+    """
     codes = torch.cat([model.code(s.cpu()) for s, _ in rows.blocks()])
-    return codes[:: max(1, -(-len(codes) // _ROWS))].double().numpy()
+    codes = codes[:: max(1, -(-len(codes) // _ROWS))]
+    if isinstance(model.bottleneck, Variational):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            codes = model.bottleneck(codes)
+    return codes.double().numpy()
