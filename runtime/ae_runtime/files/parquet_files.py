@@ -123,27 +123,37 @@ def plain_numbers(column: Any, name: str) -> Array:
     """
     limit = EXACT_INTEGERS["float64"]
     if column.type.bit_width == 64 and "int" in str(column.type):
-        found = column.drop_null().to_numpy()
+        found = joined(column.drop_null())
         if len(found) and (int(found.max()) > limit or int(found.min()) < -limit):
             raise DataError(
                 f"column {name!r} holds integers beyond {limit}, which lose digits as "
                 "float64; subtract an offset"
             )
     if column.null_count or "decimal" in str(column.type):
-        column = column.cast("float64", safe=False)
-    values: Array = column.to_numpy()
-    return values
+        column = column.cast("float64", safe=False).fill_null(np.nan)
+    return joined(column)
+
+
+def joined(column: Any) -> Array:
+    """A chunked column of numbers, none missing.
+
+    pyarrow's own to_numpy imports pandas wherever that is installed: 30 MB that nothing here needs.
+    """
+    parts = [np.from_dlpack(part) for part in column.chunks]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *parts])
 
 
 def _words(column: Any, names: dict[Any, str] | None = None) -> Array:
     # Each word is made once, however often it stands there.
     found = column.combine_chunks().dictionary_encode()
-    if hasattr(found, "chunks"):  # of several gigabytes of words
-        found = found.unify_dictionaries()
-        codes = np.concatenate([part.indices.fill_null(-1).to_numpy() for part in found.chunks])
-        known = found.chunk(0).dictionary.to_pylist() if found.num_chunks else []
-    else:
-        codes, known = found.indices.fill_null(-1).to_numpy(), found.dictionary.to_pylist()
+    # There are chunks of several gigabytes of words only.
+    parts = found.unify_dictionaries().chunks if hasattr(found, "chunks") else [found]
+    known = parts[0].dictionary.to_pylist() if parts else []
+    codes = np.concatenate(
+        [np.empty(0, np.int32), *(np.from_dlpack(part.indices.fill_null(-1)) for part in parts)]
+    )
     words = [(names[word] if names else word) or None for word in known]
     every: Array = np.array([*words, None], object)[codes]
     return every
@@ -151,6 +161,7 @@ def _words(column: Any, names: dict[Any, str] | None = None) -> Array:
 
 def _seconds(column: Any) -> NDArray[np.float64]:
     moments = column.cast("timestamp[us]" if str(column.type).startswith("date") else column.type)
-    ticks = moments.to_numpy().astype("datetime64[us]")
+    ticks = joined(moments.cast("int64").fill_null(np.iinfo(np.int64).min))  # NaT's own number
+    ticks = ticks.view(f"datetime64[{moments.type.unit}]").astype("datetime64[us]")
     missing = np.isnat(ticks)
     return np.where(missing, np.nan, ticks.astype(np.int64) / 1e6)

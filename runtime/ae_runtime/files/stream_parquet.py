@@ -19,6 +19,7 @@ from ae_runtime.files.ahead import Ahead
 from ae_runtime.files.parquet_files import (
     check_names,
     column_values,
+    joined,
     kind_of,
     plain_numbers,
     unreadable,
@@ -228,7 +229,7 @@ class ParquetStream(Stream):
 
     def _ids(self, column: Any) -> Array:
         if self._has_whole_ids:
-            return np.asarray(column.to_numpy(), np.int64)
+            return np.asarray(joined(column), np.int64)
         found = column.cast("string").fill_null("").to_pylist()
         return np.array(found, object)
 
