@@ -11,6 +11,8 @@ AeError
 │   ├── BundleCorrupt       ValueError          bytes that are not those the manifest names
 │   ├── BundleTooNew        ValueError          a major version of the format that is not known here
 │   └── BundleRefused       ValueError          a graph or archive that holds what it may not hold
+├── ArchiveError            ValueError          an archive that cannot be read here
+│   └── ArchiveCorrupt      ValueError          bytes that are not those that were written
 ├── RunError                ValueError          a run folder that cannot be read or gone on with
 ├── LatentMismatch          ValueError          latents that another model made
 ├── ScoreUnknown            ValueError          a score that the bundle does not have
@@ -73,6 +75,14 @@ class BundleTooNew(BundleError):
 
 class BundleRefused(BundleError):
     """A graph or archive that holds what a bundle may not hold."""
+
+
+class ArchiveError(AeError, ValueError):
+    """An archive that cannot be read here."""
+
+
+class ArchiveCorrupt(ArchiveError):
+    """Bytes of an archive that are not those that were written."""
 
 
 class RunError(AeError, ValueError):

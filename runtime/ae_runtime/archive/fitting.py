@@ -1,0 +1,156 @@
+"""Which linear predictor makes the numbers of a chunk smallest, found by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.integers import Integers, pack
+from ae_runtime.archive.predictor import MAX_COLUMNS, MAX_ORDER, Floats, Predictor
+
+ORDERS = (1, 2, 3, 4, 8, 16)
+_CROSS_COLUMNS = 16  # at most: the weights of each column grow with all of them
+_SAMPLE = (4, 4096)  # stretches of rows that are looked at
+_FRACTION_BITS = 12
+_WEIGHT_BYTES = 2
+_TAIL = 4096  # what is left beyond it counts as one number
+_REWEIGHTED = 4  # passes from least squares to least absolute error
+
+
+@dataclass
+class _Choice:
+    """Weights of one column over the columns of the design, and what they are guessed to cost."""
+
+    bytes: float
+    order: int = 0
+    used: NDArray[np.int64] | None = None  # places in the design; None: stored as it is
+    weights: Floats | None = None
+
+
+class _Design:
+    """Everything that a row can be predicted from, once for all columns.
+
+    A row of `x` is a one, the rows before (nearest first), then the row itself.
+    """
+
+    def __init__(self, q: Integers, order: int) -> None:
+        self.order, self.columns = order, int(q.shape[1])
+        parts = []
+        for piece in _stretches(q.astype(np.float64)):
+            rows = len(piece) - order
+            lags = [piece[order - lag : order - lag + rows] for lag in range(1, order + 1)]
+            parts.append(np.hstack([np.ones((rows, 1)), *lags, piece[order:]]))
+        self.x = np.concatenate(parts)
+        self.products = self.x.T @ self.x
+
+    def target(self, column: int) -> int:
+        """The place of a column of the row itself."""
+        return 1 + self.order * self.columns + column
+
+    def places(self, column: int, order: int, cross: bool) -> NDArray[np.int64]:
+        """Of the ones, the rows before, and with `cross` those of all columns."""
+        lags = np.arange(order)[:, None] * self.columns + 1
+        if not cross:
+            return np.concatenate([[0], (lags + column).ravel()])
+        beside = self.target(0) + np.arange(column)
+        return np.concatenate([[0], (lags + np.arange(self.columns)).ravel(), beside])
+
+    def solve(self, used: NDArray[np.int64], target: int) -> Floats:
+        return _solved(self.products[np.ix_(used, used)], self.products[used, target])
+
+    def reweighted(self, used: NDArray[np.int64], target: int, start: Floats) -> Floats:
+        """Nearer to least absolute error: what is left over is peaked, and costs its logarithm."""
+        x, y, weights = self.x[:, used], self.x[:, target], start
+        for _ in range(_REWEIGHTED):
+            scaled = x / np.maximum(np.abs(y - x @ weights), 0.5)[:, None]
+            weights = _solved(scaled.T @ x, scaled.T @ y)
+        return weights
+
+
+def fit(q: Integers) -> Predictor | None:
+    """The predictor for q (R, D), or None where storing the numbers as they are is smaller."""
+    rows, columns = q.shape
+    order = max((n for n in ORDERS if n <= MAX_ORDER and 8 * n < rows), default=0)
+    if columns > MAX_COLUMNS or not order:
+        return None
+    design = _Design(q, order)
+    choices = [_choose(design, column, q) for column in range(columns)]
+    if all(choice.used is None for choice in choices):
+        return None
+    return _put_together(choices, columns, design)
+
+
+def _choose(design: _Design, column: int, q: Integers) -> _Choice:
+    rows, columns = q.shape
+    target = design.target(column)
+    sampled = len(design.x)
+    plain = len(pack(design.x[:, target])) * rows / sampled
+    best = _Choice(plain)
+    for order in ORDERS:
+        if order > design.order:
+            break
+        for cross in (False, True) if 1 < columns <= _CROSS_COLUMNS else (False,):
+            used = design.places(column, order, cross)
+            if len(used) * 8 > sampled:
+                continue
+            weights = design.solve(used, target)
+            cost = _cost(design, used, target, weights, rows)
+            if cost < best.bytes:
+                best = _Choice(cost, order, used, weights)
+    if best.used is not None and best.weights is not None:
+        weights = design.reweighted(best.used, target, best.weights)
+        cost = _cost(design, best.used, target, weights, rows)
+        if cost < best.bytes:
+            best = _Choice(cost, best.order, best.used, weights)
+    return best
+
+
+def _cost(
+    design: _Design, used: NDArray[np.int64], target: int, weights: Floats, rows: int
+) -> float:
+    """Bytes of all rows, guessed from the entropy of what is left of those looked at."""
+    left = np.rint(design.x[:, target] - design.x[:, used] @ weights)
+    every = np.bincount(np.clip(left + _TAIL, 0, 2 * _TAIL).astype(np.int64))
+    counts = every[every > 0]
+    bits = -float(np.log2(counts / len(left)) @ counts)
+    return bits / 8 * rows / len(left) + _WEIGHT_BYTES * len(used)
+
+
+def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Predictor:
+    order = max(choice.order for choice in choices)
+    before = np.zeros((order, columns, columns))
+    beside = np.zeros((columns, columns))
+    constant = np.zeros(columns)
+    shift: NDArray[np.int64] = np.zeros(columns, np.int64)
+    for column, choice in enumerate(choices):
+        if choice.used is None or choice.weights is None:
+            continue
+        full = np.zeros(design.target(columns))
+        full[choice.used] = choice.weights
+        largest = float(np.abs(full[1:]).max())
+        # As many bits as leave the largest weight in 16.
+        shift[column] = min(_FRACTION_BITS, max(0, 14 - int(np.ceil(np.log2(max(largest, 1e-9))))))
+        whole = np.clip(np.rint(full * 2.0 ** shift[column]), -32767, 32767)
+        constant[column] = np.clip(np.rint(full[0] * 2.0 ** shift[column]), -(2**47), 2**47)
+        lags = whole[1 : 1 + design.order * columns].reshape(design.order, columns)
+        before[:, :, column] = lags[:order][::-1]
+        beside[:, column] = whole[1 + design.order * columns :]
+    plain = np.array([choice.used is None for choice in choices])
+    return Predictor(order, before.reshape(-1, columns), beside, constant, shift, plain)
+
+
+def _stretches(x: Floats) -> list[Floats]:
+    """Stretches of rows over all of x, together no more than are worth looking at."""
+    count, length = _SAMPLE
+    if len(x) <= count * length:
+        return [x]
+    return [x[at : at + length] for at in np.linspace(0, len(x) - length, count).astype(int)]
+
+
+def _solved(products: Floats, sums: Floats) -> Floats:
+    # A touch of ridge: columns may be constant, or equal.
+    ridge = 1e-9 * float(np.trace(products)) / len(products) + 1e-9
+    found = np.linalg.solve(products + ridge * np.eye(len(products)), sums)
+    return np.asarray(found, np.float64)

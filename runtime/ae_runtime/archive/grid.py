@@ -1,0 +1,113 @@
+"""Values as whole numbers on a grid, each within a bound of what it was on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.integers import Integers
+from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.errors import DataError
+
+Array = NDArray[Any]
+_EXACT = 1 << 53  # whole numbers up to here are exact in float64
+# Of a step, in bounds. Twice the bound would leave values half way between two points outside of it
+# once they are rounded to float32; each of these would be an exception, of 5 bytes and more.
+_WIDTH = 2 * (1 - 2.0**-10)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """x = (q + base) * step, rounded once to float64, then to x's dtype.
+
+    step: (D,) float64, larger than 0; whole numbers for integers. base: (D,) int64, so that q is
+    small. dtype: of x, float32, float64 or an integer of at most 4 bytes.
+    """
+
+    step: NDArray[np.float64]
+    base: Integers
+    dtype: np.dtype[Any]
+
+    def values(self, q: Integers) -> Array:
+        """(R, D) in `dtype` of q (R, D): one product of exact numbers, the same bits everywhere."""
+        exact = (q + self.base) * self.step
+        if self.dtype.kind != "f":  # the outermost points may lie outside of the dtype
+            limits = np.iinfo(self.dtype)
+            exact = np.clip(exact, limits.min, limits.max)
+        return exact.astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Gridded:
+    """Rows on a grid. exceptions: places, in C order, of values that the grid does not hold.
+
+    There q repeats the value above, which costs nothing, and x is kept as it was.
+    """
+
+    grid: Grid
+    q: Integers
+    exceptions: Integers
+
+
+def steps_of(bound: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The widest steps (D,) whose points come within `bound` (D,) of every value.
+
+    bound: absolute, in x's units, at least 0; 0 keeps integers as they are, of floats it has no
+    grid. Raises DataError for a bound that no grid has.
+    """
+    if not (np.isfinite(bound) & (bound >= 0)).all():
+        raise DataError(f"an error bound must be a number of at least 0, found {bound.min()}")
+    if dtype.kind != "f":
+        # Of more, every value is the same point, and the products stay exact.
+        whole: NDArray[np.float64] = 2 * np.floor(np.minimum(bound, 2.0**32)) + 1
+        return whole
+    if not bound.all():
+        raise DataError("an error bound of 0 has no grid for floats")
+    return _WIDTH * bound
+
+
+def to_grid(x: Array, bound: NDArray[np.float64]) -> Gridded:
+    """The rows x (R, D) on the widest grid within `bound` (D,), taken back and checked.
+
+    NaN, infinite values, and those that rounding leaves outside of the bound are exceptions.
+    """
+    step = steps_of(bound, x.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = np.rint(x.astype(np.float64) / step)
+    usable = np.isfinite(points) & (np.abs(points) < _EXACT)
+    base = _bases(points, usable)
+    q = np.where(usable, points, 0).astype(np.int64) - base
+    usable &= np.abs(q) < LIMIT
+    q[~usable] = 0
+    grid = Grid(step, base, x.dtype)
+    usable &= within(grid.values(q), x, bound)
+    if not usable.all():
+        q = _repeated(q, usable)
+    return Gridded(grid, q, np.flatnonzero(~usable))
+
+
+def within(found: Array, x: Array, bound: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where found is at most `bound` away from x, in float64; nowhere for NaN and infinities."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        near: NDArray[np.bool_] = np.abs(found.astype(np.float64) - x.astype(np.float64)) <= bound
+    return near
+
+
+def _bases(points: NDArray[np.float64], usable: NDArray[np.bool_]) -> Integers:
+    """The middle of each column's points where these are large, 0 elsewhere: q is small then."""
+    base = np.zeros(points.shape[1], np.int64)
+    for column in range(points.shape[1]):
+        known = points[usable[:, column], column]
+        if len(known) and np.abs(known).max() >= LIMIT // 2:
+            base[column] = int(np.median(known))
+    return base
+
+
+def _repeated(q: Integers, usable: NDArray[np.bool_]) -> Integers:
+    """The rows q with the last usable value above, or 0, where it is not usable."""
+    rows = np.where(usable, np.arange(1, len(q) + 1)[:, None], 0)
+    last = np.maximum.accumulate(rows, axis=0)
+    return np.take_along_axis(np.vstack([np.zeros((1, q.shape[1]), np.int64), q]), last, axis=0)

@@ -1,0 +1,123 @@
+"""Whole numbers as bytes: by pcodec where it is installed, by zlib, or as one repeated value."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.errors import ArchiveCorrupt
+from ae_runtime.extras import need
+
+Integers = NDArray[np.int64]
+# A stream is one byte, kind << 4 | width, and what the kind says. Both are of the format: a
+# number is never given another meaning.
+CONSTANT, ZLIB, PCODEC = 0, 1, 2
+_WIDTHS = ("<i1", "<i2", "<i4", "<i8")
+_CONSTANT_WIDTH = 3
+_FEW = 4096  # numbers, of which zlib may take fewer bytes than pcodec; of more it is slower only
+
+
+def pack(values: NDArray[Any]) -> bytes:
+    """The numbers, in C order, as the smallest of the streams that this machine can make."""
+    flat = np.ascontiguousarray(values, np.int64).reshape(-1)
+    if not len(flat):
+        return b""
+    low, high = int(flat.min()), int(flat.max())
+    if low == high:
+        return bytes([CONSTANT << 4 | _CONSTANT_WIDTH]) + low.to_bytes(8, "little", signed=True)
+    width = next(at for at, name in enumerate(_WIDTHS) if _holds(name, low, high))
+    coder = pcodec()
+    streams: list[bytes] = []
+    if coder is not None:
+        wide = max(width, 1)  # pcodec has no narrower integers
+        raw = coder.standalone.simple_compress(flat.astype(_WIDTHS[wide]), coder.ChunkConfig())
+        streams.append(bytes([PCODEC << 4 | wide]) + raw)
+    if coder is None or len(flat) <= _FEW:
+        raw = zlib.compress(_planes(flat.astype(_WIDTHS[width])), 6)
+        streams.append(bytes([ZLIB << 4 | width]) + raw)
+    return min(streams, key=len)
+
+
+def unpack(stream: bytes, count: int) -> Integers:
+    """`count` numbers of a stream; never more memory than they take.
+
+    Raises ArchiveCorrupt for a stream that does not hold so many, MissingExtra without pcodec.
+    """
+    if not count:
+        if stream:
+            raise ArchiveCorrupt("a stream of no numbers holds bytes")
+        return np.empty(0, np.int64)
+    if not stream:
+        raise ArchiveCorrupt(f"a stream of {count:,} numbers is empty")
+    kind, width = stream[0] >> 4, stream[0] & 15
+    if width >= len(_WIDTHS) or kind > PCODEC:
+        raise ArchiveCorrupt(f"a stream is of the unknown kind {stream[0]}")
+    if kind == CONSTANT:
+        if len(stream) != 9 or width != _CONSTANT_WIDTH:
+            raise ArchiveCorrupt("a repeated number does not have 8 bytes")
+        return np.full(count, int.from_bytes(stream[1:], "little", signed=True), np.int64)
+    narrow = np.dtype(_WIDTHS[width])
+    if kind == ZLIB:
+        return inflated(stream[1:], count, narrow).astype(np.int64)
+    found = np.empty(count, narrow)
+    fill(found, stream[1:])
+    return found.astype(np.int64)
+
+
+def fill(found: NDArray[Any], raw: bytes) -> None:
+    """Fill an array (N,) from a stream of pcodec that holds just as many.
+
+    Raises ArchiveCorrupt, MissingExtra.
+    """
+    coder = need("pcodec.standalone", "archive")
+    try:
+        progress = coder.simple_decompress_into(raw, found)
+    except (RuntimeError, TypeError) as error:
+        raise ArchiveCorrupt(f"a stream of pcodec cannot be decoded ({error!s:.80})") from None
+    if progress.n_processed != len(found) or not progress.finished:
+        raise ArchiveCorrupt(f"a stream of pcodec does not hold {len(found):,} numbers")
+
+
+def inflated(raw: bytes, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """(count,) of what `deflate` made. Raises ArchiveCorrupt for more or fewer."""
+    planes = np.frombuffer(_inflate(raw, count * dtype.itemsize), np.uint8)
+    return np.ascontiguousarray(planes.reshape(dtype.itemsize, count).T).view(dtype).reshape(-1)
+
+
+def _inflate(raw: bytes, size: int) -> bytes:
+    """Exactly `size` bytes of a zlib stream. Raises ArchiveCorrupt for more or fewer."""
+    decoder = zlib.decompressobj()
+    try:
+        found = decoder.decompress(raw, size) if size else b""
+        whole = decoder.eof or not decoder.decompress(decoder.unconsumed_tail, 1)
+    except zlib.error as error:
+        raise ArchiveCorrupt(f"a stream of zlib cannot be decoded ({error!s:.80})") from None
+    if len(found) != size or not (whole and decoder.eof) or decoder.unused_data:
+        raise ArchiveCorrupt(f"a stream of zlib does not hold {size:,} bytes")
+    return found
+
+
+def deflate(raw: NDArray[Any]) -> bytes:
+    """A zlib stream of an array's bytes, those of each place in its items together."""
+    return zlib.compress(_planes(np.ascontiguousarray(raw).reshape(-1)), 6)
+
+
+def _planes(flat: NDArray[Any]) -> bytes:
+    return flat.view(np.uint8).reshape(len(flat), flat.itemsize).T.tobytes()
+
+
+def pcodec() -> Any | None:
+    """The package pcodec, or None where it is not installed: zlib does its work there."""
+    try:
+        import pcodec
+    except ImportError:
+        return None
+    return pcodec
+
+
+def _holds(name: str, low: int, high: int) -> bool:
+    limits = np.iinfo(name)
+    return int(limits.min) <= low and high <= int(limits.max)

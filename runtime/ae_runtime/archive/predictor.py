@@ -1,0 +1,129 @@
+"""A linear predictor of whole numbers, exact on every machine, and what it leaves to be stored.
+
+Each column is predicted from the rows before and from columns to its left in the same row
+(autoregressive and cross-channel), by weights that are whole numbers over a power of two. All sums
+are of whole numbers below 2^53 in float64, where every order of addition gives the same bits.
+
+Restoring goes row after row, so the rows are cut into lanes that are restored side by side. A lane
+starts anew: its first row is the difference from the first row of the lane before, and the rows
+until `order` the difference from the row before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.integers import Integers
+from ae_runtime.errors import ArchiveCorrupt
+
+Floats = NDArray[np.float64]
+LIMIT = 1 << 28  # of the numbers: 2^28 * 2^15 * 2^9 taps stays below 2^53
+MAX_ORDER = 16
+MAX_COLUMNS = 32  # of which each has weights of its own
+_LANE = 128  # rows of a lane for each of `order`: starting anew costs less than 1 % so
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Weights for each of D columns.
+
+    order: rows before that are looked at, 0..MAX_ORDER. before: (order * D, D) of those rows, the
+    oldest first, column after column of what is predicted. beside: (D, D) of columns in the same
+    row, above the diagonal. constant: (D,). All whole numbers, to be divided by 2^shift, shift
+    (D,). plain: (D,) bool, columns that are stored as they are.
+    """
+
+    order: int
+    before: Floats
+    beside: Floats
+    constant: Floats
+    shift: NDArray[np.int64]
+    plain: NDArray[np.bool_]
+    _scale: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_scale", np.ldexp(1.0, -self.shift))
+
+    @property
+    def lane(self) -> int:
+        """Rows of a lane."""
+        return _LANE * max(self.order, 1)
+
+    def predict(self, sums: Floats, columns: Any = slice(None)) -> Floats:
+        """Weighted sums without the constant, (..., columns), as whole numbers."""
+        scale = self._scale[columns]
+        half = 0.5 / scale
+        whole: Floats = np.floor((sums + (self.constant[columns] + half)) * scale)
+        return whole
+
+    def residuals(self, q: Integers) -> Integers:
+        """What is left of q (R, D), |q| < LIMIT, to be stored."""
+        r = q.copy()
+        if self.plain.all() or not len(q):
+            return r
+        order, lane = self.order, self.lane
+        x = q.astype(np.float64)
+        sums = x @ self.beside
+        for lag in range(1, order + 1):
+            sums[lag:] += x[:-lag] @ self._weights_of(lag)
+        r -= self.predict(sums).astype(np.int64)
+        first = np.arange(0, len(q), lane)
+        for at in range(1, order):
+            start = first[first + at < len(q)] + at
+            r[start] = q[start] - q[start - 1]
+        r[first] = np.diff(q[first], axis=0, prepend=0)
+        r[:, self.plain] = q[:, self.plain]
+        return r
+
+    def _weights_of(self, lag: int) -> Floats:
+        columns = self.before.shape[1]
+        at = (self.order - lag) * columns
+        return self.before[at : at + columns]
+
+    def restore(self, r: Integers) -> Integers:
+        """The rows q (R, D) of residuals. Raises ArchiveCorrupt where these lead beyond LIMIT."""
+        rows, columns = r.shape
+        if self.plain.all() or not rows:
+            return _within(r.astype(np.float64))
+        lane, order = self.lane, self.order
+        lanes = -(-rows // lane)
+        steps = min(lane, rows)
+        padded = np.zeros((lanes * lane, columns))
+        padded[:rows] = r
+        # (lanes, steps, D): time lies together, so that the rows before are one stretch of memory.
+        q = padded.reshape(lanes, lane, columns)[:, :steps].copy()
+        flat = q.reshape(lanes, -1)
+        predicted = np.flatnonzero(~self.plain)
+        with np.errstate(over="ignore", invalid="ignore"):  # of hostile residuals: checked below
+            q[:, 0, predicted] = np.cumsum(q[:, 0, predicted], axis=0)
+            for at in range(1, min(order, steps)):
+                q[:, at, predicted] += q[:, at - 1, predicted]
+            self._restore_steps(q, flat, predicted, range(max(order, 1), steps))
+        padded.reshape(lanes, lane, columns)[:, :steps] = q
+        return _within(padded[:rows])
+
+    def _restore_steps(
+        self, q: Floats, flat: Floats, predicted: NDArray[np.int64], steps: range
+    ) -> None:
+        width = self.order * q.shape[2]
+        beside = [int(c) for c in predicted if self.beside[:, c].any()]
+        alone = np.setdiff1d(predicted, beside)
+        for at in steps:
+            row = q[:, at]
+            low = at * q.shape[2] - width
+            sums = flat[:, low : low + width] @ self.before
+            if len(alone):
+                row[:, alone] += self.predict(sums[:, alone], alone)
+            for column in beside:
+                sum_ = sums[:, column] + row[:, :column] @ self.beside[:column, column]
+                row[:, column] += self.predict(sum_, column)
+
+
+def _within(q: Floats) -> Integers:
+    if not (np.abs(q) < LIMIT).all():  # NaN, too
+        raise ArchiveCorrupt("residuals lead to numbers beyond 2^28")
+    return q.astype(np.int64)

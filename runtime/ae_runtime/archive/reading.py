@@ -1,0 +1,227 @@
+"""An archive opened: any rows of it, or all of them, one chunk decoded at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive import frames, header, modes
+from ae_runtime.archive.frames import Frame
+from ae_runtime.archive.integers import unpack
+from ae_runtime.archive.parts import Parts
+from ae_runtime.errors import ArchiveCorrupt, SourceNotFound
+
+Array = NDArray[Any]
+OnError = Literal["stop", "skip"]
+
+
+class Chunk(NamedTuple):
+    """One chunk as it lies in the file. mode: how it is stored, by name."""
+
+    number: int
+    first: int
+    rows: int
+    mode: str
+    bytes: int
+
+
+class Bad(NamedTuple):
+    """Rows that cannot be given: from `first` on, `rows` of them, and why."""
+
+    first: int
+    rows: int
+    why: str
+
+
+class Archive:
+    """The rows of an archive file; safe from many threads.
+
+    shape: (N, ...). dtype. max_error: the bound that was promised, an array of a row's shape in
+    the values' units, or None where every bit was kept. names: of a table's columns, or None.
+    chunks: of which any can be decoded alone. notes: what was found wrong, a line each; such an
+    archive still gives all rows whose chunks are whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises SourceNotFound, ArchiveError, and ArchiveCorrupt where no header can be read."""
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise SourceNotFound(f"{self.path} does not exist")
+        self.notes: list[str] = []
+        self._lock = threading.Lock()
+        self._file = self.path.open("rb")
+        try:
+            self._open()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        frames.check_start(self._file, str(self.path))
+        head = frames.read_frame(self._file, frames.START, size)
+        if head is None or head.marker != frames.HEAD or head.bytes > frames.MAX_HEAD:
+            raise ArchiveCorrupt(f"{self.path} has no whole header; fetch it again")
+        try:
+            self._header = header.parse(frames.read_payload(self._file, head))
+        except ArchiveCorrupt as error:
+            raise ArchiveCorrupt(f"{self.path}: {error}") from None
+        found = self._indexed(size, head.end)
+        if found is None:
+            self.notes.append("the index is lost; chunks were found by looking for them")
+            found = self._searched(size, head.end)
+        self._frames, rows = found
+        expected = 0
+        for frame in self._frames:
+            if frame.first > expected:
+                self.notes.append(f"rows {expected + 1:,} to {frame.first:,} are lost")
+            expected = frame.first + frame.rows
+        if rows > expected:
+            self.notes.append(f"rows {expected + 1:,} to {rows:,} are lost")
+        self.chunks = [
+            Chunk(f.number, f.first, f.rows, modes.NAMES.get(f.mode, "unknown"), f.bytes)
+            for f in self._frames
+        ]
+        self.dtype = self._header.numpy
+        self.shape = (max(rows, expected), *self._header.row_shape)
+        self.names = self._header.names
+        bound = self._header.bound
+        self.max_error = bound.reshape(self._header.row_shape) if len(bound) else None
+
+    def _indexed(self, size: int, begin: int) -> tuple[list[Frame], int] | None:
+        """(chunks, rows) by the index; None where it, or anything it leads to, is not whole."""
+        place = frames.index_place(self._file, size)
+        index = None if place is None else frames.read_frame(self._file, place, size)
+        if index is None or index.marker != frames.INDEX:
+            return None
+        # Each chunk takes a frame at least, so no index makes a reader hold more than the file.
+        if index.number > (size - begin) // frames.FRAME_BYTES:
+            return None
+        try:
+            parts = Parts(frames.read_payload(self._file, index))
+            parts.take()
+            steps = unpack(parts.take(), index.number)
+        except ArchiveCorrupt:
+            return None
+        found: list[Frame] = []
+        rows = 0
+        for place in np.cumsum(steps).tolist():
+            frame = frames.read_frame(self._file, place, size)
+            if frame is None or not self._follows(frame, rows) or frame.at < begin:
+                return None
+            found.append(frame)
+            rows += frame.rows
+        return (found, rows) if rows == index.first else None
+
+    def _searched(self, size: int, begin: int) -> tuple[list[Frame], int]:
+        found: list[Frame] = []
+        rows = 0
+        for frame in frames.scan(self._file, begin, size):
+            if frame.marker == frames.CHUNK and self._follows(frame, None) and frame.first >= rows:
+                found.append(frame)
+                rows = frame.first + frame.rows
+        return found, rows
+
+    def _follows(self, frame: Frame, rows: int | None) -> bool:
+        """Whether a frame is a chunk of this archive, which begins at `rows` if that is known."""
+        head = self._header
+        whole = frame.first == frame.number * head.chunk_rows if rows is None else True
+        return (
+            frame.marker == frames.CHUNK
+            and 1 <= frame.rows <= head.chunk_rows
+            and whole
+            and (rows is None or frame.first == rows)
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def chunk(self, at: int) -> Array:
+        """The rows (R, ...) of chunks[at]. Raises ArchiveCorrupt, which names the rows."""
+        frame = self._frames[at]
+        columns = self._header.columns
+        shape = frame.rows, columns
+        try:
+            if frame.bytes > frame.rows * columns * self.dtype.itemsize:
+                raise ArchiveCorrupt("it is longer than its rows are")
+            with self._lock:
+                payload = frames.read_payload(self._file, frame)
+            x = modes.decode(frame.mode, payload, shape, self.dtype, self._header.bound)
+        except ArchiveCorrupt as error:
+            raise ArchiveCorrupt(
+                f"{self.path}, rows {frame.first + 1:,} to {frame.first + frame.rows:,}: {error}; "
+                "fetch it again, or skip what is broken"
+            ) from None
+        return x.reshape(frame.rows, *self._header.row_shape)
+
+    def __getitem__(self, rows: slice | int) -> Array:
+        """Rows as of an array: archive[5], archive[1000:2000]; decodes the chunks they lie in.
+
+        Raises ArchiveCorrupt where one of the rows cannot be given, IndexError as arrays do.
+        """
+        if not isinstance(rows, slice):
+            at = range(len(self))[rows]
+            found: Array = self[at : at + 1][0]
+            return found
+        wanted = range(len(self))[rows]
+        low, high = (min(wanted), max(wanted) + 1) if wanted else (0, 0)
+        parts = [
+            (at, max(low, frame.first), min(high, frame.first + frame.rows))
+            for at, frame in enumerate(self._frames)
+            if frame.first < high and low < frame.first + frame.rows
+        ]
+        # Before memory is taken: a damaged archive may speak of rows without end.
+        if sum(end - begin for _, begin, end in parts) != high - low:
+            raise ArchiveCorrupt(f"{self.path}: of rows {low + 1:,} to {high:,} some are lost")
+        x = np.empty((high - low, *self.shape[1:]), self.dtype)
+        for at, begin, end in parts:
+            first = self._frames[at].first
+            x[begin - low : end - low] = self.chunk(at)[begin - first : end - first]
+        return x[:: wanted.step]
+
+    def blocks(
+        self, on_error: OnError = "stop", bad: list[Bad] | None = None
+    ) -> Iterator[tuple[int, Array]]:
+        """(first row, rows) of one chunk after another.
+
+        on_error: "stop" raises ArchiveCorrupt at rows that cannot be given, "skip" leaves them out
+        and appends them to `bad`.
+        """
+        lost = [] if bad is None else bad
+        expected = 0
+        for at, frame in enumerate(self._frames):
+            self._gap(expected, frame.first, on_error, lost)
+            expected = frame.first + frame.rows
+            try:
+                x = self.chunk(at)
+            except ArchiveCorrupt as error:
+                if on_error == "stop":
+                    raise
+                lost.append(Bad(frame.first, frame.rows, str(error)))
+                continue
+            yield frame.first, x
+        self._gap(expected, len(self), on_error, lost)
+
+    def _gap(self, low: int, high: int, on_error: OnError, bad: list[Bad]) -> None:
+        if low >= high:
+            return
+        why = f"{self.path}, rows {low + 1:,} to {high:,}: their chunks are lost"
+        if on_error == "stop":
+            raise ArchiveCorrupt(why)
+        bad.append(Bad(low, high - low, why))
