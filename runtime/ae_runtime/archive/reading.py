@@ -126,6 +126,8 @@ class Archive:
             if frame.marker == frames.CHUNK and self._follows(frame, None) and frame.first >= rows:
                 found.append(frame)
                 rows = frame.first + frame.rows
+            elif frame.marker == frames.INDEX:  # which knows of rows after the last whole chunk
+                rows = max(rows, min(frame.first, frame.number * self._header.chunk_rows))
         return found, rows
 
     def _follows(self, frame: Frame, rows: int | None) -> bool:
