@@ -15,7 +15,7 @@ RUNTIME = {"ae_runtime", "click", "msgspec", "numpy", "onnxruntime"}
 TRAIN = RUNTIME - {"onnxruntime"} | {
     *("ae_train", "matplotlib", "safetensors", "sklearn", "threadpoolctl", "tomli_w", "torch"),
 }
-LAZY = {"PIL", "pandas", "pyarrow", "sklearn"}  # of the runtime, by extras.need alone
+LAZY = {"PIL", "pandas", "pcodec", "pyarrow", "sklearn"}  # of the runtime, by extras.need alone
 EXPORT = TRAIN | {"ae_export", "onnx", "onnx_ir", "onnxscript"}
 PACKAGES = {
     "runtime/ae_runtime": RUNTIME | LAZY,

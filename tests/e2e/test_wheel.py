@@ -18,6 +18,7 @@ OF_THE_VENV = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distuti
 SKIPPED = (
     "environment has no pyarrow",
     "environment has no Pillow",
+    "environment has no pcodec",
     "nothing was computed on a GPU",
 )
 

@@ -29,7 +29,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_every_value_is_within_its_bound_and_the_archive_is_small(tmp_path: Path) -> None:
-    pytest.importorskip("pcodec")
+    pytest.importorskip("pcodec", reason="environment has no pcodec")
     x = walk(5000, 4)
     bound = np.array([0.05, 0.5, 0.01, 5.0])
     written = compress(x, tmp_path / "x.aez", max_error=bound, names=list("abcd"))
@@ -154,7 +154,7 @@ def test_rows_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_pcodec_zlib_does_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pcodec")
+    pytest.importorskip("pcodec", reason="environment has no pcodec")
     x = walk(3000, 2)
     compress(x, tmp_path / "pcodec.aez", max_error=0.1)
     monkeypatch.setitem(sys.modules, "pcodec", None)

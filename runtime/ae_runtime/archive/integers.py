@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.errors import ArchiveCorrupt
+from ae_runtime.errors import ArchiveCorrupt, MissingExtra
 from ae_runtime.extras import need
 
 Integers = NDArray[np.int64]
@@ -112,10 +112,9 @@ def _planes(flat: NDArray[Any]) -> bytes:
 def pcodec() -> Any | None:
     """The package pcodec, or None where it is not installed: zlib does its work there."""
     try:
-        import pcodec
-    except ImportError:
+        return need("pcodec", "archive")
+    except MissingExtra:
         return None
-    return pcodec
 
 
 def _holds(name: str, low: int, high: int) -> bool:
