@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -94,10 +94,17 @@ def said_in_one_line(out: Path) -> Iterator[None]:
 
 def write_atomic(path: Path, raw: bytes) -> None:
     """Write a small file so that it is whole or absent, whatever happens in between."""
+    with appearing(path) as file:
+        file.write(raw)
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` at the end, or goes with an error."""
     part = part_of(path)
     try:
         with part.open("wb") as file:
-            file.write(raw)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

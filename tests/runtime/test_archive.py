@@ -169,6 +169,7 @@ def test_what_cannot_be_compressed(tmp_path: Path) -> None:
     out = tmp_path / "x.aez"
     for x, words, line in (
         (np.ones((3, 0)), {}, "an archive holds rows of values (N, ...), not an array of (3, 0)"),
+        ([[1.0], [2.0]], {}, "an archive is made of arrays, not of list; np.array(x) is one"),
         (iter([]), {}, "there are no rows to compress"),
         (np.array(["a"]), {}, "an archive holds float32, float64, int8, int16, int32, int64, "
          "uint8, uint16, uint32, uint64, not <U1"),

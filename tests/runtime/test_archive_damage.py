@@ -160,6 +160,21 @@ def test_mutants(archive: Path, first: int, count: int) -> None:
     assert skipped > count / 3
 
 
+@pytest.mark.parametrize("columns", [1, 8, 432])
+def test_the_fullest_chunk_takes_no_more_than_the_page_says(tmp_path: Path, columns: int) -> None:
+    rows = MAX_VALUES // columns
+    x = np.cumsum(np.random.default_rng(0).standard_normal((rows, columns)), axis=0)
+    x += x[:, :1]
+    x[::7] = np.nan
+    compress(x, tmp_path / "x.aez", max_error=0.5, chunk_rows=rows)
+    with Archive(tmp_path / "x.aez") as opened:
+        tracemalloc.start()
+        opened.chunk(0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert x.nbytes < peak < MOST_BYTES
+
+
 def test_other_files_and_other_versions(archive: Path) -> None:
     raw = archive.read_bytes()
     for changed, line in (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive.integers import Integers, pack
-from ae_runtime.archive.predictor import MAX_COLUMNS, MAX_ORDER, Floats, Predictor
+from ae_runtime.archive.predictor import MAX_COLUMNS, Floats, Predictor
 
 ORDERS = (1, 2, 3, 4, 8, 16)
 _CROSS_COLUMNS = 16  # at most: the weights of each column grow with all of them
@@ -72,7 +72,7 @@ class _Design:
 def fit(q: Integers) -> Predictor | None:
     """The predictor for q (R, D), or None where storing the numbers as they are is smaller."""
     rows, columns = q.shape
-    order = max((n for n in ORDERS if n <= MAX_ORDER and 8 * n < rows), default=0)
+    order = max((n for n in ORDERS if 8 * n < rows), default=0)
     if columns > MAX_COLUMNS or not order:
         return None
     design = _Design(q, order)

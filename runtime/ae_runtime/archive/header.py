@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ae_runtime.archive.frames import MAX_HEAD
 from ae_runtime.errors import ArchiveCorrupt
 
-FLOATS = ("float32", "float64")
-INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-DTYPES = (*FLOATS, *INTEGERS)
+Dtype = Literal[
+    "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
+]
+DTYPES = get_args(Dtype)
 MAX_VALUES = 1 << 23  # of a chunk
 Size = Annotated[int, Meta(ge=0, le=MAX_VALUES)]
 
@@ -30,7 +31,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     columns of a table.
     """
 
-    dtype: Literal[DTYPES]  # type: ignore[valid-type]
+    dtype: Dtype
     row_shape: Annotated[list[Size], Meta(max_length=8)]
     chunk_rows: Annotated[int, Meta(ge=1, le=MAX_VALUES)]
     max_error: list[Annotated[float, Meta(ge=0)]] | None = None

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ae_runtime.archive import frames, header, modes
 from ae_runtime.archive.frames import Frame
 from ae_runtime.archive.integers import unpack
-from ae_runtime.archive.parts import Parts
 from ae_runtime.errors import ArchiveCorrupt, SourceNotFound
 
 Array = NDArray[Any]
@@ -104,9 +103,7 @@ class Archive:
         if index.number > (size - begin) // frames.FRAME_BYTES:
             return None
         try:
-            parts = Parts(frames.read_payload(self._file, index))
-            parts.take()
-            steps = unpack(parts.take(), index.number)
+            steps = unpack(frames.read_payload(self._file, index), index.number)
         except ArchiveCorrupt:
             return None
         found: list[Frame] = []

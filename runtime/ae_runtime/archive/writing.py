@@ -6,16 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime import outputs
 from ae_runtime.archive import frames, header, modes
-from ae_runtime.archive.header import DTYPES, MAX_VALUES, Header
+from ae_runtime.archive.header import DTYPES, MAX_VALUES, Dtype, Header
 from ae_runtime.archive.integers import pack
-from ae_runtime.archive.parts import join
 from ae_runtime.errors import DataError
 
 Array = NDArray[Any]
@@ -32,7 +31,7 @@ class Written(NamedTuple):
 
 
 def compress(
-    x: ArrayLike | Iterable[Array],
+    x: Array | Iterable[Array],
     out: str | os.PathLike[str],
     *,
     max_error: ArrayLike | None = None,
@@ -49,22 +48,12 @@ def compress(
     together; None for about two million values. Raises DataError, OutputExists, OutputFailed.
     """
     path = Path(out)
-    blocks = iter([x]) if isinstance(x, np.ndarray | list | tuple) else iter(x)  # type: ignore[arg-type]
+    blocks = iter([x] if isinstance(x, np.ndarray) else x)
     first = _block(next(blocks, None))
     head = _header(first, max_error, names, chunk_rows)
     outputs.check_free(path, is_archive(path), overwrite, "an archive")
-    part = outputs.part_of(path)
-    with outputs.said_in_one_line(path):
-        try:
-            with part.open("wb") as file:
-                written = _write(file, head, _rows(first, blocks))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    return written
+    with outputs.said_in_one_line(path), outputs.appearing(path) as file:
+        return _write(file, head, _rows(first, blocks))
 
 
 def is_archive(path: Path) -> bool:
@@ -79,12 +68,15 @@ def is_archive(path: Path) -> bool:
 def _block(x: Any) -> Array:
     if x is None:
         raise DataError("there are no rows to compress")
-    block = np.asarray(x)
-    if block.dtype.name not in DTYPES:
-        raise DataError(f"an archive holds {', '.join(DTYPES)}, not {block.dtype}")
-    if not block.ndim or not prod(block.shape[1:]):
-        raise DataError(f"an archive holds rows of values (N, ...), not an array of {block.shape}")
-    return block
+    if not isinstance(x, np.ndarray):  # the rows of a list would pass for blocks
+        raise DataError(
+            f"an archive is made of arrays, not of {type(x).__name__}; np.array(x) is one"
+        )
+    if x.dtype.name not in DTYPES:
+        raise DataError(f"an archive holds {', '.join(DTYPES)}, not {x.dtype}")
+    if not x.ndim or not prod(x.shape[1:]):
+        raise DataError(f"an archive holds rows of values (N, ...), not an array of {x.shape}")
+    return x
 
 
 def _header(
@@ -94,7 +86,7 @@ def _header(
     columns = prod(row_shape)
     if columns > MAX_VALUES:
         raise DataError(f"a row of {columns:,} values is too long; {MAX_VALUES:,} are the most")
-    rows = min(CHUNK_VALUES, MAX_VALUES) // columns or 1 if chunk_rows is None else chunk_rows
+    rows = CHUNK_VALUES // columns or 1 if chunk_rows is None else chunk_rows
     if not 1 <= rows <= MAX_VALUES // columns:
         raise DataError(
             f"chunks of {rows:,} rows of {columns:,} values cannot be; "
@@ -106,7 +98,11 @@ def _header(
     if bound is not None and first.dtype.kind == "f" and not all(bound):
         raise DataError("a max_error of 0 is for integers; leave it away to keep every bit")
     return Header(
-        first.dtype.name, list(row_shape), rows, bound, None if names is None else list(names)
+        cast(Dtype, first.dtype.name),
+        list(row_shape),
+        rows,
+        bound,
+        None if names is None else list(names),
     )
 
 
@@ -164,16 +160,12 @@ def _write(file: BinaryIO, head: Header, blocks: Iterator[Array]) -> Written:
     for chunk in _chunks(blocks, head):
         mode, payload = modes.encode(chunk, head.bound)
         places.append(file.tell())
-        file.write(framed_chunk(payload, mode, len(places) - 1, len(chunk), rows))
+        number = len(places) - 1
+        file.write(frames.framed(frames.CHUNK, payload, mode, number, len(chunk), rows))
         counts[modes.NAMES[mode]] = counts.get(modes.NAMES[mode], 0) + 1
         rows += len(chunk)
     index = file.tell()
-    payload = join([len(places).to_bytes(4, "little"), pack(np.diff(places, prepend=0))])
-    file.write(frames.framed(frames.INDEX, payload, number=len(places), first=rows))
+    steps = pack(np.diff(places, prepend=0))
+    file.write(frames.framed(frames.INDEX, steps, number=len(places), first=rows))
     file.write(frames.footer(index))
     return Written(rows, rows * head.columns * head.numpy.itemsize, file.tell(), counts)
-
-
-def framed_chunk(payload: bytes, mode: int, number: int, rows: int, first: int) -> bytes:
-    """The frame of a chunk."""
-    return frames.framed(frames.CHUNK, payload, mode, number, rows, first)
