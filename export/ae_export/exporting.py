@@ -16,6 +16,7 @@ from ae_export.writing import check_out
 from ae_runtime.manifest import Series
 from ae_train.recipe import to_fields
 from ae_train.run import Run
+from ae_train.schema import Schema
 
 
 def export(
@@ -57,9 +58,13 @@ def export(
             "kind": schema.kind,
             "columns": schema.columns,
             "quality": schema.quality,
-            "series": Series(schema.channels, schema.stride) if schema.kind == "series" else None,
+            "series": _series_of(schema) if schema.kind == "series" else None,
             "resized": run.recipe.data.resize is not None,
             "scores": schema.scores,
             "threshold": schema.threshold,
         },
     )
+
+
+def _series_of(schema: Schema) -> Series:
+    return Series(schema.channels, schema.stride, schema.channel_min, schema.channel_max)

@@ -113,10 +113,16 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """What windows were cut from: the names of the channels, and the steps between windows."""
+    """What windows were cut from: the names of the channels, and the steps between windows.
+
+    min, max: of each channel over the training rows, in its own units; null for a channel without
+    a value, and both are null in older bundles.
+    """
 
     channels: list[str] | None = None
     stride: Size | None = None
+    min: list[float | None] | None = None
+    max: list[float | None] | None = None
 
 
 class Golden(msgspec.Struct, frozen=True):

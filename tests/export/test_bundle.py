@@ -21,6 +21,7 @@ from ae_runtime import manifest as manifests
 from ae_runtime.cli import ae_run
 from ae_runtime.manifest import Column, Manifest
 from ae_train.recipe import make_recipe, read_recipe
+from ae_train.schema import dump_schema, parse_schema
 
 
 def golden_of(case: Any) -> dict[str, np.ndarray]:
@@ -164,6 +165,21 @@ def test_the_manifest_is_that_of_the_run(case: Any) -> None:
     assert (manifest.golden.rows, manifest.golden.tolerance) == (32, 1e-5)
     assert (manifest.precision, manifest.series) == ("fp32", None)
     assert (manifest.scores, manifest.threshold) == (run.schema.scores, run.schema.threshold)
+
+
+def test_channels_have_the_range_of_the_training_rows(any_case: Callable[[str], Any]) -> None:
+    case = any_case("conv1d")
+    train = case.x[case.run.split.train].reshape(-1, 2)
+    series = manifest_of(case).series
+    assert series is not None
+    assert (series.min, series.max) == (train.min(0).tolist(), train.max(0).tolist())
+
+
+def test_a_run_from_before_ranges_of_channels(any_case: Callable[[str], Any]) -> None:
+    fields = msgspec.json.decode(dump_schema(any_case("conv1d").run.schema))
+    del fields["channel_min"], fields["channel_max"]
+    older = parse_schema(msgspec.json.encode(fields))
+    assert (older.channel_min, older.channel_max) == (None, None)
 
 
 def test_columns_are_described_in_their_units(any_case: Callable[[str], Any]) -> None:

@@ -395,6 +395,10 @@ def test_what_windows_were_cut_from(table_bundle: Path, rewrite: Rewrite) -> Non
     series = {"channels": ["temperature", "hum"], "stride": 4, "window": 9}  # the last is newer
     found = ae_runtime.load(rewrite(table_bundle, edit=with_field("series", series))).manifest
     assert found.series == manifest.Series(["temperature", "hum"], 4)
+    assert (found.series.min, found.series.max) == (None, None)
+    ends = {"min": [-3.5, None], "max": [40, None]}
+    found = ae_runtime.load(rewrite(table_bundle, edit=with_field("series", ends))).manifest
+    assert found.series == manifest.Series(min=[-3.5, None], max=[40.0, None])
 
 
 def test_what_is_written_is_read(table_bundle: Path) -> None:

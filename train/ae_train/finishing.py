@@ -87,6 +87,8 @@ def finish(
         train_mse=evaluate(model, prepared.sample)[1],
         channels=data.channels,
         stride=data.stride,
+        channel_min=_ends(statistics.min) if form.kind == "series" else None,
+        channel_max=_ends(statistics.max) if form.kind == "series" else None,
         mixed=mixed,
         usage=model.bottleneck.describe(codes_of(model, prepared.sample)),
         sizes=sizes or None,
@@ -116,6 +118,11 @@ def finish(
         sampler=fit_sampler(model, prepared, recipe.latent_dim, recipe.seed),
     )
     return run, _gallery(model, prepared, errors, accuracy)
+
+
+def _ends(values: NDArray[np.float64]) -> list[float | None]:
+    """Of each channel; None for one without any value."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _curve(model: Model, latent_dim: int, prepared: Prepared) -> list[Prefix] | None:

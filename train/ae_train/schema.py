@@ -40,6 +40,7 @@ class Schema(msgspec.Struct, frozen=True):
     """What a run knows besides its recipe and weights.
 
     row_shape: of one sample; of a mixed table, its numbers. columns: of a table, numbers first.
+    channel_min, channel_max: of a series, over the training rows; None in older runs.
     x_deviation: standard deviation over the training rows, one per number of a table or channel,
     in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
     bottleneck says of its code on training rows. rows: how many each part of the split has.
@@ -66,6 +67,8 @@ class Schema(msgspec.Struct, frozen=True):
     train_mse: float
     channels: list[str] | None = None
     stride: int | None = None
+    channel_min: list[float | None] | None = None
+    channel_max: list[float | None] | None = None
     mixed: dict[str, MixedQuality] | None = None
     usage: dict[str, Any] = {}
     sizes: list[Size] | None = None
