@@ -12,7 +12,7 @@ from ae_runtime.errors import ArchiveCorrupt, ArchiveError
 # As in PNG: a byte beyond ASCII and both line ends show what a transfer as text has done.
 MAGIC = b"\x89AEZ\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
-HEAD, CHUNK, INDEX = b"HEAD", b"CHNK", b"INDX"
+HEAD, MODEL, CHUNK, INDEX = b"HEAD", b"MODL", b"CHNK", b"INDX"
 _VERSION = struct.Struct("<HH")
 # marker, mode, number of the chunk, rows, first row, bytes and CRC-32 of the payload
 _FRAME = struct.Struct("<4sB3xIIQII")

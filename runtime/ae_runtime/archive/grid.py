@@ -85,7 +85,7 @@ def to_grid(x: Array, bound: NDArray[np.float64]) -> Gridded:
     grid = Grid(step, base, x.dtype)
     usable &= within(grid.values(q), x, bound)
     if not usable.all():
-        q = _repeated(q, usable)
+        q = repeated(q, usable)
     return Gridded(grid, q, np.flatnonzero(~usable))
 
 
@@ -106,7 +106,7 @@ def _bases(points: NDArray[np.float64], usable: NDArray[np.bool_]) -> Integers:
     return base
 
 
-def _repeated(q: Integers, usable: NDArray[np.bool_]) -> Integers:
+def repeated(q: Integers, usable: NDArray[np.bool_]) -> Integers:
     """The rows q with the last usable value above, or 0, where it is not usable."""
     rows = np.where(usable, np.arange(1, len(q) + 1)[:, None], 0)
     last = np.maximum.accumulate(rows, axis=0)

@@ -19,7 +19,45 @@ Dtype = Literal[
 ]
 DTYPES = get_args(Dtype)
 MAX_VALUES = 1 << 23  # of a chunk
+MAX_LATENT_DIM = 1 << 12
+MAX_BOUND = 1e300
 Size = Annotated[int, Meta(ge=0, le=MAX_VALUES)]
+Real = Annotated[float, Meta(ge=-MAX_BOUND, le=MAX_BOUND)]
+Positive = Annotated[float, Meta(gt=0, le=MAX_BOUND)]
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """What a reader's arithmetic must give before it is trusted with the decoder.
+
+    q: latents (B, K) in steps, row after row. places: in the decoder's output (B, ...), in C order.
+    x_hat: what stands there. share: of the margin, by which a reader may be off.
+    """
+
+    q: list[Annotated[int, Meta(ge=-(1 << 28), le=1 << 28)]]
+    places: list[Size]
+    x_hat: list[Real]
+    share: Annotated[float, Meta(ge=0, le=1)]
+
+
+class Model(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The decoder that chunks of latents need.
+
+    id: model_id of its bundle. sha256: of decoder.onnx. inside: whether that is in the archive.
+    window: rows that one latent stands for, cut one after another; null where a row is a sample.
+    dtype: of the decoder's output. A latent is q * (factor * step) + middle, with the factor of a
+    chunk; steps, middle: (K,). margin: how far the decoder may be off on another machine, absolute,
+    one number or one for each value of a row.
+    """
+
+    id: str
+    sha256: str
+    dtype: Literal["uint8", "float32", "float64"]
+    steps: Annotated[list[Positive], Meta(min_length=1, max_length=MAX_LATENT_DIM)]
+    middle: list[Real]
+    margin: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]]
+    probe: Probe
+    window: Annotated[int, Meta(ge=1, le=MAX_VALUES)] | None = None
+    inside: bool = False
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,15 +65,20 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
 
     dtype: of the values, little-endian. row_shape: without the axis of rows. chunk_rows: rows of
     every chunk but the last. max_error: absolute, in the values' own units: one number, or one for
-    each value of a row in C order; null where all values come back as they were. names: of the
-    columns of a table.
+    each value of a row in C order; null where all values come back as they were. rmse: likewise,
+    where not each value but the root mean square of error / rmse over a chunk, at most 1, was
+    promised. names: of the columns of a table. levels: the words of each column, of which it holds
+    the places; null for a column of numbers.
     """
 
     dtype: Dtype
     row_shape: Annotated[list[Size], Meta(max_length=8)]
     chunk_rows: Annotated[int, Meta(ge=1, le=MAX_VALUES)]
-    max_error: list[Annotated[float, Meta(ge=0)]] | None = None
+    max_error: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]] | None = None
+    rmse: list[Positive] | None = None
     names: list[str] | None = None
+    levels: list[list[str] | None] | None = None
+    model: Model | None = None
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -50,10 +93,11 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def bound(self) -> NDArray[np.float64]:
-        """(D,), or empty where all values come back as they were."""
-        if self.max_error is None:
+        """(D,), max_error or rmse; empty where all values come back as they were."""
+        given = self.rmse if self.max_error is None else self.max_error
+        if given is None:
             return np.empty(0)
-        return np.broadcast_to(np.array(self.max_error, np.float64), (self.columns,)).copy()
+        return np.broadcast_to(np.array(given, np.float64), (self.columns,)).copy()
 
 
 def dump(header: Header) -> bytes:
@@ -75,10 +119,29 @@ def parse(raw: bytes) -> Header:
             f"the header asks for chunks of {header.chunk_rows:,} rows of {columns:,} values; "
             f"{MAX_VALUES:,} values are the most"
         )
-    if header.max_error is not None and (
-        len(header.max_error) not in (1, columns) or not np.isfinite(header.max_error).all()
-    ):
-        raise ArchiveCorrupt("the header's error bounds do not fit its columns")
-    if header.names is not None and len(header.names) != columns:
-        raise ArchiveCorrupt("the header's names do not fit its columns")
+    if header.max_error is not None and header.rmse is not None:
+        raise ArchiveCorrupt("the header promises a largest error and a mean one")
+    for given in (header.max_error, header.rmse):
+        if given is not None and len(given) not in (1, columns):
+            raise ArchiveCorrupt("the header's error bounds do not fit its columns")
+    for words in (header.names, header.levels):
+        if words is not None and len(words) != columns:
+            raise ArchiveCorrupt("the header's names do not fit its columns")
+    if header.model is not None:
+        _check_model(header.model, columns)
     return header
+
+
+def _check_model(model: Model, columns: int) -> None:
+    latent_dim, probe = len(model.steps), model.probe
+    samples, left = divmod(len(probe.q), latent_dim)
+    size = columns * (model.window or 1)
+    if (
+        left
+        or len(model.middle) != latent_dim
+        or len(model.margin) not in (1, columns)
+        or size > MAX_VALUES
+        or len(probe.places) != len(probe.x_hat)
+        or any(place >= samples * size for place in probe.places)
+    ):
+        raise ArchiveCorrupt("the header's model does not fit its rows")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,16 @@ from numpy.typing import NDArray
 from ae_runtime.archive import frames, header, modes
 from ae_runtime.archive.frames import Frame
 from ae_runtime.archive.integers import unpack
-from ae_runtime.errors import ArchiveCorrupt, SourceNotFound
+from ae_runtime.archive.promise import promise_of
+from ae_runtime.errors import ArchiveCorrupt, ArchiveError, BundleError, SourceNotFound
+
+if TYPE_CHECKING:  # which need onnxruntime: most archives do not
+    from ae_runtime.archive.decoder import Decoder
+    from ae_runtime.autoencoder import Autoencoder
 
 Array = NDArray[Any]
 OnError = Literal["stop", "skip"]
+MAX_MODEL = 1 << 28  # bytes of a decoder
 
 
 class Chunk(NamedTuple):
@@ -42,14 +49,21 @@ class Archive:
     """The rows of an archive file; safe from many threads.
 
     shape: (N, ...). dtype. max_error: the bound that was promised, an array of a row's shape in
-    the values' units, or None where every bit was kept. names: of a table's columns, or None.
-    chunks: of which any can be decoded alone. notes: what was found wrong, a line each; such an
-    archive still gives all rows whose chunks are whole.
+    the values' units, or None. rmse: likewise, what the root mean square over a chunk was held to.
+    names, levels: of a table's columns, or None. model_id: of the bundle whose latents chunks may
+    hold, or None; has_model: whether its decoder is inside. chunks: of which any can be decoded
+    alone. notes: what was found wrong, a line each; such an archive still gives all rows whose
+    chunks are whole.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises SourceNotFound, ArchiveError, and ArchiveCorrupt where no header can be read."""
+    def __init__(self, path: str | os.PathLike[str], model: Autoencoder | None = None) -> None:
+        """model: of the bundle that the archive refers to, where chunks need it.
+
+        Raises SourceNotFound, ArchiveError, and ArchiveCorrupt where no header can be read.
+        """
         self.path = Path(path)
+        self._given = model
+        self._decoder: Decoder | None = None
         if not self.path.is_file():
             raise SourceNotFound(f"{self.path} does not exist")
         self.notes: list[str] = []
@@ -71,6 +85,8 @@ class Archive:
             self._header = header.parse(frames.read_payload(self._file, head))
         except ArchiveCorrupt as error:
             raise ArchiveCorrupt(f"{self.path}: {error}") from None
+        self._promise = promise_of(self._header)
+        self._inside = self._model_frame(size, head.end)
         found = self._indexed(size, head.end)
         if found is None:
             self.notes.append("the index is lost; chunks were found by looking for them")
@@ -90,8 +106,25 @@ class Archive:
         self.dtype = self._header.numpy
         self.shape = (max(rows, expected), *self._header.row_shape)
         self.names = self._header.names
-        bound = self._header.bound
-        self.max_error = bound.reshape(self._header.row_shape) if len(bound) else None
+        self.levels = self._header.levels
+        bound = (
+            self._header.bound.reshape(self._header.row_shape) if len(self._header.bound) else None
+        )
+        self.max_error = None if self._promise.mean else bound
+        self.rmse = bound if self._promise.mean else None
+        model = self._header.model
+        self.model_id = None if model is None else model.id
+        self.has_model = self._inside is not None
+
+    def _model_frame(self, size: int, begin: int) -> Frame | None:
+        """Of the model inside, which is read when it is needed."""
+        if self._header.model is None or not self._header.model.inside:
+            return None
+        frame = frames.read_frame(self._file, begin, size)
+        if frame is None or frame.marker != frames.MODEL:
+            self.notes.append("the model inside is lost; give its bundle")
+            return None
+        return frame
 
     def _indexed(self, size: int, begin: int) -> tuple[list[Frame], int] | None:
         """(chunks, rows) by the index; None where it, or anything it leads to, is not whole."""
@@ -150,6 +183,8 @@ class Archive:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._decoder is not None:
+            self._decoder.close()
 
     def chunk(self, at: int) -> Array:
         """The rows (R, ...) of chunks[at]. Raises ArchiveCorrupt, which names the rows."""
@@ -161,13 +196,36 @@ class Archive:
                 raise ArchiveCorrupt("it is longer than its rows are")
             with self._lock:
                 payload = frames.read_payload(self._file, frame)
-            x = modes.decode(frame.mode, payload, shape, self.dtype, self._header.bound)
-        except ArchiveCorrupt as error:
+                decoder = self._open_decoder() if frame.mode == modes.LATENTS else None
+            x = modes.decode(frame.mode, payload, shape, self._promise, decoder)
+        except (ArchiveError, BundleError) as error:
+            where = f"{self.path}, rows {frame.first + 1:,} to {frame.first + frame.rows:,}"
+            if isinstance(error, ArchiveError) and not isinstance(error, ArchiveCorrupt):
+                raise ArchiveError(f"{where}: {error}") from None
             raise ArchiveCorrupt(
-                f"{self.path}, rows {frame.first + 1:,} to {frame.first + frame.rows:,}: {error}; "
-                "fetch it again, or skip what is broken"
+                f"{where}: {error}; fetch it again, or skip what is broken"
             ) from None
         return x.reshape(frame.rows, *self._header.row_shape)
+
+    def _open_decoder(self) -> Decoder | None:
+        """The one that is inside, or that of the bundle that was given."""
+        model = self._header.model
+        if self._decoder is None and model is not None:
+            from ae_runtime.archive.decoder import Decoder
+
+            if self._given is not None:
+                graph = self._given.bundle.files["decoder.onnx"]
+            elif self._inside is not None:
+                raw = frames.read_payload(self._file, self._inside)
+                graph = _inflated(raw)
+            elif model.inside:
+                raise ArchiveCorrupt("the model inside is lost")
+            else:
+                raise ArchiveError(
+                    f"they are latents of the model {model.id[:12]}; give its bundle"
+                )
+            self._decoder = Decoder(model, graph, tuple(self._header.row_shape))
+        return self._decoder
 
     def __getitem__(self, rows: slice | int) -> Array:
         """Rows as of an array: archive[5], archive[1000:2000]; decodes the chunks they lie in.
@@ -224,3 +282,14 @@ class Archive:
         if on_error == "stop":
             raise ArchiveCorrupt(why)
         bad.append(Bad(low, high - low, why))
+
+
+def _inflated(raw: bytes) -> bytes:
+    decoder = zlib.decompressobj()
+    try:
+        graph = decoder.decompress(raw, MAX_MODEL)
+    except zlib.error as error:
+        raise ArchiveCorrupt(f"the model inside cannot be read ({error!s:.80})") from None
+    if not decoder.eof:
+        raise ArchiveCorrupt(f"the model inside is cut, or longer than {MAX_MODEL:,} bytes")
+    return graph

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime import outputs
 from ae_runtime.archive import frames, header, modes
-from ae_runtime.archive.header import DTYPES, MAX_VALUES, Dtype, Header
+from ae_runtime.archive.header import DTYPES, MAX_BOUND, MAX_VALUES, Dtype, Header
 from ae_runtime.archive.integers import pack
+from ae_runtime.archive.promise import WHOLE, promise_of
 from ae_runtime.errors import DataError
+
+if TYPE_CHECKING:  # which need onnxruntime: most archives do not
+    from ae_runtime.archive.model import Writer
+    from ae_runtime.autoencoder import Autoencoder
 
 Array = NDArray[Any]
 CHUNK_VALUES = 1 << 21  # of a chunk, unless its rows are given
 
 
 class Written(NamedTuple):
-    """What an archive has become. modes: the number of chunks in each of them, by its name."""
+    """What an archive has become.
+
+    modes: the number of chunks in each of them, by its name. model_bytes: of `bytes`, those of the
+    model inside.
+    """
 
     rows: int
     raw_bytes: int
     bytes: int
     modes: dict[str, int]
+    model_bytes: int = 0
 
 
 def compress(
@@ -35,25 +47,50 @@ def compress(
     out: str | os.PathLike[str],
     *,
     max_error: ArrayLike | None = None,
+    rmse: ArrayLike | None = None,
+    model: Autoencoder | None = None,
+    embed: bool = False,
     names: Sequence[str] | None = None,
+    levels: Sequence[Sequence[str] | None] | None = None,
     chunk_rows: int | None = None,
     overwrite: bool = False,
 ) -> Written:
     """Write x to the archive `out`, which appears when it is whole.
 
     x: (N, ...) of float32, float64 or integers, or an iterable of such blocks, of which one at a
-    time is held. max_error: the most that a value may be off, in its own units: a number, or an
-    array that broadcasts to a row; None keeps every bit, 0 every integer. NaN and infinite values
-    come back as they were, always. names: of a table's columns. chunk_rows: rows that are decoded
-    together; None for about two million values. Raises DataError, OutputExists, OutputFailed.
+    time is held. NaN and infinite values come back as they were, always.
+
+    max_error: the most that a value may be off, in its own units: a number, or an array that
+    broadcasts to a row. rmse, in its place: the root mean square of error / rmse over each chunk is
+    at most 1; single values are not bounded. None of both keeps every bit; a max_error of 0 does
+    for integers.
+
+    model: a bundle's autoencoder. Chunks that it makes smaller than any other way are stored by
+    its latents; of a series, rows may be time steps. embed: put its decoder into the archive;
+    readers give the bundle otherwise. Its first block decides how finely latents are stepped.
+
+    names: of a table's columns. levels: of each column its words, where x holds their places as
+    whole numbers (NaN for none), or None; words are never changed. chunk_rows: rows that are
+    decoded together; None for about two million values.
+
+    Raises DataError, OutputExists, OutputFailed, and BundleRefused for a model that onnxruntime
+    does not run.
     """
     path = Path(out)
     blocks = iter([x] if isinstance(x, np.ndarray) else x)
     first = _block(next(blocks, None))
-    head = _header(first, max_error, names, chunk_rows)
+    words = None if levels is None else [None if one is None else list(one) for one in levels]
+    head = _header(first, max_error, rmse, names, words, chunk_rows)
+    writer = None
+    if model is not None:
+        head, writer = _with_model(head, model, first, embed, chunk_rows)
     outputs.check_free(path, is_archive(path), overwrite, "an archive")
-    with outputs.said_in_one_line(path), outputs.appearing(path) as file:
-        return _write(file, head, _rows(first, blocks))
+    try:
+        with outputs.said_in_one_line(path), outputs.appearing(path) as file:
+            return _write(file, head, _rows(first, blocks), writer)
+    finally:
+        if writer is not None:
+            writer.decoder.close()
 
 
 def is_archive(path: Path) -> bool:
@@ -80,7 +117,12 @@ def _block(x: Any) -> Array:
 
 
 def _header(
-    first: Array, max_error: ArrayLike | None, names: Sequence[str] | None, chunk_rows: int | None
+    first: Array,
+    max_error: ArrayLike | None,
+    rmse: ArrayLike | None,
+    names: Sequence[str] | None,
+    levels: list[list[str] | None] | None,
+    chunk_rows: int | None,
 ) -> Header:
     row_shape = first.shape[1:]
     columns = prod(row_shape)
@@ -92,31 +134,60 @@ def _header(
             f"chunks of {rows:,} rows of {columns:,} values cannot be; "
             f"choose 1 to {MAX_VALUES // columns:,} rows"
         )
-    if names is not None and len(names) != columns:
-        raise DataError(f"there are {len(names)} names for {columns} columns")
-    bound = None if max_error is None else _bound(max_error, row_shape)
+    if max_error is not None and rmse is not None:
+        raise DataError("max_error and rmse are two promises; give one of them")
+    for what, given in (("names", names), ("lists of levels", levels)):
+        if given is not None and len(given) != columns:
+            raise DataError(f"there are {len(given)} {what} for {columns} columns")
+    bound = None if max_error is None else _bound("max_error", max_error, row_shape)
+    if bound is not None and levels is not None:
+        bound = [
+            each if words is None else WHOLE
+            for each, words in zip(bound * (columns // len(bound)), levels, strict=True)
+        ]
+    mean = None if rmse is None else _bound("rmse", rmse, row_shape)
     if bound is not None and first.dtype.kind == "f" and not all(bound):
         raise DataError("a max_error of 0 is for integers; leave it away to keep every bit")
+    if mean is not None and not all(mean):
+        raise DataError("an rmse must be larger than 0; leave it away to keep every bit")
     return Header(
         cast(Dtype, first.dtype.name),
         list(row_shape),
         rows,
         bound,
+        mean,
         None if names is None else list(names),
+        levels,
     )
 
 
-def _bound(max_error: ArrayLike, row_shape: tuple[int, ...]) -> list[float]:
-    given = np.asarray(max_error, np.float64)
-    if not np.isfinite(given).all() or (given < 0).any():
-        raise DataError("max_error must hold finite numbers of at least 0")
+def _with_model(
+    head: Header, model: Autoencoder, first: Array, embed: bool, chunk_rows: int | None
+) -> tuple[Header, Writer]:
+    from ae_runtime.archive.model import Writer
+
+    if not len(head.bound):
+        raise DataError("a model needs a max_error or an rmse; every bit is kept without one")
+    if not len(first):
+        raise DataError("the first block has no rows to try the model on")
+    writer = Writer(model, first, promise_of(head), embed)
+    rows, window = head.chunk_rows, writer.model.window or 1
+    if chunk_rows is None and rows > window:
+        rows -= rows % window  # no window but the last is filled up
+    return msgspec.structs.replace(head, chunk_rows=rows, model=writer.model), writer
+
+
+def _bound(name: str, bound: ArrayLike, row_shape: tuple[int, ...]) -> list[float]:
+    given = np.asarray(bound, np.float64)
+    if not np.isfinite(given).all() or (given < 0).any() or (given > MAX_BOUND).any():
+        raise DataError(f"{name} must hold numbers from 0 to {MAX_BOUND:g}")
     if given.ndim == 0:
         return [float(given)]
     try:
         return [float(bound) for bound in np.broadcast_to(given, row_shape).reshape(-1)]
     except ValueError:
         raise DataError(
-            f"max_error of shape {given.shape} does not fit rows of shape {row_shape}"
+            f"{name} of shape {given.shape} does not fit rows of shape {row_shape}"
         ) from None
 
 
@@ -152,13 +223,18 @@ def _chunks(blocks: Iterator[Array], head: Header) -> Iterator[Array]:
         yield held[:count]
 
 
-def _write(file: BinaryIO, head: Header, blocks: Iterator[Array]) -> Written:
+def _write(file: BinaryIO, head: Header, blocks: Iterator[Array], writer: Writer | None) -> Written:
     file.write(frames.start() + frames.framed(frames.HEAD, header.dump(head)))
+    before = file.tell()
+    if writer is not None and writer.model.inside:
+        file.write(frames.framed(frames.MODEL, zlib.compress(writer.graph, 9)))
+    model_bytes = file.tell() - before
+    promise = promise_of(head)
     places: list[int] = []
     counts: dict[str, int] = {}
     rows = 0
     for chunk in _chunks(blocks, head):
-        mode, payload = modes.encode(chunk, head.bound)
+        mode, payload = modes.encode(chunk, promise, writer)
         places.append(file.tell())
         number = len(places) - 1
         file.write(frames.framed(frames.CHUNK, payload, mode, number, len(chunk), rows))
@@ -168,4 +244,6 @@ def _write(file: BinaryIO, head: Header, blocks: Iterator[Array]) -> Written:
     steps = pack(np.diff(places, prepend=0))
     file.write(frames.framed(frames.INDEX, steps, number=len(places), first=rows))
     file.write(frames.footer(index))
-    return Written(rows, rows * head.columns * head.numpy.itemsize, file.tell(), counts)
+    return Written(
+        rows, rows * head.columns * head.numpy.itemsize, file.tell(), counts, model_bytes
+    )

@@ -1,0 +1,153 @@
+"""Principal components of whole numbers, in whole numbers: the same predictions on every machine.
+
+Windows of rows are told by a few numbers, their coordinates along the directions in which they vary
+most (PCA). Directions are rounded to whole numbers over a power of two, so that a prediction is a
+sum of whole numbers below 2^53, which no order of addition changes. What is left can be stored
+beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.integers import Integers, pack, unpack
+from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.parts import Parts, join
+from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.errors import ArchiveCorrupt
+
+Floats = NDArray[np.float64]
+MAX_SIZE = 1024  # values of a window: its directions are found by an effort of the third power
+_MAX_SHIFT = 14
+# 2^20 * 2^22 * 2^10 components stay below 2^53.
+_CODE, _DIRECTION = 1 << 20, 1 << 22
+_SAMPLE = 4096  # windows that directions are found from
+_COST_BITS = 10.0  # of a number in a direction
+
+
+@dataclass(frozen=True)
+class Directions:
+    """middle (S,), and the directions (S, k) of the largest variances (k,) of windows of S."""
+
+    window: int
+    middle: Floats
+    vectors: Floats
+    variances: Floats
+
+
+@dataclass(frozen=True)
+class Coded:
+    """q = floor((codes @ directions.T + constant * 2^shift + half) / 2^shift), cut to rows.
+
+    codes: (W, k). directions: (S, k). constant: (S,).
+    """
+
+    window: int
+    codes: Integers
+    directions: Integers
+    constant: Integers
+    shift: int
+
+    def predicted(self, rows: int, columns: int) -> Integers:
+        """(R, D). Raises ArchiveCorrupt where it leads beyond LIMIT."""
+        sums = self.codes.astype(np.float64) @ self.directions.T.astype(np.float64)
+        sums += self.constant * 2.0**self.shift + (2.0**self.shift / 2)
+        q = np.floor(sums / 2.0**self.shift).reshape(-1, columns)[:rows]
+        if not (np.abs(q) < LIMIT).all():
+            raise ArchiveCorrupt("components lead to numbers beyond 2^28")
+        return q.astype(np.int64)
+
+
+def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
+    """(W, window * D) of q (R, D), the last window filled up with the last row."""
+    missing = -len(q) % window
+    if missing:
+        q = np.concatenate([q, np.repeat(q[-1:], missing, axis=0)])
+    return q.reshape(len(q) // window, -1)
+
+
+def find(q: Integers, window: int) -> Directions:
+    """The directions of windows of q (R, D)."""
+    rows = windows_of(q, window).astype(np.float64)
+    if len(rows) > _SAMPLE:
+        rows = rows[:: len(rows) // _SAMPLE]
+    middle = np.rint(rows.mean(axis=0))
+    off = rows - middle
+    if len(off) < off.shape[1]:  # fewer windows than values: the same directions from the others
+        variances, left = np.linalg.eigh(off @ off.T / len(off))
+        vectors = off.T @ left / np.sqrt(np.maximum(variances * len(off), 1e-12))
+    else:
+        variances, vectors = np.linalg.eigh(off.T @ off / len(off))
+    order = np.argsort(-variances)
+    return Directions(window, middle, vectors[:, order], np.maximum(variances[order], 0))
+
+
+def code(q: Integers, found: Directions, step: float) -> Coded:
+    """The coordinates of q (R, D), in steps, along those directions that are worth their bytes."""
+    rows = windows_of(q, found.window)
+    gain = 0.5 * np.log2(np.maximum(found.variances / step**2, 1)) * len(rows)
+    kept = int(np.argmin(np.append(gain > _COST_BITS * rows.shape[1], False)))
+    vectors, deviation = found.vectors[:, :kept], np.sqrt(found.variances[:kept].max(initial=0))
+    wanted = np.log2(10 * max(deviation, 1) * np.sqrt(rows.shape[1])) - 2 * np.log2(step)
+    room = np.log2(_DIRECTION / max(np.abs(vectors).max(initial=0) * step, 1)) - 1
+    shift = int(np.clip(np.ceil(wanted), 0, max(0, min(_MAX_SHIFT, int(room)))))
+    codes = np.rint((rows - found.middle) @ vectors / step)
+    return Coded(
+        found.window,
+        np.clip(codes, 1 - _CODE, _CODE - 1).astype(np.int64),
+        np.rint(vectors * (step * 2.0**shift)).astype(np.int64),
+        found.middle.astype(np.int64),
+        shift,
+    )
+
+
+def dump(coded: Coded, left: Integers | None) -> bytes:
+    """The bytes of codes and directions, and of what is left of the rows where that is kept."""
+    head = [coded.window, coded.codes.shape[1], coded.shift, left is not None]
+    return join(
+        [
+            b"".join(int(number).to_bytes(2, "little") for number in head),
+            pack(coded.constant),
+            pack(coded.directions.T),
+            pack_rows(coded.codes) if coded.codes.size else b"",
+            b"" if left is None else pack_rows(left),
+        ]
+    )
+
+
+def load(raw: bytes, rows: int, columns: int) -> Integers:
+    """The rows q (R, D) of `dump`. Raises ArchiveCorrupt."""
+    parts = Parts(raw)
+    head, constant, directions, codes, left = (parts.take() for _ in range(5))
+    parts.end()
+    if len(head) != 8:
+        raise ArchiveCorrupt("components do not say of what")
+    window, kept, shift, has_left = np.frombuffer(head, "<u2").tolist()
+    size = window * columns
+    if not 1 <= size <= MAX_SIZE or kept > size or shift > _MAX_SHIFT or has_left > 1:
+        raise ArchiveCorrupt("components do not fit the rows")
+    count = -(-rows // window)
+    coded = Coded(
+        window,
+        unpack_rows(codes, count, kept) if count * kept else np.zeros((count, kept), np.int64),
+        unpack(directions, kept * size).reshape(kept, size).T,
+        unpack(constant, size),
+        shift,
+    )
+    for numbers, limit in ((coded.codes, _CODE), (coded.directions, _DIRECTION)):
+        if numbers.size and int(np.abs(numbers).max()) >= limit:
+            raise ArchiveCorrupt(f"components hold numbers beyond {limit:,}")
+    if int(np.abs(coded.constant).max()) >= 2 * LIMIT:
+        raise ArchiveCorrupt("components hold numbers beyond 2^29")
+    q = coded.predicted(rows, columns)
+    if has_left:
+        q = q + unpack_rows(left, rows, columns)
+        if q.size and int(np.abs(q).max()) >= LIMIT:
+            raise ArchiveCorrupt("components lead to numbers beyond 2^28")
+    elif left:
+        raise ArchiveCorrupt("components hold more than they say")
+    return q

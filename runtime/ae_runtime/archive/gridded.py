@@ -1,0 +1,125 @@
+"""Rows on a grid: whole numbers, told by a predictor or by components, and what no grid holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive import components, exceptions
+from ae_runtime.archive.grid import Grid, Gridded, steps_of, to_grid
+from ae_runtime.archive.integers import Integers, pack, unpack
+from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.parts import Parts, join
+from ae_runtime.archive.promise import Promise
+from ae_runtime.errors import ArchiveCorrupt
+
+Array = NDArray[Any]
+_FINE = 1 / 8  # of the wanted root mean square: the grid that components are found on
+_WINDOWS = (1, 8, 32, 128)  # rows
+_TRIED_ROWS = 1024
+_STEP = 2.0  # of codes, in steps of the grid, where what they leave is stored
+_MIN_COLUMNS = 8  # of fewer, the linear predictor knows all that components could
+
+
+def encode(x: Array, promise: Promise) -> bytes:
+    """Of x (R, D), by the linear predictor of numbers.py."""
+    columns = x.shape[1]
+    factor = 1.0
+    if promise.mean:
+
+        def error_of(factor: float) -> float:
+            made = to_grid(x, promise.bound_at(factor, columns))
+            return promise.error(_values(made, x), x)
+
+        # The finest may still miss what rounding to integers costs; that is seen when decoded.
+        factor = promise.widest(error_of) or 1.0
+    made = to_grid(x, promise.bound_at(factor, columns))
+    return _payload(x, promise, factor, made, pack_rows(made.q))
+
+
+def encode_components(x: Array, promise: Promise) -> bytes | None:
+    """Of x (R, D), by components; None where a stretch of it shows that these do not pay."""
+    if promise.mean:
+        return _coarse_components(x, promise) if promise.exact is None else None
+    rows, columns = x.shape
+    if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
+        return None
+    made = to_grid(x, promise.bound_at(1.0, columns))
+    begin = max(0, rows - _TRIED_ROWS) // 2
+    tried = made.q[begin : begin + _TRIED_ROWS]
+    if rows > 2 * _TRIED_ROWS:
+        share = len(tried) / rows
+        directions = share * 2 * columns * columns  # bytes, at most, that all rows share
+        if len(_with_left(tried)) - directions >= len(pack_rows(tried)):
+            return None
+    return _payload(x, promise, 1.0, made, _with_left(made.q))
+
+
+def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:
+    """The rows (R, D). Raises ArchiveCorrupt, MissingExtra."""
+    parts = Parts(payload)
+    factor = _factor(parts.take()) if promise.mean else 1.0
+    base, numbers = parts.take(), parts.take()
+    step = steps_of(promise.bound_at(factor, columns), promise.dtype)
+    bases = unpack(base, columns)
+    if len(bases) and int(np.abs(bases).max()) > 1 << 53:
+        raise ArchiveCorrupt("a grid begins beyond 2^53")
+    q = (components.load if by_components else unpack_rows)(numbers, rows, columns)
+    with np.errstate(over="ignore"):  # of hostile numbers only
+        x = Grid(step, bases, promise.dtype).values(q)
+    exceptions.put_back(x, parts)
+    parts.end()
+    return x
+
+
+def _payload(x: Array, promise: Promise, factor: float, made: Gridded, numbers: bytes) -> bytes:
+    return join(
+        [
+            *([np.array(factor, "<f8").tobytes()] if promise.mean else []),
+            pack(made.grid.base),
+            numbers,
+            *exceptions.parts_of(x, made.exceptions),
+        ]
+    )
+
+
+def _factor(raw: bytes) -> float:
+    factor = float(np.frombuffer(raw, "<f8")[0]) if len(raw) == 8 else 0.0
+    if not 0 < factor < 1e6:
+        raise ArchiveCorrupt("a chunk names no factor of its grid")
+    return factor
+
+
+def _with_left(q: Integers) -> bytes:
+    coded = components.code(q, components.find(q, 1), _STEP)
+    return components.dump(coded, q - coded.predicted(*q.shape))
+
+
+def _coarse_components(x: Array, promise: Promise) -> bytes | None:
+    """The smallest over lengths of windows that keeps the root mean square."""
+    rows, columns = x.shape
+    made = to_grid(x, promise.bound_at(_FINE, columns))
+    found = []
+    for window in _WINDOWS:
+        if window * columns > components.MAX_SIZE or window > rows:
+            break
+        directions = components.find(made.q, window)
+
+        def error_of(factor: float, of: components.Directions = directions) -> float:
+            q = components.code(made.q, of, factor / _FINE).predicted(rows, columns)
+            return promise.error(_values(Gridded(made.grid, q, made.exceptions), x), x)
+
+        factor = promise.widest(error_of)
+        if factor is not None:
+            found.append(components.dump(components.code(made.q, directions, factor / _FINE), None))
+    if not found:
+        return None
+    return _payload(x, promise, _FINE, made, min(found, key=len))
+
+
+def _values(made: Gridded, x: Array) -> Array:
+    found = made.grid.values(made.q)
+    found.reshape(-1)[made.exceptions] = x.reshape(-1)[made.exceptions]
+    return found

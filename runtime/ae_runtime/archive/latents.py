@@ -1,0 +1,143 @@
+"""Rows by a decoder: latents in whole steps, and what is left of the rows where that is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive import exceptions
+from ae_runtime.archive.decoder import Decoder
+from ae_runtime.archive.grid import repeated, steps_of, within
+from ae_runtime.archive.integers import Integers
+from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.parts import Parts, join
+from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.archive.promise import Promise
+from ae_runtime.errors import ArchiveCorrupt
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+_FACTORS = (1.0, 4.0, 0.25, 16.0)  # of the latents' steps, where what they leave is kept
+
+
+class Leftover:
+    """What is added to a decoder's rows: whole numbers times steps that other machines bear.
+
+    trusted (D,): columns in which the decoder is used at all: its margin there leaves at least half
+    of the bound. Others are told by the whole numbers alone. bound (D,): of this machine, the
+    promised one less the margin.
+    """
+
+    def __init__(self, decoder: Decoder, bound: Floats, dtype: np.dtype[Any]) -> None:
+        margin = np.broadcast_to(np.array(decoder.model.margin, np.float64), bound.shape)
+        self.trusted = margin <= bound / 2
+        self.bound = bound - np.where(self.trusted, margin, 0.0)
+        self.step = steps_of(self.bound, dtype)
+        self.dtype = dtype
+
+    def of(self, x: Array, x_hat: Array) -> tuple[Integers, Integers]:
+        """(r (R, D), places of values that r cannot tell)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = np.rint((x.astype(np.float64) - self._start(x_hat)) / self.step)
+        usable = np.isfinite(points) & (np.abs(points) < LIMIT)
+        r = np.where(usable, points, 0).astype(np.int64)
+        usable &= within(self.values(r, x_hat), x, self.bound)
+        if not usable.all():
+            r = repeated(r, usable)
+        return r, np.flatnonzero(~usable)
+
+    def values(self, r: Integers, x_hat: Array) -> Array:
+        """(R, D): a product and a sum of float64, rounded to the dtype."""
+        return rounded(self._start(x_hat) + r * self.step, self.dtype)
+
+    def _start(self, x_hat: Array) -> Floats:
+        return np.where(self.trusted, x_hat, 0.0).astype(np.float64)
+
+
+def rounded(exact: Floats, dtype: np.dtype[Any]) -> Array:
+    """Values of the dtype; of integers the nearest, within their range."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype.kind != "f":
+            limits = np.iinfo(dtype)
+            exact = np.clip(np.rint(np.nan_to_num(exact)), limits.min, limits.max)
+        return exact.astype(dtype)
+
+
+def encode(x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise) -> bytes | None:
+    """Of x (R, D), whose windows have the latents z (W, K); None where these cannot tell it.
+
+    The smallest over the widths of the latents' steps. Of a mean error, latents alone.
+    """
+    if promise.mean:
+        factor = promise.widest(
+            lambda factor: promise.error(_alone(x, _steps(z, decoder, factor), factor, decoder), x),
+            finest=2.0**-10,
+        )
+        if factor is None:
+            return None
+        q = _steps(z, decoder, factor)
+        places = np.flatnonzero(~np.isfinite(x))
+        return _payload(x, q, factor, None, places)
+    left = Leftover(decoder, promise.bound_at(1.0, x.shape[1]), promise.dtype)
+    if not left.trusted.any():
+        return None
+    best: bytes | None = None
+    for factor in _FACTORS:
+        q = _steps(z, decoder, factor)
+        r, places = left.of(x, flat(decoder.rows(q, factor), x.shape))
+        payload = _payload(x, q, factor, r, places)
+        if best is None or len(payload) < len(best):
+            best = payload
+    return best
+
+
+def decode(payload: bytes, rows: int, columns: int, promise: Promise, decoder: Decoder) -> Array:
+    """The rows (R, D). Raises ArchiveCorrupt, ArchiveError, MissingExtra."""
+    parts = Parts(payload)
+    raw, codes, numbers = (parts.take() for _ in range(3))
+    factor = float(np.frombuffer(raw, "<f8")[0]) if len(raw) == 8 else 0.0
+    if not 1e-9 < factor < 1e9:
+        raise ArchiveCorrupt("a chunk names no factor of its latents")
+    windows = -(-rows // (decoder.model.window or 1))
+    q = unpack_rows(codes, windows, len(decoder.model.steps))
+    if bool(numbers) == promise.mean:
+        raise ArchiveCorrupt("a chunk of latents holds what was not promised")
+    if promise.mean:
+        x = _alone(np.empty((rows, columns), promise.dtype), q, factor, decoder, fill=False)
+    else:
+        left = Leftover(decoder, promise.bound_at(1.0, columns), promise.dtype)
+        r = unpack_rows(numbers, rows, columns)
+        x = left.values(r, flat(decoder.rows(q, factor), (rows, columns)))
+    exceptions.put_back(x, parts)
+    parts.end()
+    return x
+
+
+def flat(x_hat: Array, shape: tuple[int, ...]) -> Array:
+    """The first rows of windows, (R, D)."""
+    return x_hat.reshape(-1, shape[1])[: shape[0]]
+
+
+def _alone(x: Array, q: Integers, factor: float, decoder: Decoder, fill: bool = True) -> Array:
+    """x_hat in the dtype of x (R, D), with its values that are no numbers if `fill`."""
+    found = rounded(flat(decoder.rows(q, factor), x.shape).astype(np.float64), x.dtype)
+    return np.where(np.isfinite(x), found, x) if fill else found
+
+
+def _steps(z: NDArray[np.float32], decoder: Decoder, factor: float) -> Integers:
+    model = decoder.model
+    q = np.rint((z.astype(np.float64) - model.middle) / (factor * np.array(model.steps)))
+    return np.clip(q, 1 - LIMIT, LIMIT - 1).astype(np.int64)
+
+
+def _payload(x: Array, q: Integers, factor: float, r: Integers | None, places: Integers) -> bytes:
+    return join(
+        [
+            np.array(factor, "<f8").tobytes(),
+            pack_rows(q),
+            b"" if r is None else pack_rows(r),
+            *exceptions.parts_of(x, places),
+        ]
+    )

@@ -1,0 +1,177 @@
+"""A bundle made ready to write with: how rows are cut, latents stepped, and errors allowed for."""
+
+from __future__ import annotations
+
+import hashlib
+from math import prod, sqrt
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.components import windows_of
+from ae_runtime.archive.decoder import Decoder
+from ae_runtime.archive.header import MAX_LATENT_DIM, MAX_VALUES, Model, Probe
+from ae_runtime.archive.promise import Promise
+from ae_runtime.autoencoder import Autoencoder
+from ae_runtime.devices import compute, open_session
+from ae_runtime.errors import DataError
+from ae_runtime.manifest import Manifest
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+# Between this machine's sums and those of another there is more than between two orders of them
+# here, by a factor that nobody knows: 32 times what is seen here is allowed for, at a cost of less
+# than a thousandth of a bound of 1 % of a range.
+_SAFETY = 32
+_LOOKED_AT = 256  # samples
+_PROBED, _PLACES = 8, 4  # samples, and values of each
+_NUDGE = 0.5  # of a latent's deviation
+
+
+class Writer:
+    """Latents of rows (R, D), and the decoder that the archive's readers will use."""
+
+    def __init__(self, ae: Autoencoder, first: Array, promise: Promise, inside: bool) -> None:
+        """first: rows (n, *row_shape) that are like the others. Raises DataError, BundleRefused."""
+        self._ae = ae
+        self._window = window_of(ae.manifest, first.shape[1:])
+        self._shape = ae.input_shape
+        self.graph = ae.bundle.files["decoder.onnx"]
+        z = self.encode(_some(first.reshape(len(first), -1), self._window or 1))[:_LOOKED_AT]
+        blank = Model(
+            id=ae.model_id,
+            sha256=hashlib.sha256(self.graph).hexdigest(),
+            dtype=_dtype(ae.manifest),
+            steps=[1.0] * ae.latent_dim,
+            middle=[0.0] * ae.latent_dim,
+            margin=[1.0],
+            probe=Probe([], [], [], 1.0),
+            window=self._window,
+            inside=inside,
+        )
+        decoder = Decoder(blank, self.graph, first.shape[1:])
+        middle = _short(np.median(z, axis=0))
+        steps = _short(_steps(z, decoder, promise.bound_at(1.0, prod(first.shape[1:]))))
+        jumps = _jumps(ae.manifest, first.shape[1:])
+        margin = _margin(self.graph, decoder.decode(z), z, jumps)
+        self.model = msgspec.structs.replace(
+            blank, steps=steps.tolist(), middle=middle.tolist(), margin=margin
+        )
+        decoder.close()
+        decoder = Decoder(self.model, self.graph, first.shape[1:])
+        self.model = msgspec.structs.replace(self.model, probe=_probe(z, decoder, jumps))
+        decoder.close()
+        self.decoder = Decoder(self.model, self.graph, first.shape[1:])
+
+    def encode(self, x: Array) -> NDArray[np.float32]:
+        """The latents (W, K) of rows x (R, D), the last window filled up with the last row."""
+        rows = windows_of(x, self._window or 1)
+        return self._ae.encode(rows.reshape(len(rows), *self._shape))
+
+
+def window_of(manifest: Manifest, row_shape: tuple[int, ...]) -> int | None:
+    """Rows that go through the model together, None where each row is a sample.
+
+    Raises DataError for rows, or a model, that an archive cannot use.
+    """
+    why = _unfit(manifest)
+    if why:
+        raise DataError(f"the bundle's model cannot be used for an archive: {why}")
+    shape = manifest.inputs[0].row_shape
+    if row_shape == shape:
+        return None
+    if manifest.kind == "series" and row_shape == shape[1:] and prod(shape) <= MAX_VALUES:
+        return shape[0]
+    raise DataError(
+        f"the rows have shape {row_shape}, the bundle's model takes {shape}; "
+        "choose the bundle of this data, or write without a model"
+    )
+
+
+def _unfit(manifest: Manifest) -> str | None:
+    if manifest.is_mixed:
+        return "its rows hold words, which it gives back as likely ones; write without a model"
+    if manifest.precision != "fp32":
+        return "its int8 arithmetic jumps between machines; export it without --int8"
+    if manifest.latent.bottleneck == "quantized":
+        return "its decoder jumps between its words; train it with another bottleneck"
+    if manifest.latent.dim > MAX_LATENT_DIM:
+        return f"it has {manifest.latent.dim:,} latents, {MAX_LATENT_DIM:,} are the most"
+    return None
+
+
+def _dtype(manifest: Manifest) -> Any:
+    return manifest.outputs[0].dtype
+
+
+def _some(rows: Array, window: int) -> Array:
+    """Whole windows from all over the rows, at least one."""
+    count = max(1, len(rows) // window)
+    if count <= _LOOKED_AT:
+        return rows[: count * window]
+    begins = np.linspace(0, count - 1, _LOOKED_AT).astype(int) * window
+    return rows[(begins[:, None] + np.arange(window)).reshape(-1)]
+
+
+def _short(values: Floats) -> Floats:
+    """The values to three digits, which take few bytes in a header."""
+    return np.array([float(f"{value:.3g}") for value in values])
+
+
+def _jumps(manifest: Manifest, row_shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Values of a row that the decoder rounds to whole numbers, (D,)."""
+    if manifest.columns is not None and manifest.outputs[0].dtype != "uint8":
+        return np.array([column.integer for column in manifest.columns])
+    return np.full(prod(row_shape), manifest.outputs[0].dtype == "uint8")
+
+
+def _steps(z: NDArray[np.float32], decoder: Decoder, bound: Floats) -> Floats:
+    """Steps (K,) that are felt alike: each costs a root mean square of 1 / sqrt(K) bounds."""
+    base = decoder.decode(z).astype(np.float64)
+    scale = bound.reshape(base.shape[-1:] if base.shape[-1] == len(bound) else (-1,))
+    deviation = z.std(axis=0, dtype=np.float64)
+    steps = np.empty(len(deviation))
+    for latent, width in enumerate(deviation):
+        nudge = max(_NUDGE * float(width), 1e-6)
+        moved = z.copy()
+        moved[:, latent] += np.float32(nudge)
+        off = (decoder.decode(moved).astype(np.float64) - base).reshape(-1, len(scale)) / scale
+        felt = sqrt(float(np.mean(np.square(off)))) / nudge
+        # A latent that is not felt keeps its middle.
+        steps[latent] = sqrt(12 / len(steps)) / max(felt, 1e-9 / max(nudge, 1e-6))
+    return np.clip(steps, 1e-30, 1e30)
+
+
+def _margin(
+    graph: bytes, x_hat: Array, z: NDArray[np.float32], jumps: NDArray[np.bool_]
+) -> list[float]:
+    """What another machine may be off in each column, from what another order of sums is here."""
+    columns = len(jumps)
+    session = open_session(graph, optimised=False)
+    alone = [compute(session, ["x_hat"], {"z": row[None]})[0] for row in z]
+    exact = x_hat.astype(np.float64).reshape(-1, columns)
+    off = np.abs(np.concatenate(alone).astype(np.float64).reshape(-1, columns) - exact)
+    smooth = _SAFETY * (off.max(axis=0) + np.abs(exact).max(axis=0) * 2.0**-24)
+    margin = np.where(jumps, 1.0, smooth)
+    return [float(f"{value * 1.05:.2g}") for value in np.where(jumps, 1 / 1.05, margin)]
+
+
+def _probe(z: NDArray[np.float32], decoder: Decoder, jumps: NDArray[np.bool_]) -> Probe:
+    model = decoder.model
+    rows = z[np.linspace(0, len(z) - 1, min(_PROBED, len(z))).astype(int)].astype(np.float64)
+    q = np.rint((rows - model.middle) / model.steps)
+    q = np.clip(q, -(1 << 20), 1 << 20).astype(np.int64)
+    x_hat = decoder.decode(decoder.latents(q, 1.0)).reshape(len(q), -1)
+    smooth = np.flatnonzero(np.resize(~jumps, x_hat.shape[1]))
+    usable = smooth if len(smooth) else np.arange(x_hat.shape[1])
+    # A stride that shares no divisor with most row lengths visits all of their places.
+    visited = usable[(7919 * np.arange(len(q) * _PLACES)) % len(usable)].reshape(len(q), _PLACES)
+    places = (visited + np.arange(len(q))[:, None] * x_hat.shape[1]).reshape(-1)
+    return Probe(
+        q.reshape(-1).tolist(),
+        places.tolist(),
+        [float(str(value)) for value in x_hat.reshape(-1)[places]],
+        0.25 if len(smooth) else 1.0,
+    )

@@ -1,0 +1,91 @@
+"""What an archive promises of its values, and the widest steps that keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.grid import steps_of, within
+from ae_runtime.archive.header import Header
+
+Array = NDArray[Any]
+_HALVINGS = 12  # of the search for a factor: to a thousandth
+_WIDEST = 64.0  # times the wanted root mean square: all values are one by then
+
+
+# The bound of which the step is 1: whole numbers come back as they were. To the last bit, since the
+# product with a large number shows it.
+_HALF = 0.5 / (1 - 2.0**-10)
+WHOLE = next(
+    bound
+    for bound in (_HALF, float(np.nextafter(_HALF, 0)), float(np.nextafter(_HALF, 1)))
+    if steps_of(np.array([bound]), np.dtype(np.float64))[0] == 1
+)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """bound (D,): of each value, or, if `mean`, of a chunk's root mean square; empty: every bit.
+
+    exact (D,): columns of codes of words, which come back as they were.
+    """
+
+    dtype: np.dtype[Any]
+    bound: NDArray[np.float64]
+    mean: bool = False
+    exact: NDArray[np.bool_] | None = None
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether values may move at all, or are integers that a grid holds."""
+        if self.dtype.kind == "f":
+            return len(self.bound) > 0 and bool((self.bound > 0).all())
+        return self.dtype.itemsize <= 4
+
+    def bound_at(self, factor: float, columns: int) -> NDArray[np.float64]:
+        """(D,) of a grid: the promised one, times the factor that a chunk of `mean` names."""
+        if not len(self.bound):
+            return np.zeros(columns)
+        bound = self.bound * factor if self.mean else self.bound
+        return bound if self.exact is None else np.where(self.exact, WHOLE, bound)
+
+    def keeps(self, found: Array, x: Array) -> bool:
+        """Whether found is what was promised of x (R, D)."""
+        same = found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}")
+        if not len(self.bound):
+            return bool(same.all())
+        if self.mean:
+            free = np.isfinite(x) if self.exact is None else np.isfinite(x) & ~self.exact
+            return bool((same | free).all() and self.error(found, x) <= 1)
+        near = same | within(found, x, self.bound)
+        return bool((near if self.exact is None else np.where(self.exact, same, near)).all())
+
+    def error(self, found: Array, x: Array) -> float:
+        """The root mean square of error / bound over the finite values of x."""
+        known = np.isfinite(x)
+        if self.exact is not None:
+            known &= ~self.exact
+        off = (found.astype(np.float64) - x.astype(np.float64)) / self.bound
+        with np.errstate(over="ignore"):
+            return float(np.sqrt(np.mean(np.square(off[known])))) if known.any() else 0.0
+
+    def widest(self, error_of: Callable[[float], float], finest: float = 1 / 64) -> float | None:
+        """The largest factor with an error of at most 1; None if the finest has a larger one."""
+        low, high = np.log2(finest), np.log2(_WIDEST)
+        if not error_of(finest) <= 1:
+            return None
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if error_of(2.0**middle) <= 1 else (low, middle)
+        return float(2.0**low)
+
+
+def promise_of(header: Header) -> Promise:
+    """Of all chunks of an archive."""
+    words = header.levels
+    exact = None if words is None else np.array([level is not None for level in words])
+    return Promise(header.numpy, header.bound, header.rmse is not None, exact)
