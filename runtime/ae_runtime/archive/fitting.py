@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.archive.integers import Integers, pack
+from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.predictor import MAX_COLUMNS, Floats, Predictor
 
-ORDERS = (1, 2, 3, 4, 8, 16)
+ORDERS = (0, 1, 2, 3, 4, 8, 16)
 _CROSS_COLUMNS = 16  # at most: the weights of each column grow with all of them
 _SAMPLE = (4, 4096)  # stretches of rows that are looked at
 _FRACTION_BITS = 12
 _WEIGHT_BYTES = 2
-_TAIL = 4096  # what is left beyond it counts as one number
+_TAIL = 4096  # beyond it only the logarithm is looked at
 _REWEIGHTED = 4  # passes from least squares to least absolute error
 
 
@@ -24,9 +24,9 @@ class _Choice:
     """Weights of one column over the columns of the design, and what they are guessed to cost."""
 
     bytes: float
-    order: int = 0
-    used: NDArray[np.int64] | None = None  # places in the design; None: stored as it is
-    weights: Floats | None = None
+    order: int
+    used: NDArray[np.int64]  # places in the design
+    weights: Floats
 
 
 class _Design:
@@ -70,40 +70,34 @@ class _Design:
 
 
 def fit(q: Integers) -> Predictor | None:
-    """The predictor for q (R, D), or None where storing the numbers as they are is smaller."""
+    """The predictor for q (R, D), or None where there are too many columns, or too few rows."""
     rows, columns = q.shape
     order = max((n for n in ORDERS if 8 * n < rows), default=0)
     if columns > MAX_COLUMNS or not order:
         return None
     design = _Design(q, order)
-    choices = [_choose(design, column, q) for column in range(columns)]
-    if all(choice.used is None for choice in choices):
-        return None
-    return _put_together(choices, columns, design)
+    return _put_together([_choose(design, at, rows) for at in range(columns)], columns, design)
 
 
-def _choose(design: _Design, column: int, q: Integers) -> _Choice:
-    rows, columns = q.shape
+def _choose(design: _Design, column: int, rows: int) -> _Choice:
     target = design.target(column)
-    sampled = len(design.x)
-    plain = len(pack(design.x[:, target])) * rows / sampled
-    best = _Choice(plain)
-    for order in ORDERS:
-        if order > design.order:
-            break
-        for cross in (False, True) if 1 < columns <= _CROSS_COLUMNS else (False,):
-            used = design.places(column, order, cross)
-            if len(used) * 8 > sampled:
-                continue
+    cross = (False, True) if 1 < design.columns <= _CROSS_COLUMNS else (False,)
+    every = [
+        (order, design.places(column, order, others))
+        for order in ORDERS
+        if order <= design.order
+        for others in cross
+    ]
+    found: list[_Choice] = []
+    for order, used in every:
+        if not found or len(used) * 8 <= len(design.x):
             weights = design.solve(used, target)
-            cost = _cost(design, used, target, weights, rows)
-            if cost < best.bytes:
-                best = _Choice(cost, order, used, weights)
-    if best.used is not None and best.weights is not None:
-        weights = design.reweighted(best.used, target, best.weights)
-        cost = _cost(design, best.used, target, weights, rows)
-        if cost < best.bytes:
-            best = _Choice(cost, best.order, best.used, weights)
+            found.append(_Choice(_cost(design, used, target, weights, rows), order, used, weights))
+    best = min(found, key=lambda choice: choice.bytes)
+    weights = design.reweighted(best.used, target, best.weights)
+    cost = _cost(design, best.used, target, weights, rows)
+    if cost < best.bytes:
+        best = _Choice(cost, best.order, best.used, weights)
     return best
 
 
@@ -112,10 +106,17 @@ def _cost(
 ) -> float:
     """Bytes of all rows, guessed from the entropy of what is left of those looked at."""
     left = np.rint(design.x[:, target] - design.x[:, used] @ weights)
+    return _bytes(left, rows) + _WEIGHT_BYTES * len(used)
+
+
+def _bytes(left: Floats, rows: int) -> float:
+    """What `rows` numbers like these take, by their entropy."""
     every = np.bincount(np.clip(left + _TAIL, 0, 2 * _TAIL).astype(np.int64))
     counts = every[every > 0]
     bits = -float(np.log2(counts / len(left)) @ counts)
-    return bits / 8 * rows / len(left) + _WEIGHT_BYTES * len(used)
+    bits += float(np.log2(np.maximum(np.abs(left) / _TAIL, 1)).sum())
+    bits += 0.72 * len(counts)  # a sample looks less random than what it is of (Miller, 1955)
+    return bits / 8 * rows / len(left)
 
 
 def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Predictor:
@@ -125,11 +126,9 @@ def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Pred
     constant = np.zeros(columns)
     shift: NDArray[np.int64] = np.zeros(columns, np.int64)
     for column, choice in enumerate(choices):
-        if choice.used is None or choice.weights is None:
-            continue
         full = np.zeros(design.target(columns))
         full[choice.used] = choice.weights
-        largest = float(np.abs(full[1:]).max())
+        largest = float(np.abs(full[1:]).max(initial=0))
         # As many bits as leave the largest weight in 16.
         shift[column] = min(_FRACTION_BITS, max(0, 14 - int(np.ceil(np.log2(max(largest, 1e-9))))))
         whole = np.clip(np.rint(full * 2.0 ** shift[column]), -32767, 32767)
@@ -137,8 +136,7 @@ def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Pred
         lags = whole[1 : 1 + design.order * columns].reshape(design.order, columns)
         before[:, :, column] = lags[:order][::-1]
         beside[:, column] = whole[1 + design.order * columns :]
-    plain = np.array([choice.used is None for choice in choices])
-    return Predictor(order, before.reshape(-1, columns), beside, constant, shift, plain)
+    return Predictor(order, before.reshape(-1, columns), beside, constant, shift)
 
 
 def _stretches(x: Floats) -> list[Floats]:

@@ -1,4 +1,4 @@
-"""Whole numbers as bytes: by pcodec where it is installed, by zlib, or as one repeated value."""
+"""Whole numbers as bytes: by what their entropy is, by zlib, or as one repeated value."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.archive import entropy
+from ae_runtime.archive.lawfit import plan
 from ae_runtime.errors import ArchiveCorrupt, MissingExtra
 from ae_runtime.extras import need
 
 Integers = NDArray[np.int64]
-# A stream is one byte, kind << 4 | width, and what the kind says. Both are of the format: a
-# number is never given another meaning.
-CONSTANT, ZLIB, PCODEC = 0, 1, 2
+# A stream is one byte, kind << 4 | width or lanes, and what the kind says. All are of the format:
+# a number is never given another meaning.
+CONSTANT, ZLIB, ENTROPY = 0, 1, 2
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
 _CONSTANT_WIDTH = 3
-_FEW = 4096  # numbers, of which zlib may take fewer bytes than pcodec; of more it is slower only
+_FEW = 4096  # numbers, of which zlib may take fewer bytes; of more it is slower only
+_LARGE = 1 << 62
 
 
-def pack(values: NDArray[Any]) -> bytes:
-    """The numbers, in C order, as the smallest of the streams that this machine can make."""
+def pack(values: NDArray[Any], columns: int = 1) -> bytes:
+    """The numbers, in C order, as the smallest of the streams above.
+
+    columns: of the rows that they are, for numbers that are alike down a column.
+    """
     flat = np.ascontiguousarray(values, np.int64).reshape(-1)
     if not len(flat):
         return b""
     low, high = int(flat.min()), int(flat.max())
     if low == high:
         return bytes([CONSTANT << 4 | _CONSTANT_WIDTH]) + low.to_bytes(8, "little", signed=True)
-    width = next(at for at, name in enumerate(_WIDTHS) if _holds(name, low, high))
-    coder = pcodec()
     streams: list[bytes] = []
-    if coder is not None:
-        wide = max(width, 1)  # pcodec has no narrower integers
-        raw = coder.standalone.simple_compress(flat.astype(_WIDTHS[wide]), coder.ChunkConfig())
-        streams.append(bytes([PCODEC << 4 | wide]) + raw)
-    if coder is None or len(flat) <= _FEW:
+    if max(-low, high) < _LARGE:
+        rows = flat.reshape(-1, _columns(columns))
+        chosen = plan(rows)
+        streams.append(bytes([ENTROPY << 4 | chosen.lanes]) + entropy.encode(rows, chosen))
+    if not streams or len(flat) <= _FEW:
+        width = next(at for at, name in enumerate(_WIDTHS) if _holds(name, low, high))
         raw = zlib.compress(_planes(flat.astype(_WIDTHS[width])), 6)
         streams.append(bytes([ZLIB << 4 | width]) + raw)
     return min(streams, key=len)
 
 
-def unpack(stream: bytes, count: int) -> Integers:
-    """`count` numbers of a stream; never more memory than they take.
+def unpack(stream: bytes, count: int, columns: int = 1) -> Integers:
+    """`count` numbers of a stream, of rows of so many columns; no more memory than they ask for.
 
-    Raises ArchiveCorrupt for a stream that does not hold so many, MissingExtra without pcodec.
+    Raises ArchiveCorrupt for a stream that does not hold so many.
     """
     if not count:
         if stream:
@@ -52,19 +57,21 @@ def unpack(stream: bytes, count: int) -> Integers:
         return np.empty(0, np.int64)
     if not stream:
         raise ArchiveCorrupt(f"a stream of {count:,} numbers is empty")
-    kind, width = stream[0] >> 4, stream[0] & 15
-    if width >= len(_WIDTHS) or kind > PCODEC:
-        raise ArchiveCorrupt(f"a stream is of the unknown kind {stream[0]}")
-    if kind == CONSTANT:
-        if len(stream) != 9 or width != _CONSTANT_WIDTH:
+    kind, low = stream[0] >> 4, stream[0] & 15
+    if kind == CONSTANT and low == _CONSTANT_WIDTH:
+        if len(stream) != 9:
             raise ArchiveCorrupt("a repeated number does not have 8 bytes")
         return np.full(count, int.from_bytes(stream[1:], "little", signed=True), np.int64)
-    narrow = np.dtype(_WIDTHS[width])
-    if kind == ZLIB:
-        return inflated(stream[1:], count, narrow).astype(np.int64)
-    found = np.empty(count, narrow)
-    fill(found, stream[1:])
-    return found.astype(np.int64)
+    if kind == ZLIB and low < len(_WIDTHS):
+        return inflated(stream[1:], count, np.dtype(_WIDTHS[low])).astype(np.int64)
+    if kind == ENTROPY:
+        width = _columns(columns)
+        return entropy.decode(stream[1:], count // width, width, low).reshape(-1)
+    raise ArchiveCorrupt(f"a stream is of the unknown kind {stream[0]}")
+
+
+def _columns(columns: int) -> int:
+    return columns if columns <= entropy.MAX_COLUMNS else 1
 
 
 def fill(found: NDArray[Any], raw: bytes) -> None:

@@ -3,69 +3,78 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ae_runtime.archive import fitting
+from ae_runtime.archive import fitting, lattice
 from ae_runtime.archive.integers import Integers, pack, unpack
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT, MAX_COLUMNS, MAX_ORDER, Predictor
 from ae_runtime.errors import ArchiveCorrupt
 
-# How the numbers were made smaller; PLAIN leaves it to pcodec. All are of the format.
+# How the numbers were made smaller, and the order in which they are stored. Of the format.
 PLAIN, DOWN, ALONG, BOTH, LINEAR = range(5)
-# Streams: one, row after row; one, column after column; or one a column.
-BY_ROW, BY_COLUMN, EACH_COLUMN = range(3)
-_SAMPLE_ROWS = 1024
-_MAX_STREAMS = 256  # of more columns, each stream costs more than it saves
+BY_ROW, BY_COLUMN = range(2)
+_SAMPLE_VALUES = 16384
+_FEW = 4096  # numbers, of which weights may take more than they save
+_LARGE = 1 << 40  # sums of what is left stay exact below
 _WEIGHT = np.dtype("<i2")
 
 
 def pack_rows(q: Integers) -> bytes:
     """The rows q (R, D), |q| < LIMIT, as the smallest of the ways above."""
-    predictor = fitting.fit(q)
+    few = q.shape[1] <= MAX_COLUMNS
+    places, points = lattice.ranked(q if few else q.reshape(-1, 1))
+    places = places.reshape(q.shape)
+    predictor = fitting.fit(places)
+    found = []
     if predictor is not None:
-        return _stored(LINEAR, predictor.residuals(q), _weights(predictor))
-    way = min((PLAIN, DOWN, ALONG, BOTH), key=lambda way: _guess(way, q))
-    return _stored(way, _differences(way, q), b"")
+        r = predictor.residuals(places)
+        found.append(_stored(LINEAR, BY_ROW, r, points, _weights(predictor)))
+    if predictor is None or q.size <= _FEW:
+        way, layout = _guessed(places, (BY_ROW,) if few else (BY_ROW, BY_COLUMN))
+        found.append(_stored(way, layout, _differences(way, places), points, b""))
+    return min(found, key=len)
+
+
+def _guessed(q: Integers, layouts: tuple[int, ...]) -> tuple[int, int]:
+    """(way, layout) without a predictor, by the first rows."""
+    sample = q[: max(1, _SAMPLE_VALUES // q.shape[1])]
+    ways = [(way, layout) for way in (PLAIN, DOWN, ALONG, BOTH) for layout in layouts]
+
+    def size(way: int, layout: int) -> int:
+        return len(_stored(way, layout, _differences(way, sample), b"", b""))
+
+    return min(ways, key=lambda found: size(*found))
 
 
 def unpack_rows(raw: bytes, rows: int, columns: int) -> Integers:
     """The rows q (R, D) as pack_rows had them. Raises ArchiveCorrupt."""
     parts = Parts(raw)
-    head, weights = parts.take(), parts.take()
-    if len(head) != 2 or head[0] > LINEAR or head[1] > EACH_COLUMN:
+    head, points, weights, stream = (parts.take() for _ in range(4))
+    parts.end()
+    if len(head) != 2 or head[0] > LINEAR or head[1] > BY_COLUMN:
         raise ArchiveCorrupt(f"numbers are stored in the unknown way {head[:2].hex()!r}")
     way, layout = head
-    if layout == EACH_COLUMN:
-        r = np.empty((rows, columns), np.int64)
-        for column in range(columns):
-            r[:, column] = unpack(parts.take(), rows)
+    if layout == BY_ROW:
+        r = unpack(stream, rows * columns, columns).reshape(rows, columns)
     else:
-        flat = unpack(parts.take(), rows * columns)
-        r = flat.reshape(rows, columns) if layout == BY_ROW else flat.reshape(columns, rows).T
-    parts.end()
-    if rows * columns and int(np.abs(r).max()) >= 1 << 40:  # sums of what is left stay exact
+        r = unpack(stream, rows * columns).reshape(columns, rows).T
+    if rows * columns and not -_LARGE < int(r.min()) <= int(r.max()) < _LARGE:
         raise ArchiveCorrupt("a stream holds numbers beyond 2^40")
     if way == LINEAR:
-        return _predictor(weights, columns).restore(r)
-    if weights:
+        r = _predictor(weights, columns).restore(r)
+    elif weights:
         raise ArchiveCorrupt("there are weights, and nothing that they are of")
-    return _sums(way, r)
+    else:
+        r = _sums(way, r)
+    if not points:
+        return r
+    shape = r.shape if columns <= MAX_COLUMNS else (-1, 1)
+    return lattice.valued(r.reshape(shape), points).reshape(r.shape)
 
 
-def _stored(way: int, r: Integers, weights: bytes) -> bytes:
-    found = {BY_ROW: [pack(r)], BY_COLUMN: [pack(r.T)]}
-    if r.shape[1] <= _MAX_STREAMS:
-        found[EACH_COLUMN] = [pack(column) for column in r.T]
-    return min(
-        (join([bytes([way, layout]), weights, *streams]) for layout, streams in found.items()),
-        key=len,
-    )
-
-
-def _guess(way: int, q: Integers) -> int:
-    r = _differences(way, q[:_SAMPLE_ROWS])
-    return min(len(pack(r)), len(pack(r.T)))
+def _stored(way: int, layout: int, r: Integers, points: bytes, weights: bytes) -> bytes:
+    stream = pack(r, r.shape[1]) if layout == BY_ROW else pack(r.T)
+    return join([bytes([way, layout]), points, weights, stream])
 
 
 def _differences(way: int, q: Integers) -> Integers:
@@ -94,9 +103,6 @@ def _weights(predictor: Predictor) -> bytes:
     head = np.zeros((columns, 3), np.uint8)
     weights = []
     for column in range(columns):
-        if predictor.plain[column]:
-            head[column, 0] = 255
-            continue
         own = before[:, :, column]  # (order, columns), the oldest first
         used = np.flatnonzero(own.any(axis=1))
         order = predictor.order - int(used[0]) if len(used) else 0
@@ -122,20 +128,19 @@ def _predictor(raw: bytes, columns: int) -> Predictor:
     order = first[0]
     constant = unpack(constants, columns)
     each = np.frombuffer(head, np.uint8).reshape(columns, 3).astype(np.int64)
-    plain: NDArray[np.bool_] = each[:, 0] == 255
-    orders, others, shift = np.where(plain[:, None], 0, each).T
+    orders, others, shift = each.T
     if (orders > order).any() or (others > 1).any() or (shift > 14).any() or len(flat) % 2:
         raise wrong
     if int(np.abs(constant).max()) > 1 << 47:
         raise wrong
     weights = np.frombuffer(flat, _WEIGHT).astype(np.float64)
     sizes = np.where(others == 1, orders * columns + np.arange(columns), orders)
-    if int(sizes[~plain].sum()) != len(weights):
+    if int(sizes.sum()) != len(weights):
         raise wrong
     before = np.zeros((order, columns, columns))
     beside = np.zeros((columns, columns))
     at = 0
-    for column in np.flatnonzero(~plain):
+    for column in range(columns):
         n, all_ = int(orders[column]), bool(others[column])
         own = weights[at : at + n * (columns if all_ else 1)]
         if all_:
@@ -145,4 +150,4 @@ def _predictor(raw: bytes, columns: int) -> Predictor:
             before[order - n :, column, column] = own
         at += int(sizes[column])
     constant_ = constant.astype(np.float64)
-    return Predictor(order, before.reshape(-1, columns), beside, constant_, shift, plain)
+    return Predictor(order, before.reshape(-1, columns), beside, constant_, shift)

@@ -34,7 +34,7 @@ class Predictor:
     order: rows before that are looked at, 0..MAX_ORDER. before: (order * D, D) of those rows, the
     oldest first, column after column of what is predicted. beside: (D, D) of columns in the same
     row, above the diagonal. constant: (D,). All whole numbers, to be divided by 2^shift, shift
-    (D,). plain: (D,) bool, columns that are stored as they are.
+    (D,).
     """
 
     order: int
@@ -42,7 +42,6 @@ class Predictor:
     beside: Floats
     constant: Floats
     shift: NDArray[np.int64]
-    plain: NDArray[np.bool_]
     _scale: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +62,7 @@ class Predictor:
     def residuals(self, q: Integers) -> Integers:
         """What is left of q (R, D), |q| < LIMIT, to be stored."""
         r = q.copy()
-        if self.plain.all() or not len(q):
+        if not len(q):
             return r
         order, lane = self.order, self.lane
         x = q.astype(np.float64)
@@ -76,7 +75,6 @@ class Predictor:
             start = first[first + at < len(q)] + at
             r[start] = q[start] - q[start - 1]
         r[first] = np.diff(q[first], axis=0, prepend=0)
-        r[:, self.plain] = q[:, self.plain]
         return r
 
     def _weights_of(self, lag: int) -> Floats:
@@ -87,8 +85,8 @@ class Predictor:
     def restore(self, r: Integers) -> Integers:
         """The rows q (R, D) of residuals. Raises ArchiveCorrupt where these lead beyond LIMIT."""
         rows, columns = r.shape
-        if self.plain.all() or not rows:
-            return _within(r.astype(np.float64))
+        if not rows:
+            return r
         lane, order = self.lane, self.order
         lanes = -(-rows // lane)
         steps = min(lane, rows)
@@ -97,21 +95,18 @@ class Predictor:
         # (lanes, steps, D): time lies together, so that the rows before are one stretch of memory.
         q = padded.reshape(lanes, lane, columns)[:, :steps].copy()
         flat = q.reshape(lanes, -1)
-        predicted = np.flatnonzero(~self.plain)
         with np.errstate(over="ignore", invalid="ignore"):  # of hostile residuals: checked below
-            q[:, 0, predicted] = np.cumsum(q[:, 0, predicted], axis=0)
+            np.cumsum(q[:, 0], axis=0, out=q[:, 0])
             for at in range(1, min(order, steps)):
-                q[:, at, predicted] += q[:, at - 1, predicted]
-            self._restore_steps(q, flat, predicted, range(max(order, 1), steps))
+                q[:, at] += q[:, at - 1]
+            self._restore_steps(q, flat, range(max(order, 1), steps))
         padded.reshape(lanes, lane, columns)[:, :steps] = q
         return _within(padded[:rows])
 
-    def _restore_steps(
-        self, q: Floats, flat: Floats, predicted: NDArray[np.int64], steps: range
-    ) -> None:
+    def _restore_steps(self, q: Floats, flat: Floats, steps: range) -> None:
         width = self.order * q.shape[2]
-        beside = [int(c) for c in predicted if self.beside[:, c].any()]
-        alone = np.setdiff1d(predicted, beside)
+        beside = np.flatnonzero(self.beside.any(axis=0)).tolist()
+        alone = np.flatnonzero(~self.beside.any(axis=0))
         for at in steps:
             row = q[:, at]
             low = at * q.shape[2] - width

@@ -1,0 +1,266 @@
+"""Signed integers in little more bytes than their entropy: rANS, with a law for each number.
+
+How large a number may be is told by those before it in its column: their mean magnitude, which
+fades, is the state of a machine that each symbol moves. All of it is integers, on every machine.
+
+Rows are cut into blocks that are coded side by side, in lanes: with one state of rANS for each
+block, or for each column of each block where there are many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive import laws
+from ae_runtime.archive.bits import read_fields, write_fields
+from ae_runtime.archive.lanes import Lanes
+from ae_runtime.archive.laws import CENTRE, CONTEXTS, ESCAPE, PRECISION, STATES, STEPS, SYMBOLS
+from ae_runtime.errors import ArchiveCorrupt
+
+Integers = NDArray[np.int64]
+MAX_COLUMNS = 32  # more are coded as one
+MAX_MODELS = 16
+_MOST_STEPS = 1 << 16  # of a decoder, one after another
+_LOWEST = 1 << 16  # state of rANS: below 2^32, in words of 16 bits
+_ESCAPE_BITS = 7  # sign, and how many bits the magnitude has
+_CELL = CONTEXTS * SYMBOLS
+_QUARTERS = np.arange(256)
+_SHIFT = laws.octave(_QUARTERS)
+_HALF = (1 << _SHIFT) >> 1
+_ROW = laws.row(_QUARTERS)
+
+
+class Model(NamedTuple):
+    """How the numbers of a column are distributed, given those before."""
+
+    rate: int  # of laws.RATES
+    law: int
+    offset: int  # of laws.OFFSETS, from 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stream begins with. models: at most MAX_MODELS. which: model of each column.
+
+    starts: (D,) quarter of an octave that a column begins with. lanes: their binary logarithm.
+    """
+
+    models: list[Model]
+    which: Integers
+    starts: Integers
+    lanes: int
+
+
+class _Tables:
+    """Of each model after another, by row and symbol, what both directions look up."""
+
+    def __init__(self, models: list[Model]) -> None:
+        parts = np.stack([_parts(model) for model in models]).reshape(-1, SYMBOLS)
+        self.frequency = parts.reshape(-1).astype(np.uint32)
+        self.begin = (np.cumsum(parts, axis=1) - parts).reshape(-1).astype(np.uint32)
+        self.move = np.stack([laws.moves(model.rate) for model in models]).reshape(-1)
+        places = np.arange(parts.size)
+        self.coded = np.where(self.frequency > 0, places, places | ESCAPE)
+        self.symbol_of = np.repeat(places.astype(np.uint16), parts.reshape(-1))
+
+
+def _parts(model: Model) -> Integers:
+    return laws.frequencies(model.law)[model.offset : model.offset + CONTEXTS]
+
+
+def encode(rows: Integers, plan: Plan) -> bytes:
+    """The numbers (R, D), |number| < 2^62, as a stream without its first byte."""
+    lanes = Lanes(rows.shape[0], rows.shape[1], 1 << plan.lanes)
+    tables = _Tables(plan.models)
+    spread = lanes.spread(rows)
+    places, quarters = _modelled(spread, lanes, plan, tables)
+    coded = _coded(places, lanes, tables)
+    return _head(plan) + coded + _raw_bits(spread, places, quarters, lanes)
+
+
+def _modelled(
+    spread: Integers, lanes: Lanes, plan: Plan, tables: _Tables
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Of each number the place of its symbol in the tables, and the context it is coded in."""
+    places = np.zeros(spread.shape, np.uint16)
+    quarters = np.zeros(spread.shape, np.uint8)
+    states = lanes.columns_of(plan.starts * STEPS + STEPS // 2)
+    models = lanes.columns_of(plan.which * _CELL)
+    rows = _ROW * SYMBOLS
+    for step, group, count in lanes.active():
+        state = states[group, :count]
+        quarter = state >> 4
+        quarters[step, group, :count] = quarter
+        symbol = spread[step, group, :count] + _HALF[quarter]
+        symbol >>= _SHIFT[quarter]
+        symbol += CENTRE
+        # As unsigned numbers those below 0 are large, too.
+        np.minimum(symbol.view(np.uint64), np.uint64(ESCAPE), out=symbol.view(np.uint64))
+        symbol += rows[quarter]
+        symbol += models[group, :count]
+        place = tables.coded[symbol]
+        places[step, group, :count] = place
+        state += tables.move[place]
+        np.maximum(state, 0, out=state)
+        np.minimum(state, STATES - 1, out=state)
+    return places, quarters
+
+
+def _coded(places: NDArray[np.uint16], lanes: Lanes, tables: _Tables) -> bytes:
+    """The states that a decoder begins with, and the words that it takes."""
+    state = np.full(lanes.width, _LOWEST, np.uint32)
+    words: list[NDArray[np.uint16]] = []
+    for step, group, count in reversed(list(lanes.active())):
+        place = places[step, group, :count]
+        frequency = tables.frequency[place]
+        x = state[:count]
+        full = np.flatnonzero(x >> np.uint32(20) >= frequency)
+        if len(full):
+            large = x[full]
+            words.append(large.astype(np.uint16))
+            x[full] = large >> np.uint32(16)
+        whole = x // frequency
+        x += whole * (np.uint32(laws.TOTAL) - frequency) + tables.begin[place]
+    words.append(np.empty(0, np.uint16))
+    return state.astype("<u4").tobytes() + np.concatenate(words[::-1]).astype("<u2").tobytes()
+
+
+def _raw_bits(
+    spread: Integers, places: NDArray[np.uint16], quarters: NDArray[np.uint8], lanes: Lanes
+) -> bytes:
+    """What the symbols leave away, number after number, then the magnitudes of those escaped."""
+    quarter = lanes.gathered(quarters).reshape(-1)
+    place = lanes.gathered(places).reshape(-1)
+    used = np.flatnonzero((quarter >= CONTEXTS) | (place & ESCAPE == ESCAPE))
+    if not len(used):
+        return b""
+    quarter, escaped = quarter[used], place[used] & ESCAPE == ESCAPE
+    numbers = lanes.gathered(spread).reshape(-1)[used]
+    widths = _SHIFT[quarter]
+    low = (numbers + _HALF[quarter]) & ((1 << widths) - 1)
+    magnitude = np.abs(numbers[escaped])
+    sizes = laws.bits(magnitude)
+    widths[escaped] = _ESCAPE_BITS
+    low[escaped] = sizes << 1 | (numbers[escaped] < 0)
+    below = np.maximum(sizes - 1, 0)
+    values = np.concatenate([low, magnitude & ((1 << below) - 1)])
+    return write_fields(values, np.concatenate([widths, below]))
+
+
+def decode(stream: bytes, rows: int, columns: int, lanes_bits: int) -> Integers:
+    """The numbers (R, D) of a stream without its first byte. Raises ArchiveCorrupt."""
+    lanes = Lanes(rows, columns, 1 << lanes_bits)
+    if lanes.steps * lanes.groups > _MOST_STEPS:
+        raise ArchiveCorrupt("a stream of many numbers has too few lanes")
+    plan, at = _plan(stream, columns, lanes_bits)
+    tables = _Tables(plan.models)
+    body = stream[at + 4 * lanes.width :]
+    if len(stream) < at + 4 * lanes.width:
+        raise ArchiveCorrupt("a stream ends before its first states do")
+    x = np.frombuffer(stream, "<u4", lanes.width, at).astype(np.int64)
+    words = np.frombuffer(body, "<u2", len(body) // 2).astype(np.int64)
+    symbols, quarters, taken = _decoded(x, words, lanes, plan, tables)
+    numbers = _numbers(lanes.gathered(symbols), lanes.gathered(quarters), body[2 * taken :])
+    return numbers.reshape(rows, columns)
+
+
+def _decoded(
+    states_of_rans: Integers, words: Integers, lanes: Lanes, plan: Plan, tables: _Tables
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    """Of each number its symbol and its context; and how many words they took."""
+    shape = lanes.steps, lanes.groups, lanes.width
+    symbols, quarters = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    states = lanes.columns_of(plan.starts * STEPS + STEPS // 2)
+    models = lanes.columns_of(plan.which * (CONTEXTS << PRECISION))
+    rows = _ROW << PRECISION
+    several = len(plan.models) > 1
+    frequency, begin = tables.frequency.astype(np.int64), tables.begin.astype(np.int64)
+    at = 0
+    for step, group, count in lanes.active():
+        x, state = states_of_rans[:count], states[group, :count]
+        quarter = state >> 4
+        quarters[step, group, :count] = quarter
+        slot = x & (laws.TOTAL - 1)
+        part = rows[quarter]
+        part += slot
+        if several:
+            part += models[group, :count]
+        place = tables.symbol_of[part].astype(np.int64)
+        symbols[step, group, :count] = place & (SYMBOLS - 1)
+        x >>= PRECISION
+        x *= frequency[place]
+        slot -= begin[place]
+        x += slot
+        empty = np.flatnonzero(x < _LOWEST)
+        if len(empty):
+            taken = words[at : at + len(empty)]
+            if len(taken) < len(empty):
+                raise ArchiveCorrupt("a stream ends before its numbers do")
+            at += len(empty)
+            x[empty] = x[empty] << 16 | taken
+        state += tables.move[place]
+        np.maximum(state, 0, out=state)
+        np.minimum(state, STATES - 1, out=state)
+    if (states_of_rans != _LOWEST).any():  # which the encoder began with
+        raise ArchiveCorrupt("a stream does not lead back to where it began")
+    return symbols, quarters, at
+
+
+def _numbers(symbols: NDArray[np.uint8], quarters: NDArray[np.uint8], raw: bytes) -> Integers:
+    """The numbers of symbols in their contexts, and of the bits that these leave away."""
+    symbols, quarters = symbols.reshape(-1), quarters.reshape(-1)
+    found = symbols.astype(np.int64)
+    found -= CENTRE
+    used = np.flatnonzero((quarters >= CONTEXTS) | (symbols == ESCAPE))
+    quarter, escaped = quarters[used], symbols[used] == ESCAPE
+    widths = np.where(escaped, _ESCAPE_BITS, _SHIFT[quarter])
+    total = int(widths.sum())
+    if total > 8 * len(raw):
+        raise ArchiveCorrupt("a stream ends before its last bits do")
+    low = read_fields(raw, 0, widths)
+    head = low[escaped]
+    below = np.maximum((head >> 1) - 1, 0)
+    if -(-(total + int(below.sum())) // 8) != len(raw) or (head >> 1 > 62).any():
+        raise ArchiveCorrupt("a stream does not hold as many bits as its numbers leave away")
+    found[used] = (found[used] << _SHIFT[quarter]) + low - _HALF[quarter]
+    magnitude = read_fields(raw, total, below) | np.where(head > 1, 1 << below, 0)
+    found[used[escaped]] = np.where(head & 1, -magnitude, magnitude)
+    return found
+
+
+def _head(plan: Plan) -> bytes:
+    """2 bytes for each model; of each column its model, unless each has its own, or all one."""
+    columns, count = len(plan.starts), len(plan.models)
+    one_start = columns > 1 and bool((plan.starts == plan.starts[0]).all())
+    head = np.array([m.rate | m.law << 3 | m.offset << 6 for m in plan.models])
+    head[0] |= (count - 1) << 10 | one_start << 14
+    which = plan.which if 1 < count < columns else plan.which[:0]
+    starts = plan.starts[:1] if one_start else plan.starts
+    return head.astype("<u2").tobytes() + bytes(which.tolist()) + bytes(starts.tolist())
+
+
+def _plan(stream: bytes, columns: int, lanes: int) -> tuple[Plan, int]:
+    """What a stream begins with, and where it ends. Raises ArchiveCorrupt."""
+    wrong = ArchiveCorrupt("a stream begins with no models that can be")
+    first = int.from_bytes(stream[:2], "little")
+    count, one_start = (first >> 10 & 15) + 1, first >> 14 & 1
+    listed = columns if 1 < count < columns else 0
+    at = 2 * count
+    end = at + listed + (1 if one_start else columns)
+    if len(stream) < end or count > columns or first >> 15:
+        raise wrong
+    head = np.frombuffer(stream, "<u2", count).astype(np.int64)
+    if (head[1:] >> 10).any():
+        raise wrong
+    models = [Model(m & 7, m >> 3 & 7, m >> 6 & 15) for m in head.tolist()]
+    which = np.frombuffer(stream, np.uint8, listed, at).astype(np.int64)
+    if listed == 0:
+        which = np.arange(columns) if count > 1 else np.zeros(columns, np.int64)
+    if (which >= count).any():
+        raise wrong
+    starts = np.frombuffer(stream[at + listed : end], np.uint8).astype(np.int64)
+    return Plan(models, which, np.broadcast_to(starts, columns).copy(), lanes), end
