@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from ae_runtime import command as cmd
+from ae_runtime.archive.writing import is_archive
+from ae_runtime.archive_commands import add_archive_commands, info_of_archive
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.command import common_options, print_json
 from ae_runtime.describe import describe
@@ -35,7 +37,12 @@ bundle_argument = click.argument("bundle", metavar="BUNDLE", type=click.Path(pat
 @click.option("--weights", is_flag=True, help="List names, shapes and statistics of the weights.")
 @common_options
 def info(bundle: Path, weights: bool, as_json: bool) -> None:
-    """Say what a bundle takes, gives, and how good it is."""
+    """Say what a bundle takes, gives, and how good it is; or what an archive (.aez) holds."""
+    if is_archive(bundle):
+        if weights:
+            raise click.UsageError("--weights is of a bundle; an archive has none to list")
+        info_of_archive(bundle, as_json)
+        return
     ae = load(bundle)
     if as_json:
         import msgspec
@@ -56,6 +63,7 @@ add_machine_commands(ae_run)
 add_file_commands(ae_run)
 add_score_command(ae_run)
 add_sample_command(ae_run)
+add_archive_commands(ae_run)
 
 
 def _weights(ae: Autoencoder) -> list[Any]:

@@ -161,7 +161,7 @@ def _to_file(
 ) -> Result:
     stream = sys.stdin.buffer if source == PIPE else source
     done = process_file(
-        ae, verb, stream, out, source_format=from_, progress=_shown(line, verb), **options
+        ae, verb, stream, out, source_format=from_, progress=shown(line, verb), **options
     )
     fields = {"rows": done.rows, "resumed_rows": done.resumed_rows}
     fields["skipped_rows"] = done.skipped_rows
@@ -192,7 +192,7 @@ def _to_stdout(
             stride=options["stride"],
             judge=options.get("judge"),
             keep=options.get("keep"),
-            progress=_shown(line, verb),
+            progress=shown(line, verb),
         )
     return Result(done.notes, {}, "")
 
@@ -217,7 +217,7 @@ def _to_folder(
     with outputs.said_in_one_line(folder):
         folder.mkdir(exist_ok=True)
     for number, (source, out) in enumerate(pairs, start=1):
-        progress = _shown(line, f"{verb}: file {number} of {len(pairs)}")
+        progress = shown(line, f"{verb}: file {number} of {len(pairs)}")
         done.append(SHARD_VERBS[verb](ae, source, out, progress=progress, **options))
         notes += [note for note in done[-1].notes if note not in notes]
     fields = {
@@ -236,7 +236,7 @@ def _to_folder(
     return Result(notes, fields, text)
 
 
-def _shown(line: cmd.ProgressLine, what: str) -> Progress:
+def shown(line: cmd.ProgressLine, what: str) -> Progress:
     """What draws rows done, a rate, and the time that is left where all rows are known."""
     first: list[tuple[int, float]] = []  # rows of an earlier try are no measure of this one
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.components import windows_of
 from ae_runtime.archive.decoder import Decoder
-from ae_runtime.archive.header import MAX_LATENT_DIM, MAX_VALUES, Model, Probe
+from ae_runtime.archive.header import MAX_BOUND, MAX_LATENT_DIM, MAX_VALUES, Model, Probe
 from ae_runtime.archive.promise import Promise
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.devices import compute, open_session
@@ -129,16 +129,20 @@ def _jumps(manifest: Manifest, row_shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def _steps(z: NDArray[np.float32], decoder: Decoder, bound: Floats) -> Floats:
     """Steps (K,) that are felt alike: each costs a root mean square of 1 / sqrt(K) bounds."""
-    base = decoder.decode(z).astype(np.float64)
-    scale = bound.reshape(base.shape[-1:] if base.shape[-1] == len(bound) else (-1,))
+    base = decoder.decode(z).astype(np.float64).reshape(-1, len(bound))
+    # Nothing is felt in columns of which the decoder has no number, as of one that was empty in
+    # training, or that no decoder tells this well, as of one that is to be kept exactly.
+    largest = np.abs(base).max(axis=0)
+    told = np.isfinite(largest) & (bound > largest * 2.0**-24)
     deviation = z.std(axis=0, dtype=np.float64)
     steps = np.empty(len(deviation))
     for latent, width in enumerate(deviation):
         nudge = max(_NUDGE * float(width), 1e-6)
         moved = z.copy()
         moved[:, latent] += np.float32(nudge)
-        off = (decoder.decode(moved).astype(np.float64) - base).reshape(-1, len(scale)) / scale
-        felt = sqrt(float(np.mean(np.square(off)))) / nudge
+        off = decoder.decode(moved).astype(np.float64).reshape(base.shape) - base
+        off = off[:, told] / bound[told]
+        felt = sqrt(float(np.sum(np.square(off))) / (len(off) * len(bound))) / nudge
         # A latent that is not felt keeps its middle.
         steps[latent] = sqrt(12 / len(steps)) / max(felt, 1e-9 / max(nudge, 1e-6))
     return np.clip(steps, 1e-30, 1e30)
@@ -154,6 +158,7 @@ def _margin(
     exact = x_hat.astype(np.float64).reshape(-1, columns)
     off = np.abs(np.concatenate(alone).astype(np.float64).reshape(-1, columns) - exact)
     smooth = _SAFETY * (off.max(axis=0) + np.abs(exact).max(axis=0) * 2.0**-24)
+    smooth = np.nan_to_num(smooth, nan=MAX_BOUND / 2)  # of a column of which it has no number
     margin = np.where(jumps, 1.0, smooth)
     return [float(f"{value * 1.05:.2g}") for value in np.where(jumps, 1 / 1.05, margin)]
 
@@ -164,7 +169,7 @@ def _probe(z: NDArray[np.float32], decoder: Decoder, jumps: NDArray[np.bool_]) -
     q = np.rint((rows - model.middle) / model.steps)
     q = np.clip(q, -(1 << 20), 1 << 20).astype(np.int64)
     x_hat = decoder.decode(decoder.latents(q, 1.0)).reshape(len(q), -1)
-    smooth = np.flatnonzero(np.resize(~jumps, x_hat.shape[1]))
+    smooth = np.flatnonzero(np.resize(~jumps, x_hat.shape[1]) & np.isfinite(x_hat).all(axis=0))
     usable = smooth if len(smooth) else np.arange(x_hat.shape[1])
     # A stride that shares no divisor with most row lengths visits all of their places.
     visited = usable[(7919 * np.arange(len(q) * _PLACES)) % len(usable)].reshape(len(q), _PLACES)

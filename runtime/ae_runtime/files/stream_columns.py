@@ -16,7 +16,7 @@ from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.sources import Source, select_columns
 from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
 from ae_runtime.manifest import Column, Manifest, Port
-from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers
+from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 
 Array = NDArray[Any]
 Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
@@ -28,7 +28,9 @@ class Wanted:
 
     port: of the array, x_num's for a mixed table. names: of its columns, None to take them by
     position. columns: of tables with words or dates, None for plain numbers. window: T of series,
-    whose rows are time steps here. resized: whether images are brought to the port's size.
+    whose rows are time steps here. resized: whether images are brought to the port's size. exact:
+    whether values are kept as the file has them, infinite ones and any dtype too, rather than
+    checked for a graph. seen: where to gather the words of each column of words, by its place.
     """
 
     port: Port
@@ -38,6 +40,8 @@ class Wanted:
     mixed: bool = False
     window: int | None = None
     resized: bool = False
+    exact: bool = False
+    seen: dict[int, set[str]] | None = None
 
     @property
     def step(self) -> Port:
@@ -152,7 +156,8 @@ def settle_numbers(
 
     first: number of the first row in the input. Rows that cannot be used are added to `bad`.
     """
-    bad = drop_infinite(x, first, wanted.names, bad)
+    if not wanted.exact:
+        bad = drop_infinite(x, first, wanted.names, bad)
     x, bad = fit_integers(x, wanted.port, first, wanted.names, bad)
     with named(path):
         checked(x, wanted.step, wanted.what)
@@ -173,15 +178,18 @@ def settle_columns(
     writes them.
     """
     table: dict[str, Array] = {}
-    for name, column, cells in zip(names, columns, values, strict=True):
+    for at, (name, column, cells) in enumerate(zip(names, columns, values, strict=True)):
         if not column.levels and not is_numbers(cells):
             cells, wrong = numbers_of_words(cells, column.type, name, first)
             bad = wrong | bad
+        elif wanted.seen is not None and column.levels:
+            wanted.seen.setdefault(at, set()).update(word for word in to_words(cells) if word)
         table[name] = cells
     numbers, codes = to_blocks(Table(table, named=False), columns)
     for at in bad:
         numbers[at], codes[at] = 0, -1
-    bad = drop_infinite(numbers, first, wanted.names, bad)
+    if not wanted.exact:
+        bad = drop_infinite(numbers, first, wanted.names, bad)
     return (numbers, codes) if wanted.mixed else (numbers,), bad
 
 

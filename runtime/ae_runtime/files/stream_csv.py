@@ -80,7 +80,8 @@ class CsvStream(Stream):
                 rows[at] = [""] * form.width
         # Not zip(*rows): of what is not wanted no columns are made.
         cells = [[row[at] for row in rows] for at in choice.columns]
-        values = [_values(part, how) for part, how in zip(cells, self._columns, strict=True)]
+        exact = self._wanted.exact
+        values = [_values(part, how, exact) for part, how in zip(cells, self._columns, strict=True)]
         names = [form.names[at] for at in choice.columns]
         arrays, bad = settle_columns(self._wanted, names, self._columns, values, first, bad)
         return Piece(arrays, ends, ids, bad)
@@ -109,14 +110,17 @@ def _as_written(column: Column, at: int, form: Form) -> Column:
     return column
 
 
-def _values(cells: list[str], column: Column) -> Array:
-    """Cells as numbers where they should and can be, else as words, None for missing ones."""
+def _values(cells: list[str], column: Column, exact: bool) -> Array:
+    """Cells as numbers where they should and can be, else as words, None for missing ones.
+
+    exact: words as they are written, not as the model knows them.
+    """
     if not column.levels and column.type != "date":
         known = {cell: to_number(cell) for cell in set(cells)}
         if None not in known.values():
             return np.array([known[cell] for cell in cells], np.float64)
     words = {cell: None if is_missing(cell) else cell for cell in set(cells)}
-    if column.levels:
+    if column.levels and not exact:
         words = {cell: _level(word, column) for cell, word in words.items()}
     return np.array([words[cell] for cell in cells], object)
 

@@ -47,7 +47,7 @@ class NpyStream(Stream):
     def _check(self, shape: tuple[int, ...]) -> None:
         wanted, source = self._wanted, self._source
         # Of integers only the shape: whether they fit is for each block to say.
-        dtype = wanted.port.dtype if self.dtype.kind in "iu" else self.dtype
+        dtype = wanted.port.dtype if wanted.exact or self.dtype.kind in "iu" else self.dtype
         with named(self.path):
             try:
                 example = np.broadcast_to(np.zeros((), dtype), shape)
@@ -97,6 +97,8 @@ class NpyStream(Stream):
         return (Unread(low, partial(read, low)) for low in range(first, self._rows, size))
 
     def _block(self, array: Array, first: int) -> Block:
+        if self._wanted.exact:
+            return Block(first, (array,), 0)
         names = self._wanted.names if len(self.row_shape) == 1 else None
         port = self._wanted.step if self.is_steps else self._wanted.port
         bad = drop_infinite(array, first, names, {})

@@ -221,7 +221,7 @@ class ParquetStream(Stream):
                 if values[at].dtype == object:
                     values[at], wrong = numbers_of_words(values[at], "number", name, first)
                     bad = wrong | bad
-            x = np.stack(values, axis=1)
+            x = np.stack(values, axis=1).astype(self._dtype, copy=False)  # of whole groups, too
             x[list(bad)] = 0
             arrays, bad = settle_numbers(wanted, self.path, x, first, bad)
         ids = None if self.id_name is None else self._ids(table.column(self.id_name))

@@ -20,7 +20,7 @@ from ae_runtime.files.stream_windows import WindowStream
 from ae_runtime.files.windows import check_stride
 from ae_runtime.manifest import Manifest
 
-__all__ = ["FORMATS", "TYPES", "Block", "SeriesCut", "Stream", "open_stream"]
+__all__ = ["FORMATS", "TYPES", "Block", "SeriesCut", "Stream", "open_rows", "open_stream"]
 
 FORMATS = ("npy", "csv", "tsv")  # of a pipe
 _NPY_MAGIC = b"\x93NUMPY"
@@ -48,14 +48,25 @@ def open_stream(
     wanted = wanted_by(manifest, verb, latents)
     if stride is not None:
         _check_stride(wanted, verb, stride)
-    if isinstance(source, str | Path):
-        stream = _open_path(wanted, manifest.kind, str(source), id_column)
-    else:
-        stream = _open_pipe(wanted, source, id_column, format)
+    stream = open_rows(wanted, manifest.kind, source, id_column=id_column, format=format)
     with closed_on_error(stream):
         # A strange time step is sharpest where every window that covers it is scored.
         every = 1 if verb == "score" else wanted.window
         return _cut_if_series(stream, wanted, stride, every)
+
+
+def open_rows(
+    wanted: Wanted,
+    kind: str,
+    source: str | Path | BinaryIO,
+    *,
+    id_column: str | None = None,
+    format: str | None = None,
+) -> Stream:
+    """The rows of `source`, of a series its time steps; the rest is as in open_stream."""
+    if isinstance(source, str | Path):
+        return _open_path(wanted, kind, str(source), id_column)
+    return _open_pipe(wanted, source, id_column, format)
 
 
 def _check_stride(wanted: Wanted, verb: Verb, stride: int) -> None:

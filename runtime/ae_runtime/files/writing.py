@@ -148,7 +148,7 @@ class _Work:
         sink.finish(place.rows, stamp, files.part, files.packed)
         if os.name == "nt":
             self.file.close()  # an open file cannot be renamed there
-        _publish(
+        publish(
             files,
             place,
             files.packed if sink.packs else files.part,
@@ -176,7 +176,7 @@ class _Work:
                 self.noter.now(self.place)
 
 
-def _publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
+def publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
     """Put what was made in OUT's place, its stamp first: an output is never without it."""
     with made.open("rb+") as file:  # a stamp on the disk vouches for rows that are there, too
         os.fsync(file.fileno())
