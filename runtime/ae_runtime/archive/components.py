@@ -86,11 +86,9 @@ def find(q: Integers, window: int) -> Directions:
     return Directions(window, middle, vectors[:, order], np.maximum(variances[order], 0))
 
 
-def code(q: Integers, found: Directions, step: float) -> Coded:
-    """The coordinates of q (R, D), in steps, along those directions that are worth their bytes."""
+def code(q: Integers, found: Directions, step: float, kept: int) -> Coded:
+    """The coordinates of q (R, D), in steps, along the first `kept` directions."""
     rows = windows_of(q, found.window)
-    gain = 0.5 * np.log2(np.maximum(found.variances / step**2, 1)) * len(rows)
-    kept = int(np.argmin(np.append(gain > _COST_BITS * rows.shape[1], False)))
     vectors, deviation = found.vectors[:, :kept], np.sqrt(found.variances[:kept].max(initial=0))
     wanted = np.log2(10 * max(deviation, 1) * np.sqrt(rows.shape[1])) - 2 * np.log2(step)
     room = np.log2(_DIRECTION / max(np.abs(vectors).max(initial=0) * step, 1)) - 1
@@ -103,6 +101,30 @@ def code(q: Integers, found: Directions, step: float) -> Coded:
         found.middle.astype(np.int64),
         shift,
     )
+
+
+def worth(found: Directions, step: float, windows: int) -> int:
+    """How many of the directions save more bits in so many windows than they take themselves."""
+    gain = 0.5 * np.log2(np.maximum(found.variances / step**2, 1)) * windows
+    return int(np.argmin(np.append(gain > _COST_BITS * len(found.middle), False)))
+
+
+def likely(found: Directions, error: float, windows: float) -> int:
+    """The number of directions of the fewest bits for a root mean square error, by their variances.
+
+    What is left out and what rounding to steps adds make the error; each number of directions has
+    its step so, and each direction then a rate (Gaussian, at high resolution).
+    """
+    size, kept = len(found.middle), np.arange(1, len(found.variances) + 1)
+    left = size * error**2 - (found.variances.sum() - np.cumsum(found.variances))
+    step2 = 12 * left / kept
+    usable = step2 > 0
+    if not usable.any():
+        return len(kept)
+    step2 = np.where(usable, step2, 1)
+    rates = 0.5 * np.log2(1 + 2 * np.pi * np.e * found.variances / step2[:, None])
+    bits = np.tril(rates).sum(axis=1) * windows + _COST_BITS * size * kept
+    return int(kept[np.argmin(np.where(usable, bits, np.inf))])
 
 
 def dump(coded: Coded, left: Integers | None) -> bytes:

@@ -17,8 +17,9 @@ from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
 _FINE = 1 / 8  # of the wanted root mean square: the grid that components are found on
-_WINDOWS = (1, 8, 32, 128)  # rows
+_WINDOWS = (1, 8, 32, 128, 256)  # rows
 _TRIED_ROWS = 1024
+_CHOSEN_ROWS = 8192
 _STEP = 2.0  # of codes, in steps of the grid, where what they leave is stored
 _MIN_COLUMNS = 8  # of fewer, the linear predictor knows all that components could
 
@@ -93,30 +94,53 @@ def _factor(raw: bytes) -> float:
 
 
 def _with_left(q: Integers) -> bytes:
-    coded = components.code(q, components.find(q, 1), _STEP)
+    found = components.find(q, 1)
+    coded = components.code(q, found, _STEP, components.worth(found, _STEP, len(q)))
     return components.dump(coded, q - coded.predicted(*q.shape))
 
 
 def _coarse_components(x: Array, promise: Promise) -> bytes | None:
-    """The smallest over lengths of windows that keeps the root mean square."""
+    """The fewest bytes that keep the root mean square, over windows and numbers of directions.
+
+    These are chosen on a stretch of the rows, the steps of the codes then on all of them.
+    """
     rows, columns = x.shape
     made = to_grid(x, promise.bound_at(_FINE, columns))
-    found = []
+    begin = max(0, rows - _CHOSEN_ROWS) // 2
+    part = slice(begin, begin + _CHOSEN_ROWS)
+    known = np.isfinite(x)
+
+    def widest(of: slice, found: components.Directions, kept: int) -> float | None:
+        q, true, finite = made.q[of], x[of], known[of]
+
+        def error_of(factor: float) -> float:
+            coded = components.code(q, found, factor / _FINE, kept)
+            values = made.grid.values(coded.predicted(*q.shape))
+            return promise.error(np.where(finite, values, true), true)
+
+        return promise.widest(error_of)
+
+    best: tuple[float, components.Directions, int] | None = None
     for window in _WINDOWS:
         if window * columns > components.MAX_SIZE or window > rows:
             break
-        directions = components.find(made.q, window)
-
-        def error_of(factor: float, of: components.Directions = directions) -> float:
-            q = components.code(made.q, of, factor / _FINE).predicted(rows, columns)
-            return promise.error(_values(Gridded(made.grid, q, made.exceptions), x), x)
-
-        factor = promise.widest(error_of)
-        if factor is not None:
-            found.append(components.dump(components.code(made.q, directions, factor / _FINE), None))
-    if not found:
+        found = components.find(made.q, window)
+        kept = components.likely(found, 1 / (2 * _FINE), rows / window)
+        factor = widest(part, found, kept)
+        if factor is None:
+            continue
+        coded = components.code(made.q[part], found, factor / _FINE, kept)
+        size = len(pack_rows(coded.codes)) * rows / len(x[part]) + len(pack(coded.directions))
+        if best is None or size < best[0]:
+            best = size, found, kept
+    if best is None:
         return None
-    return _payload(x, promise, _FINE, made, min(found, key=len))
+    _, found, kept = best
+    factor = widest(slice(None), found, kept)
+    if factor is None:
+        return None
+    coded = components.code(made.q, found, factor / _FINE, kept)
+    return _payload(x, promise, _FINE, made, components.dump(coded, None))
 
 
 def _values(made: Gridded, x: Array) -> Array:
