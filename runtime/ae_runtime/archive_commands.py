@@ -1,4 +1,4 @@
-"""The commands of ae-run for archives: compress, decompress, and what info says of one."""
+"""The command ae-run compress: rows of a file to an archive."""
 
 from __future__ import annotations
 
@@ -12,29 +12,24 @@ import click
 
 from ae_runtime import command as cmd
 from ae_runtime import outputs
-from ae_runtime.archive import Archive, Written, compress
+from ae_runtime.archive import Written, compress
 from ae_runtime.archive.writing import is_archive
 from ae_runtime.archive_bounds import Amount, AmountType, bounds_of
-from ae_runtime.archive_info import describe_archive, fields_of, ratio, said_bytes
+from ae_runtime.archive_info import ratio, said_bytes
 from ae_runtime.archive_input import Input
-from ae_runtime.archive_output import decompress
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.command import common_options, print_json, say
 from ae_runtime.errors import DataError
 from ae_runtime.file_commands import shown
-from ae_runtime.files.sinks import SINKS
 
 SUFFIX = ".aez"
 _COMPRESS = """Examples: ae-run compress bundle rows.csv --out rows.aez --max-error 1% --embed;
 ae-run compress bundle rows.npy --out rows.aez"""
-_DECOMPRESS = """Examples: ae-run decompress rows.aez --out rows.csv;
-ae-run decompress rows.aez --out part.npy --rows 1000:2000 --bundle bundle"""
 
 
-def add_archive_commands(group: click.Group) -> None:
-    """Add compress and decompress."""
+def add_compress_command(group: click.Group) -> None:
+    """Add the command compress."""
     group.add_command(_compress)
-    group.add_command(_decompress)
 
 
 def bound_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -53,8 +48,8 @@ def bound_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--rmse",
                 type=AmountType(),
                 metavar="E",
-                help="Instead: the root mean square error of each chunk is at most E; single "
-                "values are not bounded.",
+                help="Instead: over all values of a chunk the root mean square error is at most E; "
+                "single values are not bounded.",
             ),
         ]
     ):
@@ -125,7 +120,7 @@ def _compress(
             bounds = bounds_of(amount, promise, ae.manifest, rows.row_shape, rows.dtype)
             options[promise.replace("-", "_")] = bounds.each
             notes += bounds.notes
-            model = _model(ae, rows, embed, no_model, notes)
+            model = model_for(ae, rows, embed, no_model, notes)
             options |= {"model": model, "embed": embed}
         try:
             blocks = rows.blocks(shown(line, "compress"))
@@ -142,7 +137,7 @@ def _compress(
         click.echo(_said(out, written, seconds))
 
 
-def _model(
+def model_for(
     ae: Autoencoder, rows: Input, embed: bool, no_model: bool, notes: list[str]
 ) -> Autoencoder | None:
     """The model that chunks may be stored with; None, with a note, where there is none."""
@@ -181,97 +176,3 @@ def _said(out: Path, written: Written, seconds: float) -> str:
         f"{written.rows:,} rows -> {out}, {said_bytes(written.raw_bytes, written.bytes)}{model}; "
         f"chunks: {modes} ({cmd.duration(seconds)})"
     )
-
-
-class RowsType(click.ParamType[slice]):
-    """1000:2000, counted from 0, the end left out; either end may be left away."""
-
-    name = "rows"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> slice:
-        if isinstance(value, slice):
-            return value
-        ends = [end.strip() for end in str(value).split(":")]
-        if len(ends) != 2 or not all(end == "" or end.isdecimal() for end in ends):
-            self.fail(f"{value!r} is no range of rows; write it as 1000:2000", param, context)
-        low, high = (int(end) if end else None for end in ends)
-        return slice(low, high)
-
-
-@click.command("decompress", epilog=_DECOMPRESS, short_help="Write the rows of an archive.")
-@click.argument("archive", metavar="ARCHIVE", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help=f"Output: {', '.join(SINKS)}.",
-)
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    help="The bundle that it was written with, if the model is not inside; "
-    "dates then come back as dates, not as seconds since 1970.",
-)
-@click.option(
-    "--rows",
-    type=RowsType(),
-    metavar="FROM:TO",
-    help="These alone, counted from 0, TO left out.  [default: all]",
-)
-@click.option(
-    "--on-error",
-    type=click.Choice(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="Rows of broken chunks end the work, or are left out and listed in OUT.skipped.csv.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an output that ae-run wrote before.")
-@click.option("--quiet", is_flag=True, help="No progress line.")
-@common_options
-def _decompress(
-    archive: Path,
-    out: Path,
-    bundle: Path | None,
-    rows: slice | None,
-    on_error: Any,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Write the rows of an archive to a file, as they were or as near as was promised."""
-    started, line = time.perf_counter(), cmd.ProgressLine(quiet)
-    ae = None if bundle is None else load(bundle)
-    with Archive(archive, model=ae) as opened:
-        try:
-            done = decompress(
-                opened,
-                out,
-                manifest=None if ae is None else ae.manifest,
-                rows=rows,
-                on_error=on_error,
-                overwrite=overwrite,
-                progress=shown(line, "decompress"),
-            )
-        finally:
-            line.clear()
-        for note in opened.notes:
-            say(f"{archive}: {note}")
-    if done.skipped_rows:
-        say(f"{done.skipped_rows:,} rows are lost; {out.name}.skipped.csv says which")
-    seconds = time.perf_counter() - started
-    if as_json:
-        print_json({"out": str(out), **done._asdict(), "seconds": seconds})
-    else:
-        skipped = f", {done.skipped_rows:,} skipped" if done.skipped_rows else ""
-        click.echo(f"{done.rows:,} rows -> {out} ({cmd.duration(seconds)}){skipped}")
-
-
-def info_of_archive(path: Path, as_json: bool) -> None:
-    """Say what an archive holds, what it promises, and how its chunks are stored."""
-    with Archive(path) as archive:
-        if as_json:
-            print_json({"archive": fields_of(archive)})
-        else:
-            click.echo("\n".join(describe_archive(archive)))

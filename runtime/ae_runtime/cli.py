@@ -10,7 +10,9 @@ import click
 
 from ae_runtime import command as cmd
 from ae_runtime.archive.writing import is_archive
-from ae_runtime.archive_commands import add_archive_commands, info_of_archive
+from ae_runtime.archive_commands import add_compress_command
+from ae_runtime.archive_compare_command import add_compare_command
+from ae_runtime.archive_read_commands import add_decompress_command, info_of_archive
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.command import common_options, print_json
 from ae_runtime.describe import describe
@@ -63,7 +65,9 @@ add_machine_commands(ae_run)
 add_file_commands(ae_run)
 add_score_command(ae_run)
 add_sample_command(ae_run)
-add_archive_commands(ae_run)
+add_compress_command(ae_run)
+add_decompress_command(ae_run)
+add_compare_command(ae_run)
 
 
 def _weights(ae: Autoencoder) -> list[Any]:
