@@ -123,6 +123,8 @@ def _model(archive: Archive) -> str:
         return "none"
     if archive.has_model:
         return f"inside ({archive.model_id})"
+    if not any(chunk.mode == "model" for chunk in archive.chunks):
+        return f"referred to, but no chunk needs it ({archive.model_id})"
     return f"referred to, not inside ({archive.model_id})"
 
 

@@ -18,7 +18,12 @@ from ae_runtime.archive_bounds import EXACT
 Array = NDArray[Any]
 # (bytes, what comes back) of rows, under a bound that is one number for all values
 Lossy = Callable[[Array, float], tuple[int, Array]]
-PEERS = {"pcodec": "pcodec", "SZ3": "pysz", "zfp": "zfpy"}
+# No extra brings these: they are to compare with, where someone has them.
+PEERS: dict[str, Callable[[], Any]] = {
+    "pcodec": lambda: importlib.import_module("pcodec"),
+    "pysz": lambda: importlib.import_module("pysz"),
+    "zfpy": lambda: importlib.import_module("zfpy"),
+}
 
 
 class Stored(NamedTuple):
@@ -44,7 +49,7 @@ def peers(x: Array, promise: Promise) -> Peers:
     if pcodec is not None and x.dtype.itemsize > 1:
         raw = pcodec.standalone.simple_compress(x.reshape(-1), pcodec.ChunkConfig())
         done.append(Stored("pcodec", len(raw), x))
-    missing += [f"{PEERS[name]} is not installed" for name in PEERS if not _installed(PEERS[name])]
+    missing += [f"{package} is not installed" for package in PEERS if not _installed(package)]
     why = _unfit(x, promise)
     if why:
         return Peers(done, [*missing, f"PCA, SZ3 and zfp are left out: {why}"])
@@ -60,8 +65,8 @@ def peers(x: Array, promise: Promise) -> Peers:
 
     for name, size, found in _pca(part, its):
         add(name, size, found)
-    for name, make in (("SZ3", _sz3), ("zfp", _zfp)):
-        module = _installed(PEERS[name])
+    for name, package, make in (("SZ3", "pysz", _sz3), ("zfp", "zfpy", _zfp)):
+        module = _installed(package)
         best = None if module is None else _at_promise(part, its, make(module))
         if best is not None:
             add(name, *best)
@@ -70,9 +75,9 @@ def peers(x: Array, promise: Promise) -> Peers:
     return Peers(done, missing)
 
 
-def _installed(module: str) -> Any | None:
+def _installed(package: str) -> Any | None:
     try:
-        return importlib.import_module(module)
+        return PEERS[package]()
     except ImportError:
         return None
 

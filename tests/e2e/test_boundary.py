@@ -15,7 +15,8 @@ RUNTIME = {"ae_runtime", "click", "msgspec", "numpy", "onnxruntime"}
 TRAIN = RUNTIME - {"onnxruntime"} | {
     *("ae_train", "matplotlib", "safetensors", "sklearn", "threadpoolctl", "tomli_w", "torch"),
 }
-LAZY = {"PIL", "pandas", "pcodec", "pyarrow", "sklearn"}  # of the runtime, by extras.need alone
+# Of the runtime, by extras.need; the last two by ae-run compare, where someone has them.
+LAZY = {"PIL", "pandas", "pcodec", "pyarrow", "sklearn", "pysz", "zfpy"}
 EXPORT = TRAIN | {"ae_export", "onnx", "onnx_ir", "onnxscript"}
 PACKAGES = {
     "runtime/ae_runtime": RUNTIME | LAZY,
