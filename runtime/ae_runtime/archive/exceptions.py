@@ -9,33 +9,33 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive import integers
 from ae_runtime.archive.integers import Integers, pack, unpack
-from ae_runtime.archive.parts import Parts
+from ae_runtime.archive.parts import Parts, join
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
 
 
-def parts_of(x: Array, places: Integers) -> list[bytes]:
-    """Three parts: how many, where, and what. places: in C order of x (R, D)."""
+def pack_exceptions(x: Array, places: Integers) -> bytes:
+    """How many, where, and what, as one part; no bytes for none. places: in C order of x (R, D)."""
+    if not len(places):
+        return b""
     kept = x.reshape(-1)[places]
-    return [
-        len(kept).to_bytes(4, "little"),
-        pack(np.diff(places, prepend=0)),
-        integers.deflate(kept) if len(kept) else b"",
-    ]
+    count = len(kept).to_bytes(4, "little")
+    return join([count, pack(np.diff(places, prepend=0)), integers.deflate(kept)])
 
 
-def put_back(x: Array, parts: Parts) -> None:
-    """Take the three parts, and write what they keep into x (R, D). Raises ArchiveCorrupt."""
+def put_back(x: Array, raw: bytes) -> None:
+    """Write what is kept into x (R, D). Raises ArchiveCorrupt."""
+    if not raw:
+        return
+    parts = Parts(raw)
     count, places, kept = parts.take(), parts.take(), parts.take()
+    parts.end()
     exceptions = int.from_bytes(count, "little")
-    if len(count) != 4 or exceptions > x.size:
+    if len(count) != 4 or not 1 <= exceptions <= x.size:
         raise ArchiveCorrupt("a chunk has more exceptions than values")
     at = _places(unpack(places, exceptions), x.size)
-    if exceptions:
-        x.reshape(-1)[at] = integers.inflated(kept, exceptions, x.dtype)
-    elif kept:
-        raise ArchiveCorrupt("a chunk without exceptions holds some")
+    x.reshape(-1)[at] = integers.inflated(kept, exceptions, x.dtype)
 
 
 def _places(steps: Integers, count: int) -> Integers:

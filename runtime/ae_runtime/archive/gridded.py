@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.archive import components, exceptions
+from ae_runtime.archive import components
+from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import Grid, Gridded, steps_of, to_grid
 from ae_runtime.archive.integers import Integers, pack, unpack
 from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
-from ae_runtime.archive.promise import Promise
+from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -61,8 +62,9 @@ def encode_components(x: Array, promise: Promise) -> bytes | None:
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:
     """The rows (R, D). Raises ArchiveCorrupt, MissingExtra."""
     parts = Parts(payload)
-    factor = _factor(parts.take()) if promise.mean else 1.0
-    base, numbers = parts.take(), parts.take()
+    factor = factor_of(parts.take()) if promise.mean else 1.0
+    base, numbers, kept = (parts.take() for _ in range(3))
+    parts.end()
     step = steps_of(promise.bound_at(factor, columns), promise.dtype)
     bases = unpack(base, columns)
     if len(bases) and int(np.abs(bases).max()) > 1 << 53:
@@ -70,27 +72,19 @@ def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_compone
     q = (components.load if by_components else unpack_rows)(numbers, rows, columns)
     with np.errstate(over="ignore"):  # of hostile numbers only
         x = Grid(step, bases, promise.dtype).values(q)
-    exceptions.put_back(x, parts)
-    parts.end()
+    put_back(x, kept)
     return x
 
 
 def _payload(x: Array, promise: Promise, factor: float, made: Gridded, numbers: bytes) -> bytes:
     return join(
         [
-            *([np.array(factor, "<f8").tobytes()] if promise.mean else []),
+            *([factor_bytes(factor)] if promise.mean else []),
             pack(made.grid.base),
             numbers,
-            *exceptions.parts_of(x, made.exceptions),
+            pack_exceptions(x, made.exceptions),
         ]
     )
-
-
-def _factor(raw: bytes) -> float:
-    factor = float(np.frombuffer(raw, "<f8")[0]) if len(raw) == 8 else 0.0
-    if not 0 < factor < 1e6:
-        raise ArchiveCorrupt("a chunk names no factor of its grid")
-    return factor
 
 
 def _with_left(q: Integers) -> bytes:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.archive import exceptions
 from ae_runtime.archive.decoder import Decoder
+from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import repeated, steps_of, within
 from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
-from ae_runtime.archive.promise import Promise
+from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -96,10 +96,9 @@ def encode(x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise)
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, decoder: Decoder) -> Array:
     """The rows (R, D). Raises ArchiveCorrupt, ArchiveError, MissingExtra."""
     parts = Parts(payload)
-    raw, codes, numbers = (parts.take() for _ in range(3))
-    factor = float(np.frombuffer(raw, "<f8")[0]) if len(raw) == 8 else 0.0
-    if not 1e-9 < factor < 1e9:
-        raise ArchiveCorrupt("a chunk names no factor of its latents")
+    raw, codes, numbers, kept = (parts.take() for _ in range(4))
+    parts.end()
+    factor = factor_of(raw)
     windows = -(-rows // (decoder.model.window or 1))
     q = unpack_rows(codes, windows, len(decoder.model.steps))
     if bool(numbers) == promise.mean:
@@ -110,8 +109,7 @@ def decode(payload: bytes, rows: int, columns: int, promise: Promise, decoder: D
         left = Leftover(decoder, promise.bound_at(1.0, columns), promise.dtype)
         r = unpack_rows(numbers, rows, columns)
         x = left.values(r, flat(decoder.rows(q, factor), (rows, columns)))
-    exceptions.put_back(x, parts)
-    parts.end()
+    put_back(x, kept)
     return x
 
 
@@ -135,9 +133,9 @@ def _steps(z: NDArray[np.float32], decoder: Decoder, factor: float) -> Integers:
 def _payload(x: Array, q: Integers, factor: float, r: Integers | None, places: Integers) -> bytes:
     return join(
         [
-            np.array(factor, "<f8").tobytes(),
+            factor_bytes(factor),
             pack_rows(q),
             b"" if r is None else pack_rows(r),
-            *exceptions.parts_of(x, places),
+            pack_exceptions(x, places),
         ]
     )

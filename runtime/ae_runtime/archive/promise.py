@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.grid import steps_of, within
 from ae_runtime.archive.header import Header
+from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
 _HALVINGS = 12  # of the search for a factor: to a thousandth
@@ -81,7 +82,7 @@ class Promise:
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (middle, high) if error_of(2.0**middle) <= 1 else (low, middle)
-        return float(2.0**low)
+        return float(np.float32(2.0**low))  # as a chunk keeps it
 
 
 def promise_of(header: Header) -> Promise:
@@ -89,3 +90,16 @@ def promise_of(header: Header) -> Promise:
     words = header.levels
     exact = None if words is None else np.array([level is not None for level in words])
     return Promise(header.numpy, header.bound, header.rmse is not None, exact)
+
+
+def factor_bytes(factor: float) -> bytes:
+    """A factor that a chunk names, as float32."""
+    return np.array(factor, "<f4").tobytes()
+
+
+def factor_of(raw: bytes) -> float:
+    """Raises ArchiveCorrupt for what is none."""
+    factor = float(np.frombuffer(raw, "<f4")[0]) if len(raw) == 4 else 0.0
+    if not 1e-9 < factor < 1e9:
+        raise ArchiveCorrupt("a chunk names no factor of its steps")
+    return factor
