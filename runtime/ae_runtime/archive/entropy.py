@@ -9,8 +9,7 @@ block, or for each column of each block where there are many.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,11 @@ from ae_runtime.archive import laws
 from ae_runtime.archive.bits import read_fields, write_fields
 from ae_runtime.archive.lanes import Lanes
 from ae_runtime.archive.laws import CENTRE, CONTEXTS, ESCAPE, PRECISION, STATES, STEPS, SYMBOLS
+from ae_runtime.archive.plans import Model, Plan, dump, parse
 from ae_runtime.errors import ArchiveCorrupt
 
 Integers = NDArray[np.int64]
 MAX_COLUMNS = 32  # more are coded as one
-MAX_MODELS = 16
 _MOST_STEPS = 1 << 16  # of a decoder, one after another
 _LOWEST = 1 << 16  # state of rANS: below 2^32, in words of 16 bits
 _ESCAPE_BITS = 7  # sign, and how many bits the magnitude has
@@ -32,27 +31,6 @@ _QUARTERS = np.arange(256)
 _SHIFT = laws.octave(_QUARTERS)
 _HALF = (1 << _SHIFT) >> 1
 _ROW = laws.row(_QUARTERS)
-
-
-class Model(NamedTuple):
-    """How the numbers of a column are distributed, given those before."""
-
-    rate: int  # of laws.RATES
-    law: int
-    offset: int  # of laws.OFFSETS, from 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a stream begins with. models: at most MAX_MODELS. which: model of each column.
-
-    starts: (D,) quarter of an octave that a column begins with. lanes: their binary logarithm.
-    """
-
-    models: list[Model]
-    which: Integers
-    starts: Integers
-    lanes: int
 
 
 class _Tables:
@@ -74,12 +52,15 @@ def _parts(model: Model) -> Integers:
 
 def encode(rows: Integers, plan: Plan) -> bytes:
     """The numbers (R, D), |number| < 2^62, as a stream without its first byte."""
-    lanes = Lanes(rows.shape[0], rows.shape[1], 1 << plan.lanes)
+    count, columns = rows.shape
+    lanes = Lanes(count, columns, 1 << plan.lanes)
     tables = _Tables(plan.models)
-    spread = lanes.spread(rows)
-    places, quarters = _modelled(spread, lanes, plan, tables)
-    coded = _coded(places, lanes, tables)
-    return _head(plan) + coded + _raw_bits(spread, places, quarters, lanes)
+    # What is known beforehand is worked out for all columns side by side.
+    side = lanes if lanes.groups == 1 else Lanes(count, columns, lanes.blocks * columns)
+    places, quarters = _modelled(side.spread(rows), side, plan, tables)
+    place, quarter = side.gathered(places), side.gathered(quarters)
+    coded = _coded(places if side is lanes else lanes.spread(place), lanes, tables)
+    return dump(plan) + coded + _raw_bits(rows, place, quarter)
 
 
 def _modelled(
@@ -118,7 +99,7 @@ def _coded(places: NDArray[np.uint16], lanes: Lanes, tables: _Tables) -> bytes:
         place = places[step, group, :count]
         frequency = tables.frequency[place]
         x = state[:count]
-        full = np.flatnonzero(x >> np.uint32(20) >= frequency)
+        (full,) = (x >> np.uint32(20) >= frequency).nonzero()
         if len(full):
             large = x[full]
             words.append(large.astype(np.uint16))
@@ -129,17 +110,14 @@ def _coded(places: NDArray[np.uint16], lanes: Lanes, tables: _Tables) -> bytes:
     return state.astype("<u4").tobytes() + np.concatenate(words[::-1]).astype("<u2").tobytes()
 
 
-def _raw_bits(
-    spread: Integers, places: NDArray[np.uint16], quarters: NDArray[np.uint8], lanes: Lanes
-) -> bytes:
+def _raw_bits(rows: Integers, place: NDArray[Any], quarter: NDArray[Any]) -> bytes:
     """What the symbols leave away, number after number, then the magnitudes of those escaped."""
-    quarter = lanes.gathered(quarters).reshape(-1)
-    place = lanes.gathered(places).reshape(-1)
+    place, quarter = place.reshape(-1), quarter.reshape(-1)
     used = np.flatnonzero((quarter >= CONTEXTS) | (place & ESCAPE == ESCAPE))
     if not len(used):
         return b""
     quarter, escaped = quarter[used], place[used] & ESCAPE == ESCAPE
-    numbers = lanes.gathered(spread).reshape(-1)[used]
+    numbers = rows.reshape(-1)[used]
     widths = _SHIFT[quarter]
     low = (numbers + _HALF[quarter]) & ((1 << widths) - 1)
     magnitude = np.abs(numbers[escaped])
@@ -156,7 +134,7 @@ def decode(stream: bytes, rows: int, columns: int, lanes_bits: int) -> Integers:
     lanes = Lanes(rows, columns, 1 << lanes_bits)
     if lanes.steps * lanes.groups > _MOST_STEPS:
         raise ArchiveCorrupt("a stream of many numbers has too few lanes")
-    plan, at = _plan(stream, columns, lanes_bits)
+    plan, at = parse(stream, columns, lanes_bits)
     tables = _Tables(plan.models)
     body = stream[at + 4 * lanes.width :]
     if len(stream) < at + 4 * lanes.width:
@@ -195,7 +173,7 @@ def _decoded(
         x *= frequency[place]
         slot -= begin[place]
         x += slot
-        empty = np.flatnonzero(x < _LOWEST)
+        (empty,) = (x < _LOWEST).nonzero()
         if len(empty):
             taken = words[at : at + len(empty)]
             if len(taken) < len(empty):
@@ -230,37 +208,3 @@ def _numbers(symbols: NDArray[np.uint8], quarters: NDArray[np.uint8], raw: bytes
     magnitude = read_fields(raw, total, below) | np.where(head > 1, 1 << below, 0)
     found[used[escaped]] = np.where(head & 1, -magnitude, magnitude)
     return found
-
-
-def _head(plan: Plan) -> bytes:
-    """2 bytes for each model; of each column its model, unless each has its own, or all one."""
-    columns, count = len(plan.starts), len(plan.models)
-    one_start = columns > 1 and bool((plan.starts == plan.starts[0]).all())
-    head = np.array([m.rate | m.law << 3 | m.offset << 6 for m in plan.models])
-    head[0] |= (count - 1) << 10 | one_start << 14
-    which = plan.which if 1 < count < columns else plan.which[:0]
-    starts = plan.starts[:1] if one_start else plan.starts
-    return head.astype("<u2").tobytes() + bytes(which.tolist()) + bytes(starts.tolist())
-
-
-def _plan(stream: bytes, columns: int, lanes: int) -> tuple[Plan, int]:
-    """What a stream begins with, and where it ends. Raises ArchiveCorrupt."""
-    wrong = ArchiveCorrupt("a stream begins with no models that can be")
-    first = int.from_bytes(stream[:2], "little")
-    count, one_start = (first >> 10 & 15) + 1, first >> 14 & 1
-    listed = columns if 1 < count < columns else 0
-    at = 2 * count
-    end = at + listed + (1 if one_start else columns)
-    if len(stream) < end or count > columns or first >> 15:
-        raise wrong
-    head = np.frombuffer(stream, "<u2", count).astype(np.int64)
-    if (head[1:] >> 10).any():
-        raise wrong
-    models = [Model(m & 7, m >> 3 & 7, m >> 6 & 15) for m in head.tolist()]
-    which = np.frombuffer(stream, np.uint8, listed, at).astype(np.int64)
-    if listed == 0:
-        which = np.arange(columns) if count > 1 else np.zeros(columns, np.int64)
-    if (which >= count).any():
-        raise wrong
-    starts = np.frombuffer(stream[at + listed : end], np.uint8).astype(np.int64)
-    return Plan(models, which, np.broadcast_to(starts, columns).copy(), lanes), end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ _SAMPLE = (4, 4096)  # stretches of rows that are looked at
 _FRACTION_BITS = 12
 _WEIGHT_BYTES = 2
 _TAIL = 4096  # beyond it only the logarithm is looked at
+_TRIED = 3  # of the least squares, what they leave is counted
+_SMALL = 1 / 64  # of a constant, which is left away
 _REWEIGHTED = 4  # passes from least squares to least absolute error
 
 
-@dataclass
-class _Choice:
+class _Choice(NamedTuple):
     """Weights of one column over the columns of the design, and what they are guessed to cost."""
 
     bytes: float
@@ -38,7 +39,7 @@ class _Design:
     def __init__(self, q: Integers, order: int) -> None:
         self.order, self.columns = order, int(q.shape[1])
         parts = []
-        for piece in _stretches(q.astype(np.float64)):
+        for piece in _stretches(q):
             rows = len(piece) - order
             lags = [piece[order - lag : order - lag + rows] for lag in range(1, order + 1)]
             parts.append(np.hstack([np.ones((rows, 1)), *lags, piece[order:]]))
@@ -57,8 +58,13 @@ class _Design:
         beside = self.target(0) + np.arange(column)
         return np.concatenate([[0], (lags + np.arange(self.columns)).ravel(), beside])
 
-    def solve(self, used: NDArray[np.int64], target: int) -> Floats:
-        return _solved(self.products[np.ix_(used, used)], self.products[used, target])
+    def choice(self, used: NDArray[np.int64], target: int, order: int, rows: int) -> _Choice:
+        """Least squares, and bytes as if what is left were of a normal law."""
+        sums = self.products[used, target]
+        weights = _solved(self.products[np.ix_(used, used)], sums)
+        left = float(self.products[target, target] - weights @ sums) / len(self.x)
+        bits = 0.5 * np.log2(max(left, 0.0) + 1 / 12)  # and of a grid as fine as the numbers'
+        return _Choice(bits / 8 * rows + _WEIGHT_BYTES * len(used), order, used, weights)
 
     def reweighted(self, used: NDArray[np.int64], target: int, start: Floats) -> Floats:
         """Nearer to least absolute error: what is left over is peaked, and costs its logarithm."""
@@ -81,18 +87,18 @@ def fit(q: Integers) -> Predictor | None:
 
 def _choose(design: _Design, column: int, rows: int) -> _Choice:
     target = design.target(column)
-    cross = (False, True) if 1 < design.columns <= _CROSS_COLUMNS else (False,)
-    every = [
-        (order, design.places(column, order, others))
+    columns = design.columns
+    cross = (False, True) if 1 < columns <= _CROSS_COLUMNS else (False,)
+    tried = [
+        design.choice(design.places(column, order, others), target, order, rows)
         for order in ORDERS
-        if order <= design.order
         for others in cross
+        if order <= design.order and 8 * order * columns**others <= len(design.x)
     ]
-    found: list[_Choice] = []
-    for order, used in every:
-        if not found or len(used) * 8 <= len(design.x):
-            weights = design.solve(used, target)
-            found.append(_Choice(_cost(design, used, target, weights, rows), order, used, weights))
+    found = [
+        one._replace(bytes=_cost(design, one.used, target, one.weights, rows))
+        for one in sorted(tried, key=lambda choice: choice.bytes)[:_TRIED]
+    ]
     best = min(found, key=lambda choice: choice.bytes)
     weights = design.reweighted(best.used, target, best.weights)
     cost = _cost(design, best.used, target, weights, rows)
@@ -128,6 +134,7 @@ def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Pred
     for column, choice in enumerate(choices):
         full = np.zeros(design.target(columns))
         full[choice.used] = choice.weights
+        full[0] *= abs(full[0]) > _SMALL
         largest = float(np.abs(full[1:]).max(initial=0))
         # As many bits as leave the largest weight in 16.
         shift[column] = min(_FRACTION_BITS, max(0, 14 - int(np.ceil(np.log2(max(largest, 1e-9))))))
@@ -139,7 +146,7 @@ def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Pred
     return Predictor(order, before.reshape(-1, columns), beside, constant, shift)
 
 
-def _stretches(x: Floats) -> list[Floats]:
+def _stretches(x: Integers) -> list[Integers]:
     """Stretches of rows over all of x, together no more than are worth looking at."""
     count, length = _SAMPLE
     if len(x) <= count * length:

@@ -36,7 +36,7 @@ def pack(values: NDArray[Any], columns: int = 1) -> bytes:
         return bytes([CONSTANT << 4 | _CONSTANT_WIDTH]) + low.to_bytes(8, "little", signed=True)
     streams: list[bytes] = []
     if max(-low, high) < _LARGE:
-        rows = flat.reshape(-1, _columns(columns))
+        rows = flat.reshape(-1, columns_of(columns))
         chosen = plan(rows)
         streams.append(bytes([ENTROPY << 4 | chosen.lanes]) + entropy.encode(rows, chosen))
     if not streams or len(flat) <= _FEW:
@@ -65,12 +65,13 @@ def unpack(stream: bytes, count: int, columns: int = 1) -> Integers:
     if kind == ZLIB and low < len(_WIDTHS):
         return inflated(stream[1:], count, np.dtype(_WIDTHS[low])).astype(np.int64)
     if kind == ENTROPY:
-        width = _columns(columns)
+        width = columns_of(columns)
         return entropy.decode(stream[1:], count // width, width, low).reshape(-1)
     raise ArchiveCorrupt(f"a stream is of the unknown kind {stream[0]}")
 
 
-def _columns(columns: int) -> int:
+def columns_of(columns: int) -> int:
+    """How many columns are told apart."""
     return columns if columns <= entropy.MAX_COLUMNS else 1
 
 

@@ -57,6 +57,4 @@ class Lanes:
 
     def columns_of(self, each: NDArray[np.int64]) -> NDArray[np.int64]:
         """(groups, width) of what each column has (D,)."""
-        return np.tile(each.reshape(self.groups, 1, self.together), (1, self.blocks, 1)).reshape(
-            self.groups, self.width
-        )
+        return np.tile(each.reshape(self.groups, self.together), (1, self.blocks))

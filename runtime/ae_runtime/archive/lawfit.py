@@ -8,29 +8,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive import laws
-from ae_runtime.archive.entropy import MAX_MODELS, Model, Plan
 from ae_runtime.archive.laws import CENTRE, CONTEXTS, ESCAPE, LAWS, OFFSETS, RATES, STATES, SYMBOLS
+from ae_runtime.archive.plans import MAX_MODELS, Model, Plan
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 _SAMPLE = (16, 256)  # stretches, and rows of each
 _ESCAPE_COST = 12.0  # bits, a guess
 _LANE_BYTES = 600  # of a stream, for each lane: one costs about 3
-_LANE_NUMBERS = 8192  # at most, or decoding is slow
+_LANE_NUMBERS = 4096  # at most, or decoding is slow
 
 
 def plan(rows: Integers) -> Plan:
     """How to code the numbers (R, D), D at most entropy.MAX_COLUMNS."""
+    return _planned(rows)[0]
+
+
+def guess(rows: Integers) -> float:
+    """How many bytes the numbers (R, D) take, about."""
+    return _planned(rows)[1]
+
+
+def _planned(rows: Integers) -> tuple[Plan, float]:
     sample = _sampled(rows)
     starts = _starts(sample)
     cost = _costs(sample, starts) * len(rows)  # (columns, models) in bits
     which, models = _chosen(cost)
-    bytes_ = float(cost[np.arange(len(which)), np.array(models)[which]].sum()) / 8
-    lanes = int(np.log2(max(bytes_ / _LANE_BYTES, 1)))
+    size = float(cost[np.arange(len(which)), np.array(models)[which]].sum()) / 8
+    lanes = int(np.log2(max(size / _LANE_BYTES, 1)))
     least = int(np.ceil(np.log2(max(rows.size / _LANE_NUMBERS, 1))))
     rate, law, offset = np.unravel_index(models, (len(RATES), LAWS, len(OFFSETS)))
     found = [Model(*map(int, one)) for one in zip(rate, law, offset, strict=True)]
-    return Plan(found, which, starts, min(max(lanes, least), 12))
+    return Plan(found, which, starts, min(max(lanes, least), 12)), size
 
 
 def _starts(sample: Integers) -> Integers:

@@ -2,7 +2,7 @@
 
 A number is coded in a context, the quarter of an octave in which the mean magnitude of those before
 it lies. Where that is below 8 a symbol is a number from -63 to 63, above it is one without its
-lowest bits; the last symbol is an escape. Every law gives each of the 48 mean magnitudes that a
+lowest bits; the last symbol is an escape. Every law gives each of the 47 mean magnitudes that a
 context may ask for a table of 4096 parts, cut among the symbols.
 """
 
@@ -72,7 +72,7 @@ def moves(rate: int) -> Integers:
 
 @lru_cache
 def frequencies(law: int) -> Integers:
-    """Parts of 4096 of each symbol, (48, SYMBOLS): row + 8 + offset is the table of a row."""
+    """Parts of 4096 of each symbol, (47, SYMBOLS): row + 8 + offset is the table of a row."""
     wanted = np.array([_mean(at) for at in range(-8, _TABLES - 8)])
     low, high = np.zeros(_TABLES, np.int64), np.full(_TABLES, 1 << (_BITS if law == 0 else 34))
     while (high - low > 1).any():
@@ -92,7 +92,7 @@ def frequencies(law: int) -> Integers:
 
 
 def _weights(law: int, scale: Integers) -> tuple[Integers, Integers]:
-    """Of the magnitudes 0 to 64, each in 28 bits, (48, 65); and of all beyond 63, (48,)."""
+    """Of the magnitudes 0 to 64, each in 28 bits, (47, 65); and of all beyond 63, (47,)."""
     power = _POWERS[law]
     if not power:
         weights = np.full((len(scale), 65), 1 << _BITS)

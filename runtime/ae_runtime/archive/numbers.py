@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ae_runtime.archive import fitting, lattice
-from ae_runtime.archive.integers import Integers, pack, unpack
+from ae_runtime.archive import fitting, lattice, lawfit
+from ae_runtime.archive.integers import Integers, columns_of, pack, unpack
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT, MAX_COLUMNS, MAX_ORDER, Predictor
 from ae_runtime.errors import ArchiveCorrupt
@@ -14,8 +14,10 @@ from ae_runtime.errors import ArchiveCorrupt
 PLAIN, DOWN, ALONG, BOTH, LINEAR = range(5)
 BY_ROW, BY_COLUMN = range(2)
 _SAMPLE_VALUES = 16384
-_FEW = 4096  # numbers, of which weights may take more than they save
+_STRETCHES = (8, 64)  # of columns, and how many are in each
+_FEW = 16384  # numbers, of which weights may take more than they save
 _LARGE = 1 << 40  # sums of what is left stay exact below
+_OTHERS = 32  # added to an order: that of all columns
 _WEIGHT = np.dtype("<i2")
 
 
@@ -36,14 +38,21 @@ def pack_rows(q: Integers) -> bytes:
 
 
 def _guessed(q: Integers, layouts: tuple[int, ...]) -> tuple[int, int]:
-    """(way, layout) without a predictor, by the first rows."""
-    sample = q[: max(1, _SAMPLE_VALUES // q.shape[1])]
-    ways = [(way, layout) for way in (PLAIN, DOWN, ALONG, BOTH) for layout in layouts]
-
-    def size(way: int, layout: int) -> int:
-        return len(_stored(way, layout, _differences(way, sample), b"", b""))
-
-    return min(ways, key=lambda found: size(*found))
+    """(way, layout) without a predictor, by some of the first rows."""
+    count, length = _STRETCHES
+    sample = q
+    if q.shape[1] > count * length:
+        places = np.linspace(0, q.shape[1] - length, count).astype(int)
+        sample = np.hstack([q[:, at : at + length] for at in places])
+    sample = sample[: _SAMPLE_VALUES // sample.shape[1]]
+    found = []
+    for way in (PLAIN, DOWN, ALONG, BOTH):
+        r = _differences(way, sample)
+        for layout in layouts:
+            rows = (r if layout == BY_ROW else r.T).reshape(-1, columns_of(r.shape[1]))
+            found.append((lawfit.guess(rows), way, layout))
+    _, way, layout = min(found)
+    return way, layout
 
 
 def unpack_rows(raw: bytes, rows: int, columns: int) -> Integers:
@@ -100,42 +109,41 @@ def _weights(predictor: Predictor) -> bytes:
     """Of each column how many rows before it looks at, whether at all columns, and its weights."""
     columns = len(predictor.shift)
     before = predictor.before.reshape(predictor.order, columns, columns)
-    head = np.zeros((columns, 3), np.uint8)
+    head = np.zeros((2, columns), np.uint8)
     weights = []
     for column in range(columns):
         own = before[:, :, column]  # (order, columns), the oldest first
         used = np.flatnonzero(own.any(axis=1))
         order = predictor.order - int(used[0]) if len(used) else 0
         others = np.delete(own, column, axis=1).any() or predictor.beside[:, column].any()
-        head[column] = order, others, predictor.shift[column]
+        head[:, column] = order + _OTHERS * bool(others), predictor.shift[column]
         own = own[predictor.order - order :]
         weights.append(own.ravel() if others else own[:, column])
         if others:
             weights.append(predictor.beside[:column, column])
     flat = np.concatenate(weights).astype(_WEIGHT)
     constant = predictor.constant.astype(np.int64)
-    return join([bytes([predictor.order]), head.tobytes(), pack(constant), flat.tobytes()])
+    return bytes([predictor.order]) + head.tobytes() + flat.tobytes() + pack(constant)
 
 
 def _predictor(raw: bytes, columns: int) -> Predictor:
     """Raises ArchiveCorrupt for weights that do not fit the columns."""
-    parts = Parts(raw)
-    first, head, constants, flat = (parts.take() for _ in range(4))
-    parts.end()
     wrong = ArchiveCorrupt("the weights of a predictor do not fit the columns")
-    if columns > MAX_COLUMNS or len(first) != 1 or first[0] > MAX_ORDER or len(head) != 3 * columns:
+    begin = 1 + 2 * columns
+    if columns > MAX_COLUMNS or len(raw) < begin or raw[0] > MAX_ORDER:
         raise wrong
-    order = first[0]
-    constant = unpack(constants, columns)
-    each = np.frombuffer(head, np.uint8).reshape(columns, 3).astype(np.int64)
-    orders, others, shift = each.T
-    if (orders > order).any() or (others > 1).any() or (shift > 14).any() or len(flat) % 2:
+    order = raw[0]
+    first, shift = np.frombuffer(raw, np.uint8, 2 * columns, 1).astype(np.int64).reshape(2, columns)
+    orders, others = first % _OTHERS, first >= _OTHERS
+    sizes = np.where(others, orders * columns + np.arange(columns), orders)
+    end = begin + 2 * int(sizes.sum())
+    if (orders > order).any() or (first >= 2 * _OTHERS).any() or (shift > 14).any():
         raise wrong
-    if int(np.abs(constant).max()) > 1 << 47:
+    if end > len(raw):
         raise wrong
-    weights = np.frombuffer(flat, _WEIGHT).astype(np.float64)
-    sizes = np.where(others == 1, orders * columns + np.arange(columns), orders)
-    if int(sizes.sum()) != len(weights):
+    weights = np.frombuffer(raw[begin:end], _WEIGHT).astype(np.float64)
+    constant = unpack(raw[end:], columns)
+    if not -(1 << 47) <= int(constant.min()) <= int(constant.max()) <= 1 << 47:
         raise wrong
     before = np.zeros((order, columns, columns))
     beside = np.zeros((columns, columns))
