@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Manifest
 
-# A bound that only the value itself keeps. 0 has no grid; of two numbers that are this near to
-# one another, both are smaller than 1e-284, where float64 runs out of them.
-EXACT = 1e-300
 BYTES_RANGE = 255.0  # of uint8 images
 _ABSOLUTE = "give the bound in the values' own units, as --{name} 0.5"
 
@@ -82,11 +79,11 @@ def bounds_of(
             names = _named(manifest, np.flatnonzero(unknown).tolist())
             notes.append(f"the bundle has no range of {names}: kept exactly")
         each = np.broadcast_to(ranges * amount.value, _flat(row_shape)).copy()
-        each[~(each > 0)] = EXACT if dtype.kind == "f" else 0.0
+        each[~(each > 0)] = 0.0
     else:
         each = np.full(_flat(row_shape), amount.value)
     if exact.any():
-        each[np.broadcast_to(exact, each.shape)] = EXACT if dtype.kind == "f" else 0.0
+        each[np.broadcast_to(exact, each.shape)] = 0.0
         notes.append(f"dates are kept exactly: {_named(manifest, np.flatnonzero(exact).tolist())}")
     return Bounds(each.reshape(row_shape), notes)
 

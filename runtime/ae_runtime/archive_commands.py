@@ -48,7 +48,7 @@ def bound_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--rmse",
                 type=AmountType(),
                 metavar="E",
-                help="Instead: over all values of a chunk the root mean square error is at most E; "
+                help="Instead: the root mean square error of a chunk is at most E; "
                 "single values are not bounded.",
             ),
         ]

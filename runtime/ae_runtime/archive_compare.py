@@ -129,7 +129,7 @@ def _modes(
         return stored
     writer = Writer(ae, x, promise, True)
     with closing(writer.decoder):
-        raw = latents.encode(flat, writer.encode(flat), writer.decoder, promise)
+        raw = latents.encode(flat, writer.encode(flat), writer.decoder, promise, writer.limit)
         if raw is not None:
             found = modes.decode(modes.LATENTS, raw, flat.shape, promise, writer.decoder)
             if promise.keeps(found, flat):
@@ -158,7 +158,7 @@ def _ranges(flat: Array, promise: Promise) -> NDArray[np.float64]:
     known = ~np.isnan(values).all(axis=0)
     ranges[known] = np.nanmax(values[:, known], axis=0) - np.nanmin(values[:, known], axis=0)
     ranges[ranges == 0] = np.nan
-    if promise.exact is not None:
+    if len(promise.bound):
         ranges[promise.exact] = np.nan
     return ranges
 

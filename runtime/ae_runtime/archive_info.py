@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ae_runtime.archive import Archive
-from ae_runtime.archive_bounds import EXACT
 
 _SHOWN = 6  # columns in a line
 
@@ -105,8 +104,7 @@ def _promise(archive: Archive) -> str:
     if bound is None:
         return "every bit is kept"
     each = bound.reshape(-1)
-    levels = archive.levels or [None] * len(each)
-    numbers = [at for at, words in enumerate(levels) if words is None and each[at] != EXACT]
+    numbers = np.flatnonzero(each).tolist()
     names = archive.names or [str(at + 1) for at in range(len(each))]
     if len(np.unique(each[numbers])) > 1:
         said = _listed([f"{names[at]} {each[at]:.4g}" for at in numbers])

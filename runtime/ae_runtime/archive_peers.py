@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.latents import rounded
 from ae_runtime.archive.promise import Promise
-from ae_runtime.archive_bounds import EXACT
 
 Array = NDArray[Any]
 # (bytes, what comes back) of rows, under a bound that is one number for all values
@@ -87,7 +86,7 @@ def _unfit(x: Array, promise: Promise) -> str | None:
         return "some values are no numbers"
     if x.dtype.kind != "f" and x.dtype.itemsize > 2:
         return f"they are of floats, these are {x.dtype}"
-    if promise.exact is not None or (promise.bound == EXACT)[(x != x[:1]).any(axis=0)].any():
+    if promise.exact[(x != x[:1]).any(axis=0)].any():
         return "some columns are to be kept exactly"
     return None
 
@@ -98,7 +97,7 @@ def _at_promise(x: Array, promise: Promise, way: Lossy) -> tuple[int, Array] | N
     All values are put in bounds first: these libraries take one bound for all of them.
     """
     dtype = np.float64 if x.dtype == np.float64 else np.float32
-    bound = promise.bound
+    bound = np.where(promise.exact, 1.0, promise.bound)  # of constant columns any will do
     if x.dtype.kind != "f" and not promise.mean:
         bound = np.floor(bound) + 0.499  # is rounded to the whole numbers that are allowed
     scaled = np.ascontiguousarray((x / bound).astype(dtype))

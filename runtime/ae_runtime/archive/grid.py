@@ -69,10 +69,13 @@ def steps_of(bound: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.flo
     return _WIDTH * bound
 
 
-def to_grid(x: Array, bound: NDArray[np.float64]) -> Gridded:
+def to_grid(
+    x: Array, bound: NDArray[np.float64], exact: NDArray[np.bool_] | None = None
+) -> Gridded:
     """The rows x (R, D) on the widest grid within `bound` (D,), taken back and checked.
 
-    NaN, infinite values, and those that rounding leaves outside of the bound are exceptions.
+    exact (D,): columns whose values must be points of the grid, bit for bit. NaN, infinite
+    values, and those that rounding leaves outside of the bound are exceptions.
     """
     step = steps_of(bound, x.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -83,7 +86,10 @@ def to_grid(x: Array, bound: NDArray[np.float64]) -> Gridded:
     usable &= np.abs(q) < LIMIT
     q[~usable] = 0
     grid = Grid(step, base, x.dtype)
-    usable &= within(grid.values(q), x, bound)
+    found = grid.values(q)
+    usable &= within(found, x, bound)
+    if exact is not None and exact.any():
+        usable &= ~exact | (found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}"))
     if not usable.all():
         q = repeated(q, usable)
     return Gridded(grid, q, np.flatnonzero(~usable))

@@ -22,39 +22,38 @@ _WINDOWS = (1, 8, 32, 128, 256)  # rows
 _TRIED_ROWS = 1024
 _CHOSEN_ROWS = 8192
 _STEP = 2.0  # of codes, in steps of the grid, where what they leave is stored
-_MIN_COLUMNS = 8  # of fewer, the linear predictor knows all that components could
+_MIN_COLUMNS = 17  # of fewer, the linear predictor knows all that components could
+_WORTH_IT = 0.95  # of the bytes of a stretch, which says no more than that of the whole
 
 
 def encode(x: Array, promise: Promise) -> bytes:
     """Of x (R, D), by the linear predictor of numbers.py."""
-    columns = x.shape[1]
     factor = 1.0
     if promise.mean:
 
         def error_of(factor: float) -> float:
-            made = to_grid(x, promise.bound_at(factor, columns))
+            made = _gridded(x, promise, factor)
             return promise.error(_values(made, x), x)
 
         # The finest may still miss what rounding to integers costs; that is seen when decoded.
         factor = promise.widest(error_of) or 1.0
-    made = to_grid(x, promise.bound_at(factor, columns))
+    made = _gridded(x, promise, factor)
     return _payload(x, promise, factor, made, pack_rows(made.q))
 
 
 def encode_components(x: Array, promise: Promise) -> bytes | None:
     """Of x (R, D), by components; None where a stretch of it shows that these do not pay."""
     if promise.mean:
-        return _coarse_components(x, promise) if promise.exact is None else None
+        return _coarse_components(x, promise)
     rows, columns = x.shape
     if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
         return None
-    made = to_grid(x, promise.bound_at(1.0, columns))
+    made = _gridded(x, promise)
     begin = max(0, rows - _TRIED_ROWS) // 2
     tried = made.q[begin : begin + _TRIED_ROWS]
     if rows > 2 * _TRIED_ROWS:
-        share = len(tried) / rows
-        directions = share * 2 * columns * columns  # bytes, at most, that all rows share
-        if len(_with_left(tried)) - directions >= len(pack_rows(tried)):
+        directions = 2 * columns * columns * (1 - len(tried) / rows)  # bytes that other rows share
+        if len(_with_left(tried)) - directions >= _WORTH_IT * len(pack_rows(tried)):
             return None
     return _payload(x, promise, 1.0, made, _with_left(made.q))
 
@@ -74,6 +73,12 @@ def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_compone
         x = Grid(step, bases, promise.dtype).values(q)
     put_back(x, kept)
     return x
+
+
+def _gridded(x: Array, promise: Promise, factor: float = 1.0) -> Gridded:
+    return to_grid(
+        x, promise.bound_at(factor, x.shape[1]), promise.exact if len(promise.bound) else None
+    )
 
 
 def _payload(x: Array, promise: Promise, factor: float, made: Gridded, numbers: bytes) -> bytes:
@@ -99,18 +104,17 @@ def _coarse_components(x: Array, promise: Promise) -> bytes | None:
     These are chosen on a stretch of the rows, the steps of the codes then on all of them.
     """
     rows, columns = x.shape
-    made = to_grid(x, promise.bound_at(_FINE, columns))
+    made = _gridded(x, promise, _FINE)
     begin = max(0, rows - _CHOSEN_ROWS) // 2
     part = slice(begin, begin + _CHOSEN_ROWS)
-    known = np.isfinite(x)
 
     def widest(of: slice, found: components.Directions, kept: int) -> float | None:
-        q, true, finite = made.q[of], x[of], known[of]
+        q, true = made.q[of], x[of]
 
         def error_of(factor: float) -> float:
             coded = components.code(q, found, factor / _FINE, kept)
             values = made.grid.values(coded.predicted(*q.shape))
-            return promise.error(np.where(finite, values, true), true)
+            return promise.error(values, true)
 
         return promise.widest(error_of)
 
@@ -134,6 +138,9 @@ def _coarse_components(x: Array, promise: Promise) -> bytes | None:
     if factor is None:
         return None
     coded = components.code(made.q, found, factor / _FINE, kept)
+    values = made.grid.values(coded.predicted(rows, columns))
+    places = np.flatnonzero(promise.broken(values, x))
+    made = Gridded(made.grid, made.q, places)
     return _payload(x, promise, _FINE, made, components.dump(coded, None))
 
 

@@ -65,17 +65,17 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
 
     dtype: of the values, little-endian. row_shape: without the axis of rows. chunk_rows: rows of
     every chunk but the last. max_error: absolute, in the values' own units: one number, or one for
-    each value of a row in C order; null where all values come back as they were. rmse: likewise,
-    where not each value but the root mean square of error / rmse over a chunk, at most 1, was
-    promised. names: of the columns of a table. levels: the words of each column, of which it holds
-    the places; null for a column of numbers.
+    each value of a row in C order, 0 for what comes back as it was; null: all does.
+    rmse: likewise, where not each value but the root mean square of error / rmse over a chunk, at
+    most 1, was promised. names: of the columns of a table. levels: the words of each column, of
+    which it holds the places; null for a column of numbers.
     """
 
     dtype: Dtype
     row_shape: Annotated[list[Size], Meta(max_length=8)]
     chunk_rows: Annotated[int, Meta(ge=1, le=MAX_VALUES)]
     max_error: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]] | None = None
-    rmse: list[Positive] | None = None
+    rmse: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]] | None = None
     names: list[str] | None = None
     levels: list[list[str] | None] | None = None
     model: Model | None = None

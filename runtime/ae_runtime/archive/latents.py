@@ -19,7 +19,7 @@ from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-_FACTORS = (1.0, 4.0, 0.25, 16.0)  # of the latents' steps, where what they leave is kept
+_FINER, _MOST = 4.0, 1024.0  # between the factors of the latents' steps that are tried
 
 
 class Leftover:
@@ -30,12 +30,13 @@ class Leftover:
     promised one less the margin.
     """
 
-    def __init__(self, decoder: Decoder, bound: Floats, dtype: np.dtype[Any]) -> None:
+    def __init__(self, decoder: Decoder, promise: Promise) -> None:
+        bound = promise.bound_at(1.0, len(promise.bound))
         margin = np.broadcast_to(np.array(decoder.model.margin, np.float64), bound.shape)
-        self.trusted = margin <= bound / 2
+        self.exact, self.dtype = promise.exact, promise.dtype
+        self.trusted = (margin <= bound / 2) & ~self.exact
         self.bound = bound - np.where(self.trusted, margin, 0.0)
-        self.step = steps_of(self.bound, dtype)
-        self.dtype = dtype
+        self.step = steps_of(self.bound, self.dtype)
 
     def of(self, x: Array, x_hat: Array) -> tuple[Integers, Integers]:
         """(r (R, D), places of values that r cannot tell)."""
@@ -43,7 +44,9 @@ class Leftover:
             points = np.rint((x.astype(np.float64) - self._start(x_hat)) / self.step)
         usable = np.isfinite(points) & (np.abs(points) < LIMIT)
         r = np.where(usable, points, 0).astype(np.int64)
-        usable &= within(self.values(r, x_hat), x, self.bound)
+        found = self.values(r, x_hat)
+        usable &= within(found, x, self.bound)
+        usable &= ~self.exact | (found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}"))
         if not usable.all():
             r = repeated(r, usable)
         return r, np.flatnonzero(~usable)
@@ -65,31 +68,49 @@ def rounded(exact: Floats, dtype: np.dtype[Any]) -> Array:
         return exact.astype(dtype)
 
 
-def encode(x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise) -> bytes | None:
+def encode(
+    x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise, limit: Floats
+) -> bytes | None:
     """Of x (R, D), whose windows have the latents z (W, K); None where these cannot tell it.
 
-    The smallest over the widths of the latents' steps. Of a mean error, latents alone.
+    The smallest over the widths of the latents' steps. Of a mean error, latents alone. limit (D,):
+    the largest value that the decoder may give for its margin to hold.
     """
     if promise.mean:
         factor = promise.widest(
-            lambda factor: promise.error(_alone(x, _steps(z, decoder, factor), factor, decoder), x),
+            lambda factor: promise.error(
+                _alone(x.shape, x.dtype, _steps(z, decoder, factor), factor, decoder), x
+            ),
             finest=2.0**-10,
         )
         if factor is None:
             return None
         q = _steps(z, decoder, factor)
-        places = np.flatnonzero(~np.isfinite(x))
+        places = np.flatnonzero(promise.broken(_alone(x.shape, x.dtype, q, factor, decoder), x))
         return _payload(x, q, factor, None, places)
-    left = Leftover(decoder, promise.bound_at(1.0, x.shape[1]), promise.dtype)
+    left = Leftover(decoder, promise)
     if not left.trusted.any():
         return None
-    best: bytes | None = None
-    for factor in _FACTORS:
+
+    def payload_at(factor: float) -> bytes | None:
         q = _steps(z, decoder, factor)
-        r, places = left.of(x, flat(decoder.rows(q, factor), x.shape))
-        payload = _payload(x, q, factor, r, places)
-        if best is None or len(payload) < len(best):
-            best = payload
+        x_hat = flat(decoder.rows(q, factor), x.shape)
+        if (np.abs(x_hat.astype(np.float64)) > limit)[:, left.trusted].any():
+            return None
+        r, places = left.of(x, x_hat)
+        return _payload(x, q, factor, r, places)
+
+    best = payload_at(1.0)
+    for way in (1 / _FINER, _FINER):  # from there on, as long as it pays
+        factor, before = 1.0, best
+        while 1 / _MOST <= factor <= _MOST:
+            factor *= way
+            found = payload_at(factor)
+            if found is None or (best is not None and len(found) >= len(best)):
+                break
+            best = found
+        if best is not before:
+            break
     return best
 
 
@@ -104,9 +125,9 @@ def decode(payload: bytes, rows: int, columns: int, promise: Promise, decoder: D
     if bool(numbers) == promise.mean:
         raise ArchiveCorrupt("a chunk of latents holds what was not promised")
     if promise.mean:
-        x = _alone(np.empty((rows, columns), promise.dtype), q, factor, decoder, fill=False)
+        x = _alone((rows, columns), promise.dtype, q, factor, decoder)
     else:
-        left = Leftover(decoder, promise.bound_at(1.0, columns), promise.dtype)
+        left = Leftover(decoder, promise)
         r = unpack_rows(numbers, rows, columns)
         x = left.values(r, flat(decoder.rows(q, factor), (rows, columns)))
     put_back(x, kept)
@@ -118,10 +139,11 @@ def flat(x_hat: Array, shape: tuple[int, ...]) -> Array:
     return x_hat.reshape(-1, shape[1])[: shape[0]]
 
 
-def _alone(x: Array, q: Integers, factor: float, decoder: Decoder, fill: bool = True) -> Array:
-    """x_hat in the dtype of x (R, D), with its values that are no numbers if `fill`."""
-    found = rounded(flat(decoder.rows(q, factor), x.shape).astype(np.float64), x.dtype)
-    return np.where(np.isfinite(x), found, x) if fill else found
+def _alone(
+    shape: tuple[int, ...], dtype: np.dtype[Any], q: Integers, factor: float, decoder: Decoder
+) -> Array:
+    """x_hat (R, D) in the dtype."""
+    return rounded(flat(decoder.rows(q, factor), shape).astype(np.float64), dtype)
 
 
 def _steps(z: NDArray[np.float32], decoder: Decoder, factor: float) -> Integers:

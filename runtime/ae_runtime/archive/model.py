@@ -55,7 +55,10 @@ class Writer:
         middle = _short(np.median(z, axis=0))
         steps = _short(_steps(z, decoder, promise.bound_at(1.0, prod(first.shape[1:]))))
         jumps = _jumps(ae.manifest, first.shape[1:])
-        margin = _margin(self.graph, decoder.decode(z), z, jumps)
+        x_hat = decoder.decode(z)
+        margin = _margin(self.graph, x_hat, z, jumps)
+        # Beyond what was looked at the margin is not known to hold: such chunks go another way.
+        self.limit = 2 * np.abs(x_hat.astype(np.float64).reshape(-1, len(jumps))).max(axis=0)
         self.model = msgspec.structs.replace(
             blank, steps=steps.tolist(), middle=middle.tolist(), margin=margin
         )

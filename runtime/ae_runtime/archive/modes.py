@@ -51,7 +51,9 @@ def ways(x: Array, promise: Promise, writer: Writer | None = None) -> Iterator[C
         if components is not None:
             yield Chosen(COMPONENTS, components)
         codes = (
-            None if writer is None else latents.encode(x, writer.encode(x), writer.decoder, promise)
+            None
+            if writer is None
+            else latents.encode(x, writer.encode(x), writer.decoder, promise, writer.limit)
         )
         if codes is not None:
             yield Chosen(LATENTS, codes)

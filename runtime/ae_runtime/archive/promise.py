@@ -32,19 +32,24 @@ WHOLE = next(
 class Promise:
     """bound (D,): of each value, or, if `mean`, of a chunk's root mean square; empty: every bit.
 
-    exact (D,): columns of codes of words, which come back as they were.
+    Columns with a bound of 0 come back as they were.
     """
 
     dtype: np.dtype[Any]
     bound: NDArray[np.float64]
     mean: bool = False
-    exact: NDArray[np.bool_] | None = None
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """Columns (D,) that come back as they were."""
+        kept: NDArray[np.bool_] = self.bound == 0
+        return kept
 
     @property
     def has_grid(self) -> bool:
         """Whether values may move at all, or are integers that a grid holds."""
         if self.dtype.kind == "f":
-            return len(self.bound) > 0 and bool((self.bound > 0).all())
+            return len(self.bound) > 0 and bool((self.bound > 0).any())
         return self.dtype.itemsize <= 4
 
     def bound_at(self, factor: float, columns: int) -> NDArray[np.float64]:
@@ -52,26 +57,28 @@ class Promise:
         if not len(self.bound):
             return np.zeros(columns)
         bound = self.bound * factor if self.mean else self.bound
-        return bound if self.exact is None else np.where(self.exact, WHOLE, bound)
+        return np.where(self.exact, WHOLE, bound)
+
+    def broken(self, found: Array, x: Array) -> NDArray[np.bool_]:
+        """Which values (R, D) of found are not what was promised of single values of x."""
+        same = found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}")
+        if not len(self.bound):
+            return np.asarray(~same)
+        near = np.isfinite(x) if self.mean else within(found, x, self.bound)
+        right: NDArray[np.bool_] = same | (near & ~self.exact)
+        return ~right
 
     def keeps(self, found: Array, x: Array) -> bool:
         """Whether found is what was promised of x (R, D)."""
-        same = found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}")
-        if not len(self.bound):
-            return bool(same.all())
-        if self.mean:
-            free = np.isfinite(x) if self.exact is None else np.isfinite(x) & ~self.exact
-            return bool((same | free).all() and self.error(found, x) <= 1)
-        near = same | within(found, x, self.bound)
-        return bool((near if self.exact is None else np.where(self.exact, same, near)).all())
+        return not self.broken(found, x).any() and not (self.mean and self.error(found, x) > 1)
 
     def error(self, found: Array, x: Array) -> float:
-        """The root mean square of error / bound over the finite values of x."""
-        known = np.isfinite(x)
-        if self.exact is not None:
-            known &= ~self.exact
-        off = (found.astype(np.float64) - x.astype(np.float64)) / self.bound
-        with np.errstate(over="ignore"):
+        """The root mean square of error / bound over finite values of columns that may change."""
+        free = ~self.exact
+        true = x[:, free].astype(np.float64)
+        known = np.isfinite(true)
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = (found[:, free] - true) / self.bound[free]
             return float(np.sqrt(np.mean(np.square(off[known])))) if known.any() else 0.0
 
     def widest(self, error_of: Callable[[float], float], finest: float = 1 / 64) -> float | None:
@@ -87,9 +94,7 @@ class Promise:
 
 def promise_of(header: Header) -> Promise:
     """Of all chunks of an archive."""
-    words = header.levels
-    exact = None if words is None else np.array([level is not None for level in words])
-    return Promise(header.numpy, header.bound, header.rmse is not None, exact)
+    return Promise(header.numpy, header.bound, header.rmse is not None)
 
 
 def factor_bytes(factor: float) -> bytes:

@@ -17,7 +17,7 @@ from ae_runtime import outputs
 from ae_runtime.archive import frames, header, modes
 from ae_runtime.archive.header import DTYPES, MAX_BOUND, MAX_VALUES, Dtype, Header
 from ae_runtime.archive.integers import pack
-from ae_runtime.archive.promise import WHOLE, promise_of
+from ae_runtime.archive.promise import promise_of
 from ae_runtime.errors import DataError
 
 if TYPE_CHECKING:  # which need onnxruntime: most archives do not
@@ -62,8 +62,8 @@ def compress(
 
     max_error: the most that a value may be off, in its own units: a number, or an array that
     broadcasts to a row. rmse, in its place: the root mean square of error / rmse over each chunk is
-    at most 1; single values are not bounded. None of both keeps every bit; a max_error of 0 does
-    for integers.
+    at most 1; single values are not bounded. A column with a bound of 0 comes back as it was, as
+    all do without a bound.
 
     model: a bundle's autoencoder. Chunks that it makes smaller than any other way are stored by
     its latents; of a series, rows may be time steps. embed: put its decoder into the archive;
@@ -82,7 +82,9 @@ def compress(
     words = None if levels is None else [None if one is None else list(one) for one in levels]
     head = _header(first, max_error, rmse, names, words, chunk_rows)
     writer = None
-    if model is not None:
+    if model is not None and max_error is None and rmse is None:
+        raise DataError("a model needs a max_error or an rmse; every bit is kept without one")
+    if model is not None and len(head.bound):
         head, writer = _with_model(head, model, first, embed, chunk_rows)
     outputs.check_free(path, is_archive(path), overwrite, "an archive")
     try:
@@ -139,17 +141,10 @@ def _header(
     for what, given in (("names", names), ("lists of levels", levels)):
         if given is not None and len(given) != columns:
             raise DataError(f"there are {len(given)} {what} for {columns} columns")
-    bound = None if max_error is None else _bound("max_error", max_error, row_shape)
-    if bound is not None and levels is not None:
-        bound = [
-            each if words is None else WHOLE
-            for each, words in zip(bound * (columns // len(bound)), levels, strict=True)
-        ]
-    mean = None if rmse is None else _bound("rmse", rmse, row_shape)
-    if bound is not None and first.dtype.kind == "f" and not all(bound):
-        raise DataError("a max_error of 0 is for integers; leave it away to keep every bit")
-    if mean is not None and not all(mean):
-        raise DataError("an rmse must be larger than 0; leave it away to keep every bit")
+    bound = None if max_error is None else _bound("max_error", max_error, row_shape, levels)
+    mean = None if rmse is None else _bound("rmse", rmse, row_shape, levels)
+    if first.dtype.kind == "f":  # of which a bound of 0 keeps every bit
+        bound, mean = (each if each and any(each) else None for each in (bound, mean))
     return Header(
         cast(Dtype, first.dtype.name),
         list(row_shape),
@@ -166,8 +161,6 @@ def _with_model(
 ) -> tuple[Header, Writer]:
     from ae_runtime.archive.model import Writer
 
-    if not len(head.bound):
-        raise DataError("a model needs a max_error or an rmse; every bit is kept without one")
     if not len(first):
         raise DataError("the first block has no rows to try the model on")
     writer = Writer(model, first, promise_of(head), embed)
@@ -177,18 +170,26 @@ def _with_model(
     return msgspec.structs.replace(head, chunk_rows=rows, model=writer.model), writer
 
 
-def _bound(name: str, bound: ArrayLike, row_shape: tuple[int, ...]) -> list[float]:
+def _bound(
+    name: str,
+    bound: ArrayLike,
+    row_shape: tuple[int, ...],
+    levels: list[list[str] | None] | None,
+) -> list[float]:
     given = np.asarray(bound, np.float64)
     if not np.isfinite(given).all() or (given < 0).any() or (given > MAX_BOUND).any():
         raise DataError(f"{name} must hold numbers from 0 to {MAX_BOUND:g}")
-    if given.ndim == 0:
+    if given.ndim == 0 and levels is None:
         return [float(given)]
     try:
-        return [float(bound) for bound in np.broadcast_to(given, row_shape).reshape(-1)]
+        each = np.broadcast_to(given, row_shape).reshape(-1).copy()
     except ValueError:
         raise DataError(
             f"{name} of shape {given.shape} does not fit rows of shape {row_shape}"
         ) from None
+    if levels is not None:
+        each[[words is not None for words in levels]] = 0
+    return [float(one) for one in each]
 
 
 def _rows(first: Array, others: Iterator[Any]) -> Iterator[Array]:
