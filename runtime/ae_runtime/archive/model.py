@@ -58,7 +58,8 @@ class Writer:
         x_hat = decoder.decode(z)
         margin = _margin(self.graph, x_hat, z, jumps)
         # Beyond what was looked at the margin is not known to hold: such chunks go another way.
-        self.limit = 2 * np.abs(x_hat.astype(np.float64).reshape(-1, len(jumps))).max(axis=0)
+        largest = np.abs(x_hat.astype(np.float64).reshape(-1, len(jumps))).max(axis=0)
+        self.limit = np.where(jumps, np.inf, 4 * largest)
         self.model = msgspec.structs.replace(
             blank, steps=steps.tolist(), middle=middle.tolist(), margin=margin
         )
