@@ -103,7 +103,7 @@ STREAM = "211c0646020f2823a5828d75a9d6043c58a130a981300000000000"
 
 
 def reader(raw: bytes, rows: int, columns: int) -> list[int]:
-    """The numbers of a stream, as docs/archive.md says, number after number."""
+    """The numbers of a stream, as docs/archive-format.md says, number after number."""
     lanes = 1 << (raw[0] & 15)
     together = columns if lanes >= columns else 1
     blocks = min(max(1, lanes // together), rows)

@@ -118,12 +118,14 @@ def _coarse_components(x: Array, promise: Promise) -> bytes | None:
 
         return promise.widest(error_of)
 
+    free = ~promise.exact
+    wanted = float(np.sqrt(np.mean(np.square((promise.bound / made.grid.step)[free]))))
     best: tuple[float, components.Directions, int] | None = None
     for window in _WINDOWS:
         if window * columns > components.MAX_SIZE or window > rows:
             break
         found = components.find(made.q, window)
-        kept = components.likely(found, 1 / (2 * _FINE), rows / window)
+        kept = components.likely(found, wanted, rows / window)
         factor = widest(part, found, kept)
         if factor is None:
             continue
