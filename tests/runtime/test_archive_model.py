@@ -357,10 +357,10 @@ def test_a_decoder_is_checked_as_graphs_are(gru: ae_runtime.Autoencoder) -> None
         id="x",
         sha256=hashlib.sha256(graph).hexdigest(),
         dtype="float32",
-        steps=[1.0],
-        middle=[0.0],
+        steps=[0],
+        middle=[0],
         margin=[1.0],
-        probe=header.Probe([], [], [], 1.0),
+        probe=header.Probe(1, [], 1.0),
     )
     with pytest.raises(ArchiveError, match="the archive's model cannot be used"):
         Decoder(model, graph, (2,))

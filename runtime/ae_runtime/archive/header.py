@@ -21,20 +21,19 @@ DTYPES = get_args(Dtype)
 MAX_VALUES = 1 << 23  # of a chunk
 MAX_LATENT_DIM = 1 << 12
 MAX_BOUND = 1e300
+PROBED, PROBED_VALUES = 8, 4  # samples of a probe, and values of each
 Size = Annotated[int, Meta(ge=0, le=MAX_VALUES)]
 Real = Annotated[float, Meta(ge=-MAX_BOUND, le=MAX_BOUND)]
-Positive = Annotated[float, Meta(gt=0, le=MAX_BOUND)]
 
 
 class Probe(msgspec.Struct, frozen=True):
     """What a reader's arithmetic must give before it is trusted with the decoder.
 
-    q: latents (B, K) in steps, row after row. places: in the decoder's output (B, ...), in C order.
-    x_hat: what stands there. share: of the margin, by which a reader may be off.
+    spread: of the samples' latents, in steps; see decoder.probe_of. x_hat: some values of each.
+    share: of the margin, by which a reader may be off.
     """
 
-    q: list[Annotated[int, Meta(ge=-(1 << 28), le=1 << 28)]]
-    places: list[Size]
+    spread: Annotated[int, Meta(ge=1, le=1 << 20)]
     x_hat: list[Real]
     share: Annotated[float, Meta(ge=0, le=1)]
 
@@ -44,20 +43,31 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: model_id of its bundle. sha256: of decoder.onnx. inside: whether that is in the archive.
     window: rows that one latent stands for, cut one after another; null where a row is a sample.
-    dtype: of the decoder's output. A latent is q * (factor * step) + middle, with the factor of a
-    chunk; steps, middle: (K,). margin: how far the decoder may be off on another machine, absolute,
-    one number or one for each value of a row.
+    dtype: of the decoder's output. steps: (K,), n for a step of (4 + n mod 4) / 4 * 2^floor(n / 4),
+    four an octave. middle: (K,), in steps. A latent is q * (factor * step) + middle * step, with
+    the factor of a chunk. margin: how far the decoder may be off on another machine, absolute, one
+    number or one for each value of a row.
     """
 
     id: str
     sha256: str
     dtype: Literal["uint8", "float32", "float64"]
-    steps: Annotated[list[Positive], Meta(min_length=1, max_length=MAX_LATENT_DIM)]
-    middle: list[Real]
+    steps: Annotated[
+        list[Annotated[int, Meta(ge=-400, le=400)]],
+        Meta(min_length=1, max_length=MAX_LATENT_DIM),
+    ]
+    middle: list[Annotated[int, Meta(ge=-(1 << 40), le=1 << 40)]]
     margin: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]]
     probe: Probe
     window: Annotated[int, Meta(ge=1, le=MAX_VALUES)] | None = None
     inside: bool = False
+
+    @property
+    def step(self) -> NDArray[np.float64]:
+        """(K,), exact."""
+        n = np.array(self.steps)
+        steps: NDArray[np.float64] = np.ldexp((4 + n % 4) / 4, n // 4)
+        return steps
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,15 +143,11 @@ def parse(raw: bytes) -> Header:
 
 
 def _check_model(model: Model, columns: int) -> None:
-    latent_dim, probe = len(model.steps), model.probe
-    samples, left = divmod(len(probe.q), latent_dim)
     size = columns * (model.window or 1)
     if (
-        left
-        or len(model.middle) != latent_dim
+        len(model.middle) != len(model.steps)
         or len(model.margin) not in (1, columns)
         or size > MAX_VALUES
-        or len(probe.places) != len(probe.x_hat)
-        or any(place >= samples * size for place in probe.places)
+        or len(model.probe.x_hat) not in (0, PROBED * PROBED_VALUES)
     ):
         raise ArchiveCorrupt("the header's model does not fit its rows")

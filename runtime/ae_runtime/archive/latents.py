@@ -147,8 +147,7 @@ def _alone(
 
 
 def _steps(z: NDArray[np.float32], decoder: Decoder, factor: float) -> Integers:
-    model = decoder.model
-    q = np.rint((z.astype(np.float64) - model.middle) / (factor * np.array(model.steps)))
+    q = np.rint((z.astype(np.float64) - decoder.middle) / (factor * decoder.step))
     return np.clip(q, 1 - LIMIT, LIMIT - 1).astype(np.int64)
 
 

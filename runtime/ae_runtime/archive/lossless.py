@@ -11,7 +11,7 @@ from ae_runtime.archive import integers
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
-_ZLIB, _PCODEC = 0, 1  # of the format
+_ZLIB, _PCODEC, _WIDENED = range(3)  # of the format
 _SAMPLE_VALUES = 16384
 
 
@@ -19,10 +19,12 @@ def pack(x: Array) -> bytes:
     """The rows x (R, D)."""
     packed = bytes([_ZLIB]) + integers.deflate(x)
     coder = integers.pcodec()
-    if coder is not None and x.dtype.itemsize > 1 and x.size:
-        columns = np.ascontiguousarray(x.T).reshape(-1)
+    if coder is not None and x.size:
+        columns, kind = np.ascontiguousarray(x.T).reshape(-1), _PCODEC
+        if x.dtype.itemsize == 1:  # pcodec has no narrower integers
+            columns, kind = columns.astype(_wide(x.dtype)), _WIDENED
         raw = coder.standalone.simple_compress(columns, coder.ChunkConfig())
-        packed = min(packed, bytes([_PCODEC]) + raw, key=len)
+        packed = min(packed, bytes([kind]) + raw, key=len)
     return packed
 
 
@@ -40,8 +42,19 @@ def unpack(payload: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> Arra
     rows, columns = shape
     if payload[:1] == bytes([_ZLIB]):
         return integers.inflated(payload[1:], rows * columns, dtype).reshape(shape)
-    if payload[:1] != bytes([_PCODEC]):
+    widened = dtype.itemsize == 1
+    if payload[:1] != bytes([_WIDENED if widened else _PCODEC]):
         raise ArchiveCorrupt("a lossless chunk is of an unknown kind")
-    found = np.empty(rows * columns, dtype)
+    found = np.empty(rows * columns, _wide(dtype) if widened else dtype)
     integers.fill(found, payload[1:])
+    if widened:
+        narrow = found.astype(dtype)
+        if (narrow != found).any():
+            raise ArchiveCorrupt("a lossless chunk of bytes holds larger numbers")
+        found = narrow
     return np.ascontiguousarray(found.reshape(columns, rows).T)
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Of 2 bytes, for a dtype of one."""
+    return np.dtype(f"<{dtype.kind}2")

@@ -26,7 +26,6 @@ Floats = NDArray[np.float64]
 # than a thousandth of a bound of 1 % of a range.
 _SAFETY = 32
 _LOOKED_AT = 256  # samples
-_PROBED, _PLACES = 8, 4  # samples, and values of each
 _NUDGE = 0.5  # of a latent's deviation
 
 
@@ -39,40 +38,45 @@ class Writer:
         self._window = window_of(ae.manifest, first.shape[1:])
         self._shape = ae.input_shape
         self.graph = ae.bundle.files["decoder.onnx"]
-        z = self.encode(_some(first.reshape(len(first), -1), self._window or 1))[:_LOOKED_AT]
+        windows = windows_of(
+            _some(first.reshape(len(first), -1), self._window or 1), self._window or 1
+        )
+        usual = ~np.isinf(windows).any(axis=1)  # the others are no measure of these
+        z = self._encode(windows[usual if usual.any() else ~usual][:_LOOKED_AT])
         blank = Model(
             id=ae.model_id,
             sha256=hashlib.sha256(self.graph).hexdigest(),
             dtype=_dtype(ae.manifest),
-            steps=[1.0] * ae.latent_dim,
-            middle=[0.0] * ae.latent_dim,
+            steps=[0] * ae.latent_dim,
+            middle=[0] * ae.latent_dim,
             margin=[1.0],
-            probe=Probe([], [], [], 1.0),
+            probe=Probe(1, [], 1.0),
             window=self._window,
             inside=inside,
         )
         decoder = Decoder(blank, self.graph, first.shape[1:])
-        middle = _short(np.median(z, axis=0))
-        steps = _short(_steps(z, decoder, promise.bound_at(1.0, prod(first.shape[1:]))))
+        steps = _rounded(_steps(z, decoder, promise.bound_at(1.0, prod(first.shape[1:]))))
         jumps = _jumps(ae.manifest, first.shape[1:])
         x_hat = decoder.decode(z)
         margin = _margin(self.graph, x_hat, z, jumps)
         # Beyond what was looked at the margin is not known to hold: such chunks go another way.
         largest = np.abs(x_hat.astype(np.float64).reshape(-1, len(jumps))).max(axis=0)
         self.limit = np.where(jumps, np.inf, 4 * largest)
-        self.model = msgspec.structs.replace(
-            blank, steps=steps.tolist(), middle=middle.tolist(), margin=margin
-        )
+        model = msgspec.structs.replace(blank, steps=steps, margin=margin)
+        middle = np.clip(np.rint(np.median(z, axis=0) / model.step), -(1 << 40), 1 << 40)
+        model = msgspec.structs.replace(model, middle=middle.astype(np.int64).tolist())
         decoder.close()
-        decoder = Decoder(self.model, self.graph, first.shape[1:])
-        self.model = msgspec.structs.replace(self.model, probe=_probe(z, decoder, jumps))
+        decoder = Decoder(model, self.graph, first.shape[1:])
+        self.model = msgspec.structs.replace(model, probe=_probe(z, decoder, bool(jumps.any())))
         decoder.close()
         self.decoder = Decoder(self.model, self.graph, first.shape[1:])
 
     def encode(self, x: Array) -> NDArray[np.float32]:
         """The latents (W, K) of rows x (R, D), the last window filled up with the last row."""
-        rows = windows_of(x, self._window or 1)
-        return self._ae.encode(rows.reshape(len(rows), *self._shape))
+        return self._encode(windows_of(x, self._window or 1))
+
+    def _encode(self, windows: Array) -> NDArray[np.float32]:
+        return self._ae.encode(windows.reshape(len(windows), *self._shape))
 
 
 def window_of(manifest: Manifest, row_shape: tuple[int, ...]) -> int | None:
@@ -119,9 +123,11 @@ def _some(rows: Array, window: int) -> Array:
     return rows[(begins[:, None] + np.arange(window)).reshape(-1)]
 
 
-def _short(values: Floats) -> Floats:
-    """The values to three digits, which take few bytes in a header."""
-    return np.array([float(f"{value:.3g}") for value in values])
+def _rounded(steps: Floats) -> list[int]:
+    """The next smaller steps that a header can name."""
+    fraction, octave = np.frexp(steps)  # fraction in [1/2, 1)
+    n = 4 * (octave - 1) + np.floor(8 * fraction - 4)
+    return [int(one) for one in np.clip(n, -400, 400)]
 
 
 def _jumps(manifest: Manifest, row_shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -138,7 +144,9 @@ def _steps(z: NDArray[np.float32], decoder: Decoder, bound: Floats) -> Floats:
     # training, or that no decoder tells this well, as of one that is to be kept exactly.
     largest = np.abs(base).max(axis=0)
     told = np.isfinite(largest) & (bound > largest * 2.0**-24)
-    deviation = z.std(axis=0, dtype=np.float64)
+    # Half of what lies between the outer sixths, a deviation of normal numbers: outliers, as rows
+    # with an infinite value have, are no measure of the others.
+    deviation = np.diff(np.quantile(z.astype(np.float64), (0.16, 0.84), axis=0), axis=0)[0] / 2
     steps = np.empty(len(deviation))
     for latent, width in enumerate(deviation):
         nudge = max(_NUDGE * float(width), 1e-6)
@@ -167,20 +175,10 @@ def _margin(
     return [float(f"{value * 1.05:.2g}") for value in np.where(jumps, 1 / 1.05, margin)]
 
 
-def _probe(z: NDArray[np.float32], decoder: Decoder, jumps: NDArray[np.bool_]) -> Probe:
-    model = decoder.model
-    rows = z[np.linspace(0, len(z) - 1, min(_PROBED, len(z))).astype(int)].astype(np.float64)
-    q = np.rint((rows - model.middle) / model.steps)
-    q = np.clip(q, -(1 << 20), 1 << 20).astype(np.int64)
-    x_hat = decoder.decode(decoder.latents(q, 1.0)).reshape(len(q), -1)
-    smooth = np.flatnonzero(np.resize(~jumps, x_hat.shape[1]) & np.isfinite(x_hat).all(axis=0))
-    usable = smooth if len(smooth) else np.arange(x_hat.shape[1])
-    # A stride that shares no divisor with most row lengths visits all of their places.
-    visited = usable[(7919 * np.arange(len(q) * _PLACES)) % len(usable)].reshape(len(q), _PLACES)
-    places = (visited + np.arange(len(q))[:, None] * x_hat.shape[1]).reshape(-1)
+def _probe(z: NDArray[np.float32], decoder: Decoder, jumps: bool) -> Probe:
+    off = np.abs(z.astype(np.float64) - decoder.middle) / decoder.step
+    spread = int(np.clip(np.ceil(np.median(off) / 4), 1, 1 << 20))
+    values, _ = decoder.probed(spread)
     return Probe(
-        q.reshape(-1).tolist(),
-        places.tolist(),
-        [float(str(value)) for value in x_hat.reshape(-1)[places]],
-        0.25 if len(smooth) else 1.0,
+        spread, [float(str(value)) for value in np.nan_to_num(values)], 1.0 if jumps else 0.25
     )
