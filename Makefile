@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -70,6 +70,10 @@ bench-samples: .venv/.ready  ## how far new digits and new rows of DATA's tables
 	$(BIN)/python benchmarks/samples/images.py $(DATA) $(if $(EPOCHS),--epochs $(EPOCHS))
 	$(BIN)/python benchmarks/samples/tables.py $(DATA)
 
+bench-compress: .venv/.ready build/compress-peers/.ready  ## bytes of archives and of SZ3, zfp, pcodec, zlib and PCA, on sets of DATA
+	$(BIN)/python benchmarks/compress/tables.py $(DATA)
+	$(BIN)/python benchmarks/compress/speed.py
+
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
 	$(BIN)/ae-train digits --recipe models/digits/recipe.toml --out build/models/digits --overwrite
@@ -94,6 +98,12 @@ build/runtime-peers/.ready: benchmarks/runtime-peers.txt constraints.txt
 	rm -rf build/runtime-peers
 	$(PYTHON) -m venv build/runtime-peers
 	build/runtime-peers/bin/python $(INSTALL) $(INDEX) -r benchmarks/runtime-peers.txt
+	@touch $@
+
+build/compress-peers/.ready: benchmarks/compress/peers.txt constraints.txt
+	rm -rf build/compress-peers
+	$(PYTHON) -m venv build/compress-peers
+	build/compress-peers/bin/python $(INSTALL) -r benchmarks/compress/peers.txt
 	@touch $@
 
 build/runtime/.ready: pyproject.toml constraints.txt README.md $(SOURCES)

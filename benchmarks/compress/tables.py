@@ -35,7 +35,8 @@ NAMES = ("SZ3", "zfp", "pcodec", "zlib")
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--only", multiple=True, type=click.Choice(list(SETS)))
 def main(data: Path, only: tuple[str, ...]) -> None:
-    head = ["alone", "model", "its bytes", "inside", "pays from", *NAMES, "PCA", "raw"]
+    head = ["alone", "chunks", "model", "chunks", "its bytes", "inside", "pays from"]
+    head += [*NAMES, "PCA", "raw"]
     with tempfile.TemporaryDirectory() as name:
         for set_name in only or SETS:
             chosen = SETS[set_name]
@@ -44,7 +45,7 @@ def main(data: Path, only: tuple[str, ...]) -> None:
                 print(f"{set_name}: not found in {data}")
                 continue
             print(f"\n{set_name}: {chosen.text}")
-            print(f"{'':12}" + "".join(f"{word:>11}" for word in head), flush=True)
+            print(f"{'':12}" + "".join(f"{word:>10}" for word in head), flush=True)
             table(chosen, x, Path(name) / set_name)
 
 
@@ -72,7 +73,7 @@ def table(chosen: Set, x: Array, work: Path) -> None:
         fewest = None if promise != "rmse" else pca.fewest(train, rest, ranges, share, chosen)
         line += ["" if fewest is None else f"{fewest:,}", f"{rest.nbytes:,}"]
         label = f"{'max' if promise == 'max_error' else 'rmse'} {100 * share:g} %"
-        print(f"{label:12}" + "".join(f"{word:>11}" for word in line), flush=True)
+        print(f"{label:12}" + "".join(f"{word:>10}" for word in line), flush=True)
         broken = [n for n in NAMES if promise == "max_error" and beside[n]["error"] > 1]
         if broken:
             worst = max(beside[n]["error"] for n in broken) - 1
@@ -82,20 +83,28 @@ def table(chosen: Set, x: Array, work: Path) -> None:
 def row(
     rest: Array, bound: dict[str, Array], model: ae_runtime.Autoencoder | None, work: Path
 ) -> list[str]:
-    """Bytes without a model, with one outside, of the model, with it inside, and where it pays."""
+    """Bytes without a model, with one outside, of the model, with it inside, and where it pays.
+
+    Of the first two those of the chunks beside those of the file, which also says what it holds.
+    """
     alone = checked(rest, bound, None, False, work)
+    with Archive(work / "alone.aez") as archive:
+        chunks = sum(chunk.bytes for chunk in archive.chunks)
     if model is None:
-        return [f"{alone.bytes:,}", "", "", "", ""]
+        return [f"{alone.bytes:,}", f"{chunks:,}", *[""] * 5]
     outside = checked(rest, bound, model, False, work)
     inside = checked(rest, bound, model, True, work)
     # The archive says what it is of, once; the rest grows with the rows.
-    with Archive(work / "alone.aez") as a, Archive(work / "outside.aez", model) as b:
-        saved = sum(chunk.bytes for chunk in a.chunks) - sum(chunk.bytes for chunk in b.chunks)
+    with Archive(work / "outside.aez", model) as archive:
+        by_model = sum(chunk.bytes for chunk in archive.chunks)
+    saved = chunks - by_model
     fixed = inside.model_bytes + outside.bytes - alone.bytes + saved
-    pays = f"{fixed / saved * rest.nbytes / 1e6:.3g} MB" if saved > 0 else "never"
+    pays = f"{fixed / saved * rest.nbytes / 1e6:,.0f} MB" if saved > 0 else "never"
     return [
         f"{alone.bytes:,}",
+        f"{chunks:,}",
         f"{outside.bytes:,}",
+        f"{by_model:,}",
         f"{inside.model_bytes:,}",
         f"{inside.bytes:,}",
         pays,

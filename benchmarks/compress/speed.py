@@ -1,0 +1,121 @@
+"""Megabytes a second of archives, in and out, on one processor, beside SZ3, pcodec and zlib.
+
+python benchmarks/compress/speed.py
+
+Eight random walks of a million float32 each, and bounds of 1 %, .1 % and .01 % of their ranges.
+All run on one processor, one after another, and so again: the faster time counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PEERS = Path("build/compress-peers/bin/python")
+ROWS, COLUMNS = 1_000_000, 8
+SHARES = (0.01, 0.001, 0.0001)
+TIMES = 2
+ONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def main() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    print(f"{ROWS:,} x {COLUMNS} float32, MB/s on one processor: in, out, times smaller")
+    with tempfile.TemporaryDirectory() as name:
+        found = {"archive": _run(sys.executable, "ours", name)} | _run(str(PEERS), "peers", name)
+    print(f"{'bound':10}" + "".join(f"{name:>26}" for name in found))
+    for at, share in enumerate(SHARES):
+        line = "".join(
+            f"{into:>10.1f}{out:>8.1f}{ratio:>8.1f}"
+            for into, out, ratio in (speeds[at] for speeds in found.values())
+        )
+        print(f"{100 * share:<8g} %" + line)
+
+
+def _run(python: str, who: str, folder: str) -> Any:
+    command = [python, __file__, who, folder]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | ONE)
+    return json.loads(done.stdout)
+
+
+def walks() -> Any:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    return np.cumsum(random.standard_normal((ROWS, COLUMNS)), axis=0).astype(np.float32)
+
+
+def timed(pack: Any, unpack: Any, megabytes: float) -> tuple[float, float, float]:
+    """(MB/s in, MB/s out, times smaller) of the faster of some times."""
+    into, out = [], []
+    for _ in range(TIMES):
+        begun = time.perf_counter()
+        packed, size = pack()
+        middle = time.perf_counter()
+        unpack(packed)
+        into.append(middle - begun)
+        out.append(time.perf_counter() - middle)
+    return megabytes / min(into), megabytes / min(out), megabytes * 1e6 / size
+
+
+def ours(folder: str) -> list[tuple[float, float, float]]:
+    import numpy as np
+
+    from ae_runtime.archive import Archive, compress
+
+    x, path = walks(), Path(folder) / "x.aez"
+
+    def pack(bound: Any) -> tuple[Path, int]:
+        return path, compress(x, path, max_error=bound, overwrite=True).bytes
+
+    def unpack(path: Path) -> Any:
+        with Archive(path) as archive:
+            return archive[:]
+
+    return [
+        timed(lambda share=share: pack(share * np.ptp(x, axis=0)), unpack, x.nbytes / 1e6)
+        for share in SHARES
+    ]
+
+
+def peers() -> dict[str, list[tuple[float, float, float]]]:
+    import coders
+    import numpy as np
+
+    x = walks()
+    names = {
+        "SZ3": coders.sz3()[0],
+        "pcodec": coders.pcodec()[0],
+        "zlib": coders.deflate()[0],
+    }
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    for share in SHARES:
+        scaled = np.ascontiguousarray((x / (share * np.ptp(x, axis=0))).T.astype(np.float32))
+        for name, coder in names.items():
+
+            def pack(coder: Any = coder, scaled: Any = scaled) -> tuple[bytes, int]:
+                raw = coder.pack(scaled, 1.0)
+                return raw, len(raw)
+
+            found[name].append(
+                timed(
+                    pack,
+                    lambda raw, coder=coder: coder.unpack(raw, (COLUMNS, ROWS), 1.0),
+                    x.nbytes / 1e6,
+                )
+            )
+    return found
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        main()
+    else:
+        print(json.dumps(ours(sys.argv[2]) if sys.argv[1] == "ours" else peers()))
