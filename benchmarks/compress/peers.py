@@ -66,7 +66,9 @@ def smallest(x: Array, height: int | None, bound: Array, mean: bool) -> dict[str
             for layout in layouts(scaled, height)
             if (attempt := fitted(coder, layout, error, mean)) is not None
         ]
-        size, how, share = min(tries)
+        # Of columns with hardly a range float32 itself is further off than a bound.
+        kept = [attempt for attempt in tries if mean or attempt[2] <= 1 + SLACK]
+        size, how, share = min(kept) if kept else min(tries, key=lambda one: one[2])
         best[name] = {"bytes": size + extra, "how": how, "error": share}
     return best
 
@@ -76,7 +78,7 @@ def fitted(coder: Coder, layout: Layout, error: Error, mean: bool) -> tuple[int,
     how = f"{layout.name}, {coder.name}"
     if not mean:
         size, share = packed(coder, layout, 1.0, error)
-        return (size, how, share) if share <= 1 + SLACK else None
+        return size, how, share
     best = None
     low, high = -3.0, 5.0  # powers of two; a mean error of 1 has a bound of about its root of 3
     for _ in range(HALVINGS):

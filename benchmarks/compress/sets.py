@@ -131,7 +131,7 @@ SETS = {
         one_range=True,
     ),
 } | {
-    f"field {name.partition('_')[0]}": Set(name, field(name))
+    f"field {name.partition('_')[0]}": Set(name, field(name), one_range=True)
     for name in (
         "a1b_north_america_t",
         "colpex_theta",

@@ -21,6 +21,9 @@ _FINE = 1 / 8  # of the wanted root mean square: the grid that components are fo
 _WINDOWS = (1, 8, 32, 128, 256)  # rows
 _TRIED_ROWS = 1024
 _CHOSEN_ROWS = 8192
+_NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
+_MANY = 0.001  # of the values, for narrower steps to be tried
+_EXCEPTION_BITS = 40.0
 _STEP = 2.0  # of codes, in steps of the grid, where what they leave is stored
 _MIN_COLUMNS = 17  # of fewer, the linear predictor knows all that components could
 _WORTH_IT = 0.95  # of the bytes of a stretch, which says no more than that of the whole
@@ -28,16 +31,7 @@ _WORTH_IT = 0.95  # of the bytes of a stretch, which says no more than that of t
 
 def encode(x: Array, promise: Promise) -> bytes:
     """Of x (R, D), by the linear predictor of numbers.py."""
-    factor = 1.0
-    if promise.mean:
-
-        def error_of(factor: float) -> float:
-            made = _gridded(x, promise, factor)
-            return promise.error(_values(made, x), x)
-
-        # The finest may still miss what rounding to integers costs; that is seen when decoded.
-        factor = promise.widest(error_of) or 1.0
-    made = _gridded(x, promise, factor)
+    factor, made = _of_promise(x, promise)
     return _payload(x, promise, factor, made, pack_rows(made.q))
 
 
@@ -48,20 +42,20 @@ def encode_components(x: Array, promise: Promise) -> bytes | None:
     rows, columns = x.shape
     if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
         return None
-    made = _gridded(x, promise)
+    factor, made = _of_promise(x, promise)
     begin = max(0, rows - _TRIED_ROWS) // 2
     tried = made.q[begin : begin + _TRIED_ROWS]
     if rows > 2 * _TRIED_ROWS:
         directions = 2 * columns * columns * (1 - len(tried) / rows)  # bytes that other rows share
         if len(_with_left(tried)) - directions >= _WORTH_IT * len(pack_rows(tried)):
             return None
-    return _payload(x, promise, 1.0, made, _with_left(made.q))
+    return _payload(x, promise, factor, made, _with_left(made.q))
 
 
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:
     """The rows (R, D). Raises ArchiveCorrupt, MissingExtra."""
     parts = Parts(payload)
-    factor = factor_of(parts.take()) if promise.mean else 1.0
+    factor = factor_of(parts.take())
     base, numbers, kept = (parts.take() for _ in range(3))
     parts.end()
     step = steps_of(promise.bound_at(factor, columns), promise.dtype)
@@ -75,6 +69,32 @@ def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_compone
     return x
 
 
+def _of_promise(x: Array, promise: Promise) -> tuple[float, Gridded]:
+    """The factor of the bound, and the grid of it.
+
+    Of single values the bound itself, or so much less that few values fall out of it when they are
+    rounded to x's dtype. Of a mean error what keeps that.
+    """
+    if promise.mean:
+
+        def error_of(factor: float) -> float:
+            return promise.error(_values(_gridded(x, promise, factor), x), x)
+
+        # The finest may still miss what rounding to integers costs; that is seen when decoded.
+        factor = promise.widest(error_of) or 1.0
+        return factor, _gridded(x, promise, factor)
+    made = [(1.0, _gridded(x, promise))]
+    if (
+        x.dtype.kind == "f"
+        and len(made[0][1].exceptions) - (~np.isfinite(x)).sum() > _MANY * x.size
+    ):
+        made += [(factor, _gridded(x, promise, factor)) for factor in _NARROWER]
+    # A narrower step takes log2(1 / factor) bits more of each value.
+    return min(
+        made, key=lambda one: _EXCEPTION_BITS * len(one[1].exceptions) - x.size * np.log2(one[0])
+    )
+
+
 def _gridded(x: Array, promise: Promise, factor: float = 1.0) -> Gridded:
     return to_grid(
         x, promise.bound_at(factor, x.shape[1]), promise.exact if len(promise.bound) else None
@@ -84,7 +104,7 @@ def _gridded(x: Array, promise: Promise, factor: float = 1.0) -> Gridded:
 def _payload(x: Array, promise: Promise, factor: float, made: Gridded, numbers: bytes) -> bytes:
     return join(
         [
-            *([factor_bytes(factor)] if promise.mean else []),
+            factor_bytes(factor),
             pack(made.grid.base),
             numbers,
             pack_exceptions(x, made.exceptions),

@@ -40,10 +40,17 @@ def pack(values: NDArray[Any], columns: int = 1) -> bytes:
         chosen = plan(rows)
         streams.append(bytes([ENTROPY << 4 | chosen.lanes]) + entropy.encode(rows, chosen))
     if not streams or len(flat) <= _FEW:
-        width = next(at for at, name in enumerate(_WIDTHS) if _holds(name, low, high))
-        raw = zlib.compress(_planes(flat.astype(_WIDTHS[width])), 6)
-        streams.append(bytes([ZLIB << 4 | width]) + raw)
+        streams.append(repeats(flat))
     return min(streams, key=len)
+
+
+def repeats(values: NDArray[Any]) -> bytes:
+    """The numbers, in C order, by zlib, which finds stretches that were there before."""
+    flat = np.ascontiguousarray(values, np.int64).reshape(-1)
+    low, high = int(flat.min()), int(flat.max())
+    width = next(at for at, name in enumerate(_WIDTHS) if _holds(name, low, high))
+    raw = zlib.compress(_planes(flat.astype(_WIDTHS[width])), 6)
+    return bytes([ZLIB << 4 | width]) + raw
 
 
 def unpack(stream: bytes, count: int, columns: int = 1) -> Integers:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ae_runtime.archive import fitting, lattice, lawfit
-from ae_runtime.archive.integers import Integers, columns_of, pack, unpack
+from ae_runtime.archive.integers import Integers, columns_of, pack, repeats, unpack
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT, MAX_COLUMNS, MAX_ORDER, Predictor
 from ae_runtime.errors import ArchiveCorrupt
 
 # How the numbers were made smaller, and the order in which they are stored. Of the format.
-PLAIN, DOWN, ALONG, BOTH, LINEAR = range(5)
+PLAIN, DOWN, ALONG, BOTH, LINEAR, DOWN_LINEAR = range(6)
 BY_ROW, BY_COLUMN = range(2)
 _SAMPLE_VALUES = 16384
 _STRETCHES = (8, 64)  # of columns, and how many are in each
+_SPARSE_BITS = 2.0  # of a number, below which rows may repeat in ways that no law tells
 _FEW = 16384  # numbers, of which weights may take more than they save
 _LARGE = 1 << 40  # sums of what is left stay exact below
 _OTHERS = 32  # added to an order: that of all columns
@@ -34,7 +35,24 @@ def pack_rows(q: Integers) -> bytes:
     if predictor is None or q.size <= _FEW:
         way, layout = _guessed(places, (BY_ROW,) if few else (BY_ROW, BY_COLUMN))
         found.append(_stored(way, layout, _differences(way, places), points, b""))
+    if not few:
+        found += _of_wide(places, points, min(map(len, found)))
     return min(found, key=len)
+
+
+def _of_wide(q: Integers, points: bytes, smallest: int) -> list[bytes]:
+    """Rows of many columns, whose weights would be too many, in two more ways."""
+    found = []
+    line = _differences(DOWN, q).reshape(-1, 1)
+    predictor = fitting.fit(line)
+    if predictor is not None:
+        r = predictor.residuals(line).reshape(q.shape)
+        found.append(_stored(DOWN_LINEAR, BY_ROW, r, points, _weights(predictor)))
+        smallest = min(smallest, len(found[0]))
+    if 8 * smallest < _SPARSE_BITS * q.size:
+        for layout, turned in ((BY_ROW, q), (BY_COLUMN, q.T)):
+            found.append(join([bytes([PLAIN, layout]), points, b"", repeats(turned)]))
+    return found
 
 
 def _guessed(q: Integers, layouts: tuple[int, ...]) -> tuple[int, int]:
@@ -60,7 +78,7 @@ def unpack_rows(raw: bytes, rows: int, columns: int) -> Integers:
     parts = Parts(raw)
     head, points, weights, stream = (parts.take() for _ in range(4))
     parts.end()
-    if len(head) != 2 or head[0] > LINEAR or head[1] > BY_COLUMN:
+    if len(head) != 2 or head[0] > DOWN_LINEAR or head[1] > BY_COLUMN:
         raise ArchiveCorrupt(f"numbers are stored in the unknown way {head[:2].hex()!r}")
     way, layout = head
     if layout == BY_ROW:
@@ -71,6 +89,8 @@ def unpack_rows(raw: bytes, rows: int, columns: int) -> Integers:
         raise ArchiveCorrupt("a stream holds numbers beyond 2^40")
     if way == LINEAR:
         r = _predictor(weights, columns).restore(r)
+    elif way == DOWN_LINEAR:
+        r = _sums(DOWN, _predictor(weights, 1).restore(r.reshape(-1, 1)).reshape(rows, columns))
     elif weights:
         raise ArchiveCorrupt("there are weights, and nothing that they are of")
     else:

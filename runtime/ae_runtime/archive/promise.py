@@ -53,11 +53,10 @@ class Promise:
         return self.dtype.itemsize <= 4
 
     def bound_at(self, factor: float, columns: int) -> NDArray[np.float64]:
-        """(D,) of a grid: the promised one, times the factor that a chunk of `mean` names."""
+        """(D,) of a grid: the promised one, times the factor that a chunk names."""
         if not len(self.bound):
             return np.zeros(columns)
-        bound = self.bound * factor if self.mean else self.bound
-        return np.where(self.exact, WHOLE, bound)
+        return np.where(self.exact, WHOLE, self.bound * factor)
 
     def broken(self, found: Array, x: Array) -> NDArray[np.bool_]:
         """Which values (R, D) of found are not what was promised of single values of x."""
