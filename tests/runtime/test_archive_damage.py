@@ -1,6 +1,6 @@
 """Archives cut, changed and begun: what is whole is given, what is not is named.
 
-200 of the 10,000 mutants are in the plain run, half of them with their CRCs made right again.
+100 of the 10,000 mutants are in the plain run, half of them with their CRCs made right again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_any_changed_byte_is_found_and_costs_one_chunk(archive: Path) -> None:
     whole = kept(archive)[0]
     raw = archive.read_bytes()
     chunks = [frame for frame in places(raw) if frame.marker == frames.CHUNK]
-    for at in range(frames.START, len(raw), 13):
+    for at in range(frames.START, len(raw), 37):
         changed = bytearray(raw)
         changed[at] ^= 1 << at % 8
         archive.write_bytes(changed)
@@ -125,7 +125,7 @@ def mutant(raw: bytes, seed: int) -> tuple[bytes, bool]:
 
 
 @pytest.mark.parametrize(
-    ("first", "count"), [(0, 200), pytest.param(200, 9_800, marks=pytest.mark.soak)]
+    ("first", "count"), [(0, 100), pytest.param(100, 9_900, marks=pytest.mark.soak)]
 )
 def test_mutants(archive: Path, first: int, count: int) -> None:
     whole = kept(archive)[0]
