@@ -76,7 +76,7 @@ def test_the_runtime_tests_pass_there(runtime_bin: Path, tmp_path: Path) -> None
                 (tmp_path / entry.name).symlink_to(entry)
     options = ["-m", "not soak and not alone", "-p", "no:cacheprovider"]
     # Long, and of numpy alone: nothing is missing there that they would need.
-    for name in ("damage", "entropy"):
+    for name in ("damage", "entropy", "soak"):
         options.append(f"--ignore=tests/runtime/test_archive_{name}.py")
     done = subprocess.run(
         [runtime_bin / "python", "-m", "pytest", "tests/runtime", *options],

@@ -21,9 +21,10 @@ from ae_runtime.manifest import Manifest
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-# Between this machine's sums and those of another there is more than between two orders of them
-# here, by a factor that nobody knows: 32 times what is seen here is allowed for, at a cost of less
-# than a thousandth of a bound of 1 % of a range.
+# Of the difference between the graph as it stands, a row at a time, and as it is run here, and of
+# half a unit in the last place of the largest value. The first is often 0, since both may add in
+# the same order: the margin is an allowance then, not a measurement. It costs less than a
+# thousandth of a bound of 1 % of a range.
 _SAFETY = 32
 _LOOKED_AT = 256  # samples
 _NUDGE = 0.5  # of a latent's deviation
