@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.archive import gridded, header, latents, lossless, modes
+from ae_runtime.archive import header, latents, lossless, modes
 from ae_runtime.archive.header import Dtype, Header
 from ae_runtime.archive.model import Writer
 from ae_runtime.archive.promise import Promise, promise_of
@@ -69,7 +69,7 @@ def compare(x: Array, asked: Asked, ae: Autoencoder | None) -> Comparison:
     found = peers(flat, promise)
     left_out = [
         f"{name} is left out: it does not pay here, or does not keep the promise"
-        for name in ("pca", *([MODEL] if ae is not None else []))
+        for name in ("pca", "interpolation", *([MODEL] if ae is not None else []))
         if name not in [one.name for one in stored]
     ]
     ranges = _ranges(flat, promise)
@@ -116,10 +116,7 @@ def _modes(
     if not bounded:
         payloads += [(modes.RAW, flat.tobytes()), (modes.LOSSLESS, lossless.pack(flat))]
     if promise.has_grid:
-        payloads.append((modes.GRID, gridded.encode(flat, promise)))
-        components = gridded.encode_components(flat, promise)
-        if components is not None:
-            payloads.append((modes.COMPONENTS, components))
+        payloads += modes.classic(flat, promise, every=True)
     stored = [
         Stored(modes.NAMES[mode], len(raw), found)
         for mode, raw in payloads

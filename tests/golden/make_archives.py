@@ -31,6 +31,10 @@ def main(folder: Path) -> None:
     codes = np.stack([walk[:, 0], rng.integers(0, 3, 700)], axis=1)
     codes[::9, 1] = np.nan
     bits = np.frombuffer(rng.bytes(4800)).reshape(300, 2)
+    time, place = np.linspace(0, 20, 700)[:, None], np.linspace(0, 3, 33)
+    smooth = np.sin(time * [1, 1.7]) + 0.002 * rng.standard_normal((700, 2))
+    smooth[300:320, 1] = np.nan
+    faces = np.sin(np.arange(5)[:, None, None] + 2 * place[:, None]) * np.cos(place)
     windows = wave(700)
     gru, image = (ae_runtime.load(BUNDLES / name) for name in ("gru", "image"))
     pictures = image.decode(rng.standard_normal((200, 2)))
@@ -45,6 +49,9 @@ def main(folder: Path) -> None:
         ("grid_mean", gaps, {"rmse": bound}),
         ("pca", low_rank, {"max_error": 0.05}),
         ("pca_mean", low_rank.astype(np.float32), {"rmse": 0.05}),
+        ("interpolated", smooth, {"max_error": [0.02, 0.05]}),
+        ("interpolated_image", (1000 * faces).astype(np.int16), {"max_error": 20}),
+        ("interpolated_mean", faces.astype(np.float32), {"rmse": 0.02}),
         ("words", codes, {"max_error": 0.1, "levels": words, "names": ["x", "size"]}),
         ("exact_column", gaps, {"max_error": [0.05, 0.0, 0.01]}),
         ("lossless", np.round(walk, 2), {}),

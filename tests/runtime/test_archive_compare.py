@@ -108,7 +108,7 @@ def test_lines_and_a_picture(run: Run) -> None:
 def test_peers_keep_the_promise(mean: bool, dtype: type) -> None:
     x = np.cumsum(np.random.default_rng(2).standard_normal((500, 4)), axis=0)
     x = (100 + x @ np.array([[1, 2, 0, 1], [0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 2]])).astype(dtype)
-    promise = Promise(x.dtype, np.array([2.0, 3.0, 0.0, 2.0]), mean)
+    promise = Promise(x.dtype, np.array([2.0, 3.0, 0.0, 2.0]), mean, (4,))
     found = peers(x, promise)
     assert found.stored[0].name == "zlib"
     assert "PCA" in {one.name.split()[0] for one in found.stored}
@@ -116,7 +116,7 @@ def test_peers_keep_the_promise(mean: bool, dtype: type) -> None:
         assert promise.keeps(one.found, x), one.name
         assert 0 < one.bytes < 6 * x.size + 1000 + x.nbytes
     x = np.where(np.arange(4) == 1, np.nan, x)
-    said = peers(x, Promise(x.dtype, promise.bound, mean)).missing[-1]
+    said = peers(x, Promise(x.dtype, promise.bound, mean, (4,))).missing[-1]
     assert said == "PCA, SZ3 and zfp are left out: some values are no numbers"
 
 

@@ -43,5 +43,5 @@ def test_each_way_of_storing_is_there() -> None:
     for name in NAMES:
         with Archive(FOLDER / f"{name}.aez") as archive:
             modes |= {chunk.mode for chunk in archive.chunks}
-    assert modes == {"raw", "lossless", "grid", "pca", "model"}
-    assert len(NAMES) == 17
+    assert modes == {"raw", "lossless", "grid", "pca", "interpolation", "model"}
+    assert len(NAMES) == 20

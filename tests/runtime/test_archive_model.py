@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 import ae_runtime
 from ae_runtime.archive import Archive, compress, frames, header, modes
-from ae_runtime.archive.decoder import Decoder
+from ae_runtime.archive.decoder import Decoder, digest
 from ae_runtime.archive.latents import Leftover
 from ae_runtime.archive.promise import WHOLE
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError, DataError
@@ -154,7 +153,7 @@ def test_words_come_back_whatever_the_bound(tmp_path: Path, promised: str) -> No
     with Archive(tmp_path / "x.aez") as archive:
         assert archive.levels == levels
         np.testing.assert_array_equal(archive[:][:, 1], x[:, 1])
-        assert len(np.unique(archive[:][:, 0])) < 50
+        assert (archive[:][:, 0] != x[:, 0]).all()
 
 
 @pytest.mark.parametrize("promised", ["max_error", "rmse"])
@@ -355,7 +354,7 @@ def test_a_decoder_is_checked_as_graphs_are(gru: ae_runtime.Autoencoder) -> None
     graph = b"no graph"
     model = header.Model(
         id="x",
-        sha256=hashlib.sha256(graph).hexdigest(),
+        sha256=digest(graph),
         dtype="float32",
         steps=[0],
         middle=[0],

@@ -33,11 +33,12 @@ class Grid:
 
     def values(self, q: Integers) -> Array:
         """(R, D) in `dtype` of q (R, D): one product of exact numbers, the same bits everywhere."""
-        exact = (q + self.base) * self.step
-        if self.dtype.kind != "f":  # the outermost points may lie outside of the dtype
-            limits = np.iinfo(self.dtype)
-            exact = np.clip(exact, limits.min, limits.max)
-        return exact.astype(self.dtype)
+        with np.errstate(over="ignore"):  # the outermost points may lie outside of the dtype
+            exact = (q + self.base) * self.step
+            if self.dtype.kind != "f":
+                limits = np.iinfo(self.dtype)
+                exact = np.clip(exact, limits.min, limits.max)
+            return exact.astype(self.dtype)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,27 +30,60 @@ _MIN_COLUMNS = 17  # of fewer, the linear predictor knows all that components co
 _WORTH_IT = 0.95  # of the bytes of a stretch, which says no more than that of the whole
 
 
-def encode(x: Array, promise: Promise) -> bytes:
+class Fitted(NamedTuple):
+    """The grid that a promise of rows leads to, and the factor of its bound."""
+
+    factor: float
+    made: Gridded
+
+
+def fit(x: Array, promise: Promise) -> Fitted:
+    """Of x (R, D).
+
+    Of single values the bound itself, or so much less that few values fall out of it when they are
+    rounded to x's dtype. Of a mean error what keeps that.
+    """
+    if promise.mean:
+
+        def error_of(factor: float) -> float:
+            return promise.error(_values(_gridded(x, promise, factor), x), x)
+
+        # The finest may still miss what rounding to integers costs; that is seen when decoded.
+        factor = promise.widest(error_of) or 1.0
+        return Fitted(factor, _gridded(x, promise, factor))
+    found = [Fitted(1.0, _gridded(x, promise))]
+    if (
+        x.dtype.kind == "f"
+        and len(found[0].made.exceptions) - (~np.isfinite(x)).sum() > _MANY * x.size
+    ):
+        found += [Fitted(factor, _gridded(x, promise, factor)) for factor in _NARROWER]
+    # A narrower step takes log2(1 / factor) bits more of each value.
+    return min(
+        found,
+        key=lambda one: _EXCEPTION_BITS * len(one.made.exceptions) - x.size * np.log2(one.factor),
+    )
+
+
+def encode(x: Array, fitted: Fitted) -> bytes:
     """Of x (R, D), by the linear predictor of numbers.py."""
-    factor, made = _of_promise(x, promise)
-    return _payload(x, promise, factor, made, pack_rows(made.q))
+    return _payload(x, *fitted, pack_rows(fitted.made.q))
 
 
-def encode_components(x: Array, promise: Promise) -> bytes | None:
+def encode_components(x: Array, promise: Promise, fitted: Callable[[], Fitted]) -> bytes | None:
     """Of x (R, D), by components; None where a stretch of it shows that these do not pay."""
     if promise.mean:
         return _coarse_components(x, promise)
     rows, columns = x.shape
     if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
         return None
-    factor, made = _of_promise(x, promise)
+    q = fitted().made.q
     begin = max(0, rows - _TRIED_ROWS) // 2
-    tried = made.q[begin : begin + _TRIED_ROWS]
+    tried = q[begin : begin + _TRIED_ROWS]
     if rows > 2 * _TRIED_ROWS:
         directions = 2 * columns * columns * (1 - len(tried) / rows)  # bytes that other rows share
         if len(_with_left(tried)) - directions >= _WORTH_IT * len(pack_rows(tried)):
             return None
-    return _payload(x, promise, factor, made, _with_left(made.q))
+    return _payload(x, *fitted(), _with_left(q))
 
 
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:
@@ -63,36 +97,9 @@ def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_compone
     if len(bases) and int(np.abs(bases).max()) > 1 << 53:
         raise ArchiveCorrupt("a grid begins beyond 2^53")
     q = (components.load if by_components else unpack_rows)(numbers, rows, columns)
-    with np.errstate(over="ignore"):  # of hostile numbers only
-        x = Grid(step, bases, promise.dtype).values(q)
+    x = Grid(step, bases, promise.dtype).values(q)
     put_back(x, kept)
     return x
-
-
-def _of_promise(x: Array, promise: Promise) -> tuple[float, Gridded]:
-    """The factor of the bound, and the grid of it.
-
-    Of single values the bound itself, or so much less that few values fall out of it when they are
-    rounded to x's dtype. Of a mean error what keeps that.
-    """
-    if promise.mean:
-
-        def error_of(factor: float) -> float:
-            return promise.error(_values(_gridded(x, promise, factor), x), x)
-
-        # The finest may still miss what rounding to integers costs; that is seen when decoded.
-        factor = promise.widest(error_of) or 1.0
-        return factor, _gridded(x, promise, factor)
-    made = [(1.0, _gridded(x, promise))]
-    if (
-        x.dtype.kind == "f"
-        and len(made[0][1].exceptions) - (~np.isfinite(x)).sum() > _MANY * x.size
-    ):
-        made += [(factor, _gridded(x, promise, factor)) for factor in _NARROWER]
-    # A narrower step takes log2(1 / factor) bits more of each value.
-    return min(
-        made, key=lambda one: _EXCEPTION_BITS * len(one[1].exceptions) - x.size * np.log2(one[0])
-    )
 
 
 def _gridded(x: Array, promise: Promise, factor: float = 1.0) -> Gridded:
@@ -101,7 +108,7 @@ def _gridded(x: Array, promise: Promise, factor: float = 1.0) -> Gridded:
     )
 
 
-def _payload(x: Array, promise: Promise, factor: float, made: Gridded, numbers: bytes) -> bytes:
+def _payload(x: Array, factor: float, made: Gridded, numbers: bytes) -> bytes:
     return join(
         [
             factor_bytes(factor),
@@ -163,7 +170,7 @@ def _coarse_components(x: Array, promise: Promise) -> bytes | None:
     values = made.grid.values(coded.predicted(rows, columns))
     places = np.flatnonzero(promise.broken(values, x))
     made = Gridded(made.grid, made.q, places)
-    return _payload(x, promise, _FINE, made, components.dump(coded, None))
+    return _payload(x, _FINE, made, components.dump(coded, None))
 
 
 def _values(made: Gridded, x: Array) -> Array:

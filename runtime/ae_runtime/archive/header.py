@@ -22,6 +22,13 @@ MAX_VALUES = 1 << 23  # of a chunk
 MAX_LATENT_DIM = 1 << 12
 MAX_BOUND = 1e300
 PROBED, PROBED_VALUES = 8, 4  # samples of a probe, and values of each
+# What headers repeat, the likeliest last: most of a small one. Of the format.
+WORDS = (
+    b'"int64","uint64","int32","uint32","int16","uint16","int8","inside":true"names":["levels":['
+    b'null,null,"window":"rmse":[0.0,1.0,"share":0.25},"x_hat":[0.,-0."probe":{"spread":"margin":['
+    b'0.0000"middle":[0,0,-1,"steps":[-10,"dtype":"float32","sha256":""},"model":{"id":""uint8"'
+    b'"max_error":[0.0,1.0]{"dtype":"float64","row_shape":[],"chunk_rows":'
+)
 Size = Annotated[int, Meta(ge=0, le=MAX_VALUES)]
 Real = Annotated[float, Meta(ge=-MAX_BOUND, le=MAX_BOUND)]
 
@@ -41,7 +48,8 @@ class Probe(msgspec.Struct, frozen=True):
 class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     """The decoder that chunks of latents need.
 
-    id: model_id of its bundle. sha256: of decoder.onnx. inside: whether that is in the archive.
+    id: model_id of its bundle. sha256: the first half of decoder.onnx's, in 32 letters. inside:
+    whether that is in the archive.
     window: rows that one latent stands for, cut one after another; null where a row is a sample.
     dtype: of the decoder's output. steps: (K,), n for a step of (4 + n mod 4) / 4 * 2^floor(n / 4),
     four an octave. middle: (K,), in steps. A latent is q * (factor * step) + middle * step, with
@@ -50,7 +58,7 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     id: str
-    sha256: str
+    sha256: Annotated[str, Meta(min_length=32, max_length=32)]
     dtype: Literal["uint8", "float32", "float64"]
     steps: Annotated[
         list[Annotated[int, Meta(ge=-400, le=400)]],
@@ -111,13 +119,14 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def dump(header: Header) -> bytes:
-    """The header as JSON, compressed by zlib."""
-    return zlib.compress(msgspec.json.encode(header), 9)
+    """The header as JSON, compressed by zlib with WORDS as its dictionary."""
+    coder = zlib.compressobj(9, zdict=WORDS)
+    return coder.compress(msgspec.json.encode(header)) + coder.flush()
 
 
 def parse(raw: bytes) -> Header:
     """Raises ArchiveCorrupt for what is no header, or more than a reader has to hold."""
-    decoder = zlib.decompressobj()
+    decoder = zlib.decompressobj(zdict=WORDS)
     try:
         text = decoder.decompress(raw, MAX_HEAD)
         header = msgspec.json.decode(text, type=Header)

@@ -18,7 +18,6 @@ Integers = NDArray[np.int64]
 # a number is never given another meaning.
 CONSTANT, ZLIB, ENTROPY = 0, 1, 2
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
-_CONSTANT_WIDTH = 3
 _FEW = 4096  # numbers, of which zlib may take fewer bytes; of more it is slower only
 _LARGE = 1 << 62
 
@@ -33,7 +32,8 @@ def pack(values: NDArray[Any], columns: int = 1) -> bytes:
         return b""
     low, high = int(flat.min()), int(flat.max())
     if low == high:
-        return bytes([CONSTANT << 4 | _CONSTANT_WIDTH]) + low.to_bytes(8, "little", signed=True)
+        width = _width(low, high)
+        return bytes([CONSTANT << 4 | width]) + flat[:1].astype(_WIDTHS[width]).tobytes()
     streams: list[bytes] = []
     if max(-low, high) < _LARGE:
         rows = flat.reshape(-1, columns_of(columns))
@@ -48,7 +48,7 @@ def repeats(values: NDArray[Any]) -> bytes:
     """The numbers, in C order, by zlib, which finds stretches that were there before."""
     flat = np.ascontiguousarray(values, np.int64).reshape(-1)
     low, high = int(flat.min()), int(flat.max())
-    width = next(at for at, name in enumerate(_WIDTHS) if _holds(name, low, high))
+    width = _width(low, high)
     raw = zlib.compress(_planes(flat.astype(_WIDTHS[width])), 6)
     return bytes([ZLIB << 4 | width]) + raw
 
@@ -65,9 +65,9 @@ def unpack(stream: bytes, count: int, columns: int = 1) -> Integers:
     if not stream:
         raise ArchiveCorrupt(f"a stream of {count:,} numbers is empty")
     kind, low = stream[0] >> 4, stream[0] & 15
-    if kind == CONSTANT and low == _CONSTANT_WIDTH:
-        if len(stream) != 9:
-            raise ArchiveCorrupt("a repeated number does not have 8 bytes")
+    if kind == CONSTANT and low < len(_WIDTHS):
+        if len(stream) != 1 + (1 << low):
+            raise ArchiveCorrupt(f"a repeated number does not have {1 << low} bytes")
         return np.full(count, int.from_bytes(stream[1:], "little", signed=True), np.int64)
     if kind == ZLIB and low < len(_WIDTHS):
         return inflated(stream[1:], count, np.dtype(_WIDTHS[low])).astype(np.int64)
@@ -132,6 +132,10 @@ def pcodec() -> Any | None:
         return None
 
 
-def _holds(name: str, low: int, high: int) -> bool:
-    limits = np.iinfo(name)
-    return int(limits.min) <= low and high <= int(limits.max)
+def _width(low: int, high: int) -> int:
+    """Of the narrowest integers that hold both."""
+    for at, name in enumerate(_WIDTHS[:-1]):
+        limits = np.iinfo(name)
+        if int(limits.min) <= low and high <= int(limits.max):
+            return at
+    return len(_WIDTHS) - 1

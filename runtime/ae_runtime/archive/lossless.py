@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive import integers
+from ae_runtime.archive.stretch import middle
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -30,11 +31,10 @@ def pack(x: Array) -> bytes:
 
 def guess(x: Array) -> float:
     """Bytes, from a stretch in the middle: `pack` is slow, and seldom the smallest."""
-    rows = max(1, _SAMPLE_VALUES // x.shape[1])
-    if len(x) <= 2 * rows:
+    if x.size <= 2 * _SAMPLE_VALUES:
         return 0
-    middle = (len(x) - rows) // 2
-    return float(len(pack(x[middle : middle + rows])) * len(x) / rows)
+    part = x[middle(x.shape, _SAMPLE_VALUES)]
+    return len(pack(part)) * x.size / part.size
 
 
 def unpack(payload: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:

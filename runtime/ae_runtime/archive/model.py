@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from math import prod, sqrt
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive.components import windows_of
-from ae_runtime.archive.decoder import Decoder
+from ae_runtime.archive.decoder import Decoder, digest
 from ae_runtime.archive.header import MAX_BOUND, MAX_LATENT_DIM, MAX_VALUES, Model, Probe
 from ae_runtime.archive.promise import Promise
 from ae_runtime.autoencoder import Autoencoder
@@ -46,7 +45,7 @@ class Writer:
         z = self._encode(windows[usual if usual.any() else ~usual][:_LOOKED_AT])
         blank = Model(
             id=ae.model_id,
-            sha256=hashlib.sha256(self.graph).hexdigest(),
+            sha256=digest(self.graph),
             dtype=_dtype(ae.manifest),
             steps=[0] * ae.latent_dim,
             middle=[0] * ae.latent_dim,

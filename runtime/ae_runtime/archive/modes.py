@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.archive import gridded, latents, lossless
+from ae_runtime.archive import gridded, interpolated, latents, lossless
 from ae_runtime.archive.promise import Promise
+from ae_runtime.archive.stretch import VALUES, middle
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError
 
 if TYPE_CHECKING:  # which need onnxruntime: most archives do not
@@ -18,8 +21,15 @@ if TYPE_CHECKING:  # which need onnxruntime: most archives do not
 
 Array = NDArray[Any]
 
-RAW, LOSSLESS, GRID, COMPONENTS, LATENTS = range(5)  # of the format, as are the names
-NAMES = {RAW: "raw", LOSSLESS: "lossless", GRID: "grid", COMPONENTS: "pca", LATENTS: "model"}
+RAW, LOSSLESS, GRID, COMPONENTS, LATENTS, INTERPOLATED = range(6)  # of the format, as the names
+NAMES = {
+    RAW: "raw",
+    LOSSLESS: "lossless",
+    GRID: "grid",
+    COMPONENTS: "pca",
+    LATENTS: "model",
+    INTERPOLATED: "interpolation",
+}
 
 
 class Chosen(NamedTuple):
@@ -44,12 +54,9 @@ def ways(x: Array, promise: Promise, writer: Writer | None = None) -> Iterator[C
     """All ways for x (R, D) that may be the smallest, but for its bytes as they are."""
     smallest = x.nbytes
     if promise.has_grid:
-        grid = gridded.encode(x, promise)
-        smallest = len(grid)
-        yield Chosen(GRID, grid)
-        components = gridded.encode_components(x, promise)
-        if components is not None:
-            yield Chosen(COMPONENTS, components)
+        for way in classic(x, promise):
+            smallest = min(smallest, len(way.payload))
+            yield way
         codes = (
             None
             if writer is None
@@ -59,6 +66,37 @@ def ways(x: Array, promise: Promise, writer: Writer | None = None) -> Iterator[C
             yield Chosen(LATENTS, codes)
     if not promise.has_grid or lossless.guess(x) < 1.1 * smallest:
         yield Chosen(LOSSLESS, lossless.pack(x))
+
+
+def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]:
+    """The ways for x (R, D) that a promise makes smaller without a model.
+
+    Of long x a stretch tells whether it is on a grid or interpolated, unless every way is wanted.
+    """
+    fitted = cache(lambda: gridded.fit(x, promise))
+    long = x.size > 2 * VALUES
+    if long:
+        part, of_part = _stretch(x, promise)
+        way = interpolated.choose(part, of_part, gridded.fit(part, of_part))
+    else:
+        way = interpolated.choose(x, promise, fitted())
+    if way is None or every or not long:
+        yield Chosen(GRID, gridded.encode(x, fitted()))
+    for mode, encoded in (
+        (COMPONENTS, gridded.encode_components(x, promise, fitted)),
+        (INTERPOLATED, None if way is None else interpolated.encode(x, promise, way)),
+    ):
+        if encoded is not None:
+            yield Chosen(mode, encoded)
+
+
+def _stretch(x: Array, promise: Promise) -> tuple[Array, Promise]:
+    """Some of x (R, D), and what is promised of it."""
+    rows, *places = middle((len(x), *promise.row_shape))
+    columns = np.arange(x.shape[1]).reshape(promise.row_shape)[tuple(places)]
+    bound = promise.bound[columns.reshape(-1)] if len(promise.bound) else promise.bound
+    part = x[rows][:, columns.reshape(-1)]
+    return part, replace(promise, bound=bound, row_shape=columns.shape)
 
 
 def decode(
@@ -82,6 +120,8 @@ def decode(
         return lossless.unpack(payload, shape, promise.dtype)
     if mode in (GRID, COMPONENTS) and promise.has_grid:
         return gridded.decode(payload, rows, columns, promise, mode == COMPONENTS)
+    if mode == INTERPOLATED and promise.has_grid:
+        return interpolated.decode(payload, rows, columns, promise)
     if mode == LATENTS and promise.has_grid:
         if decoder is None:
             raise ArchiveError("it needs the model that it was written with; give its bundle")

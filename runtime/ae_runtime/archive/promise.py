@@ -32,12 +32,13 @@ WHOLE = next(
 class Promise:
     """bound (D,): of each value, or, if `mean`, of a chunk's root mean square; empty: every bit.
 
-    Columns with a bound of 0 come back as they were.
+    Columns with a bound of 0 come back as they were. row_shape: how the D values of a row lie.
     """
 
     dtype: np.dtype[Any]
     bound: NDArray[np.float64]
-    mean: bool = False
+    mean: bool
+    row_shape: tuple[int, ...]
 
     @property
     def exact(self) -> NDArray[np.bool_]:
@@ -93,7 +94,7 @@ class Promise:
 
 def promise_of(header: Header) -> Promise:
     """Of all chunks of an archive."""
-    return Promise(header.numpy, header.bound, header.rmse is not None)
+    return Promise(header.numpy, header.bound, header.rmse is not None, tuple(header.row_shape))
 
 
 def factor_bytes(factor: float) -> bytes:

@@ -1,0 +1,119 @@
+"""Rows of values that lie near a smooth line or face through some of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive import interpolation
+from ae_runtime.archive.exceptions import pack_exceptions, put_back
+from ae_runtime.archive.grid import Grid, steps_of
+from ae_runtime.archive.gridded import Fitted
+from ae_runtime.archive.integers import Integers
+from ae_runtime.archive.numbers import pack_rows
+from ae_runtime.archive.parts import Parts, join
+from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
+
+Array = NDArray[Any]
+_FINE = 256  # units of a step of floats, in which what is interpolated is rounded
+_WORTH_IT = 0.99  # of the bytes of a stretch on the grid
+_LEVELS = (3, 5, interpolation.MAX_LEVELS)
+_LONG = 8  # of an axis of a row, for its values to be neighbours
+
+
+class Way(NamedTuple):
+    """Along which axes of (R, *row_shape), in how many levels, and with which factor."""
+
+    axes: tuple[int, ...]
+    levels: int
+    factor: float
+
+
+class Units:
+    """In which values (R, D) are whole numbers, and the width of a step in them, (D,) each.
+
+    Whole values are met exactly, or to within half a step that is whole itself.
+    """
+
+    def __init__(self, promise: Promise, factor: float, columns: int) -> None:
+        step = steps_of(promise.bound_at(factor, columns), promise.dtype)
+        whole = promise.exact if promise.dtype.kind == "f" else step > 0
+        self.width = np.where(whole, step, _FINE).astype(np.int64)
+        self.grid = Grid(step / self.width, np.zeros(columns, np.int64), promise.dtype)
+
+    def of(self, x: Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(x (R, D) in units, where these can be told); 0 elsewhere."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            wanted = x.astype(np.float64) / self.grid.step
+            usable = np.abs(wanted) < LIMIT * self.width
+        return np.where(usable, wanted, 0), usable
+
+
+def choose(x: Array, promise: Promise, fitted: Fitted) -> Way | None:
+    """How a stretch of rows x (R, D) takes the fewest bytes; None where its grid takes fewer."""
+    units = Units(promise, fitted.factor, x.shape[1])
+    tried = [
+        _found(x, promise, units, axes, levels)[0] for axes in _axes(promise) for levels in _LEVELS
+    ]
+    best = min(tried, key=interpolation.likely)
+    size = len(interpolation.dump(best, (len(x), *promise.row_shape)))
+    if size > _WORTH_IT * len(pack_rows(fitted.made.q)):
+        return None
+    return Way(best.axes, best.levels, fitted.factor)
+
+
+def encode(x: Array, promise: Promise, way: Way) -> bytes | None:
+    """Of x (R, D); None where the finest steps do not keep the promise of a mean error."""
+
+    def found_at(factor: float) -> tuple[interpolation.Interpolated, Array]:
+        units = Units(promise, factor, x.shape[1])
+        told, found = _found(x, promise, units, way.axes, way.levels)
+        return told, units.grid.values(found)
+
+    factor: float | None = way.factor
+    if promise.mean:
+        factor = promise.widest(lambda factor: promise.error(found_at(factor)[1], x))
+    if factor is None:
+        return None
+    told, values = found_at(factor)
+    places = np.flatnonzero(promise.broken(values, x))
+    numbers = interpolation.dump(told, (len(x), *promise.row_shape))
+    return join([factor_bytes(factor), numbers, pack_exceptions(x, places)])
+
+
+def decode(payload: bytes, rows: int, columns: int, promise: Promise) -> Array:
+    """The rows (R, D). Raises ArchiveCorrupt."""
+    parts = Parts(payload)
+    raw, numbers, kept = (parts.take() for _ in range(3))
+    parts.end()
+    units = Units(promise, factor_of(raw), columns)
+    shape = rows, *promise.row_shape
+    found = interpolation.load(numbers, shape, units.width.reshape(promise.row_shape))
+    x = units.grid.values(found.reshape(rows, columns))
+    put_back(x, kept)
+    return x
+
+
+def _axes(promise: Promise) -> list[tuple[int, ...]]:
+    """Along which numbers are interpolated: rows, or long axes of a row, or both."""
+    long = tuple(1 + at for at, size in enumerate(promise.row_shape) if size >= _LONG)
+    return [(0,), (0, *long), long] if long else [(0,)]
+
+
+def _found(
+    x: Array, promise: Promise, units: Units, axes: tuple[int, ...], levels: int
+) -> tuple[interpolation.Interpolated, Integers]:
+    """How x (R, D) is told, and the numbers in units that a reader gets."""
+    shape = len(x), *promise.row_shape
+    wanted, usable = units.of(x)
+    told, found = interpolation.find(
+        wanted.reshape(shape),
+        usable.reshape(shape),
+        units.width.reshape(promise.row_shape),
+        axes,
+        levels,
+    )
+    return told, found.reshape(x.shape)

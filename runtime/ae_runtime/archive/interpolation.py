@@ -1,0 +1,220 @@
+"""Whole numbers of which those between known ones are interpolated, in halved steps, coarse first.
+
+As SZ3 does it (K. Zhao et al., "Optimizing error-bounded lossy compression for scientific data by
+dynamic spline interpolation", ICDE 2021), but in whole numbers, which are the same on every
+machine. What is known is what a reader will have: wanted numbers are met to within half a width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.archive.grid import repeated
+from ae_runtime.archive.integers import Integers, pack, unpack
+from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.parts import Parts, join
+from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.errors import ArchiveCorrupt
+
+Floats = NDArray[np.float64]
+Places = tuple[slice, ...]
+MAX_LEVELS = 24
+_FAR = 1 << 57  # sums of what is interpolated stay below 2^63
+_ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
+_MANY = 1 << 18  # of all stages: one stream is faster, and larger by little
+_NEAR = 64  # numbers that are near each other
+_TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
+
+
+class Stage(NamedTuple):
+    """Numbers at `told`, each between two of those at `known` along the axis."""
+
+    axis: int
+    known: Places
+    told: Places
+
+    def of(self, numbers: NDArray[Any], places: Places) -> NDArray[Any]:
+        """A view of numbers (R, ...) at places, the axis first: of what is known, or told."""
+        return np.moveaxis(numbers[places], self.axis, 0)
+
+
+class Interpolated(NamedTuple):
+    """How numbers are told.
+
+    anchors: the first ones, in widths, every 2^levels along the axes. cubic, left: of each stage
+    whether numbers lie on cubics or lines, and what these leave of them, in widths.
+    """
+
+    axes: tuple[int, ...]
+    levels: int
+    anchors: Integers
+    cubic: list[bool]
+    left: list[Integers]
+
+
+def find(
+    wanted: Floats, usable: NDArray[np.bool_], width: Integers, axes: tuple[int, ...], levels: int
+) -> tuple[Interpolated, Integers]:
+    """Of wanted (R, ...), and the whole numbers that a reader gets for it.
+
+    usable: where it is wanted at all; elsewhere what costs nothing is taken. width (...): of the
+    numbers of a row.
+    """
+    widths = np.broadcast_to(width, wanted.shape)
+    found = np.zeros(wanted.shape, np.int64)
+    places = _anchors(wanted.ndim, axes, levels)
+    first = wanted[places]
+    flat = np.rint(first / widths[places]).astype(np.int64).reshape(len(first), -1)
+    anchors = repeated(flat, usable[places].reshape(flat.shape))
+    found[places] = anchors.reshape(first.shape) * widths[places]
+    cubic, left = [], []
+    for stage in _stages(wanted.shape, axes, levels):
+        known = stage.of(found, stage.known)
+        to_tell, of, free = (stage.of(each, stage.told) for each in (wanted, widths, usable))
+        smooth = _is_cubic(known, to_tell, of, free)
+        between = _between(known, len(to_tell), smooth)
+        r = np.rint((to_tell - between) / of)
+        r[~(free & (np.abs(r) < LIMIT))] = 0
+        whole = r.astype(np.int64)
+        stage.of(found, stage.told)[...] = between + whole * of
+        cubic.append(smooth)
+        left.append(whole)
+    return Interpolated(axes, levels, anchors, cubic, left), found
+
+
+def likely(told: Interpolated) -> float:
+    """Bits that the numbers take, about: as if magnitudes near each other were geometric."""
+    bits = 0.0
+    for numbers in (np.diff(told.anchors, axis=0, prepend=0), *told.left):
+        flat = np.abs(numbers.reshape(-1))
+        begins = np.arange(0, len(flat), _NEAR)
+        counts = np.diff(begins, append=len(flat))
+        mean = np.add.reduceat(flat, begins) / counts if len(flat) else np.zeros(0)
+        each = (1 + mean) * np.log2(1 + mean) - mean * np.log2(np.maximum(mean, 1e-9))
+        bits += float(((each + mean / (1 + mean)) * counts).sum())
+    return bits
+
+
+def dump(told: Interpolated, shape: tuple[int, ...]) -> bytes:
+    """The bytes of what tells numbers (R, ...)."""
+    columns = _columns(shape, told.axes)
+    mask = sum(1 << axis for axis in told.axes)
+    joined = _joined([left.size for left in told.left])
+    together = [left.reshape(-1) for left in told.left[:joined]]
+    return join(
+        [
+            bytes([told.levels, joined]) + mask.to_bytes(2, "little"),
+            np.packbits(np.array(told.cubic, np.bool_), bitorder="little").tobytes(),
+            pack_rows(told.anchors),
+            pack(np.concatenate(together), columns) if joined else b"",
+            *(pack(left, columns) for left in told.left[joined:]),
+        ]
+    )
+
+
+def load(raw: bytes, shape: tuple[int, ...], width: Integers) -> Integers:
+    """The whole numbers (R, ...) that `find` gave. Raises ArchiveCorrupt."""
+    parts = Parts(raw)
+    head, cubic, anchors, together = (parts.take() for _ in range(4))
+    if len(head) != 4 or not 1 <= head[0] <= MAX_LEVELS:
+        raise ArchiveCorrupt("interpolated numbers do not say how many levels there are")
+    levels, joined, mask = head[0], head[1], int.from_bytes(head[2:], "little")
+    axes = tuple(axis for axis in range(len(shape)) if mask >> axis & 1)
+    stages = list(_stages(shape, axes, levels))
+    if not axes or mask >> len(shape) or joined > len(stages):
+        raise ArchiveCorrupt("interpolated numbers do not say along what")
+    bits = np.unpackbits(np.frombuffer(cubic, np.uint8), bitorder="little")
+    if len(bits) != -(-len(stages) // 8) * 8:
+        raise ArchiveCorrupt("interpolated numbers do not say how")
+    columns = _columns(shape, axes)
+    widths = np.broadcast_to(width, shape)
+    found = np.zeros(shape, np.int64)
+    places = _anchors(len(shape), axes, levels)
+    first = found[places]
+    numbers = unpack_rows(anchors, len(first), first.size // len(first))
+    first[...] = _below(numbers, LIMIT).reshape(first.shape) * widths[places]
+    _below(first, _FAR)
+    sizes = [stage.of(found, stage.told).size for stage in stages]
+    stream = unpack(together, sum(sizes[:joined]), columns)
+    for number, (stage, size) in enumerate(zip(stages, sizes, strict=True)):
+        if number < joined:
+            left, stream = stream[:size], stream[size:]
+        else:
+            left = unpack(parts.take(), size, columns)
+        told = stage.of(found, stage.told)
+        between = _between(stage.of(found, stage.known), len(told), bits[number])
+        between += _below(left, LIMIT).reshape(told.shape) * stage.of(widths, stage.told)
+        told[...] = _below(between, _FAR)
+    parts.end()
+    return found
+
+
+def _anchors(dimensions: int, axes: tuple[int, ...], levels: int) -> Places:
+    every = slice(None, None, 1 << levels)
+    return tuple(every if axis in axes else slice(None) for axis in range(dimensions))
+
+
+def _stages(shape: tuple[int, ...], axes: tuple[int, ...], levels: int) -> Iterator[Stage]:
+    for level in reversed(range(levels)):
+        stride = 1 << level
+        places = [
+            slice(None, None, 2 * stride if axis in axes else 1) for axis in range(len(shape))
+        ]
+        for axis in axes:
+            if shape[axis] > stride:
+                known = tuple(places)
+                places[axis] = slice(stride, None, 2 * stride)
+                yield Stage(axis, known, tuple(places))
+            places[axis] = slice(None, None, stride)
+
+
+def _between(known: Integers, count: int, cubic: bool) -> Integers:
+    """`count` numbers along the first axis, each after one of the known, by those beside it.
+
+    As many as are known, the last of which is repeated, or one less.
+    """
+    inner = min(count, len(known) - 1)
+    found = np.empty((count, *known.shape[1:]), np.int64)
+    found[inner:] = known[inner:count]
+    found[:inner] = known[:inner] + known[1 : inner + 1] + 1 >> 1
+    if cubic and inner > 2:
+        near = known[1 : inner - 1] + known[2:inner]
+        far = known[: inner - 2] + known[3 : inner + 1]
+        found[1 : inner - 1] = 9 * near - far + 8 >> 4
+    return found
+
+
+def _is_cubic(known: Integers, told: Floats, width: Integers, usable: NDArray[np.bool_]) -> bool:
+    """Whether cubics leave less than lines, of a stretch in the middle."""
+    count = len(told)
+    length = min(count, max(8, _TRIED * count // told.size))
+    begin = (count - length) // 2
+    part, beside = slice(begin, begin + length), slice(begin, begin + length + 1)
+    costs = []
+    for cubic in (False, True):
+        off = (told[part] - _between(known[beside], length, cubic)) / width[part]
+        costs.append(float(np.log2(1 + np.abs(off[usable[part]])).sum()))
+    return costs[1] < costs[0]
+
+
+def _columns(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    """Of a stage's stream: values of a row that are no neighbours have laws of their own."""
+    return shape[-1] if len(shape) > 1 and len(shape) - 1 not in axes else 1
+
+
+def _joined(sizes: list[int]) -> int:
+    """How many of the first stages have a stream in common."""
+    if sum(sizes) >= _MANY:
+        return len(sizes)
+    return next((at for at, size in enumerate(sizes) if size >= _ALONE), len(sizes))
+
+
+def _below(numbers: Integers, limit: int) -> Integers:
+    """The numbers. Raises ArchiveCorrupt where one is not below the limit."""
+    if numbers.size and not -limit < int(numbers.min()) <= int(numbers.max()) < limit:
+        raise ArchiveCorrupt(f"interpolated numbers lead beyond {limit:,}")
+    return numbers
