@@ -11,20 +11,15 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.components import windows_of
 from ae_runtime.archive.decoder import Decoder, digest
-from ae_runtime.archive.header import MAX_BOUND, MAX_LATENT_DIM, MAX_VALUES, Model, Probe
+from ae_runtime.archive.header import MAX_LATENT_DIM, MAX_VALUES, Model, Probe
+from ae_runtime.archive.margin import margin_of
 from ae_runtime.archive.promise import Promise
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.devices import compute, open_session
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Manifest
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-# Of the difference between the graph as it stands, a row at a time, and as it is run here, and of
-# half a unit in the last place of the largest value. The first is often 0, since both may add in
-# the same order: the margin is an allowance then, not a measurement. It costs less than a
-# thousandth of a bound of 1 % of a range.
-_SAFETY = 32
 _LOOKED_AT = 256  # samples
 _NUDGE = 0.5  # of a latent's deviation
 
@@ -58,7 +53,7 @@ class Writer:
         steps = _rounded(_steps(z, decoder, promise.bound_at(1.0, prod(first.shape[1:]))))
         jumps = _jumps(ae.manifest, first.shape[1:])
         x_hat = decoder.decode(z)
-        margin = _margin(self.graph, x_hat, z, jumps)
+        margin = margin_of(self.graph, x_hat, z, jumps)
         # Beyond what was looked at the margin is not known to hold: such chunks go another way.
         largest = np.abs(x_hat.astype(np.float64).reshape(-1, len(jumps))).max(axis=0)
         self.limit = np.where(jumps, np.inf, 4 * largest)
@@ -158,21 +153,6 @@ def _steps(z: NDArray[np.float32], decoder: Decoder, bound: Floats) -> Floats:
         # A latent that is not felt keeps its middle.
         steps[latent] = sqrt(12 / len(steps)) / max(felt, 1e-9 / max(nudge, 1e-6))
     return np.clip(steps, 1e-30, 1e30)
-
-
-def _margin(
-    graph: bytes, x_hat: Array, z: NDArray[np.float32], jumps: NDArray[np.bool_]
-) -> list[float]:
-    """What another machine may be off in each column, from what another order of sums is here."""
-    columns = len(jumps)
-    session = open_session(graph, optimised=False)
-    alone = [compute(session, ["x_hat"], {"z": row[None]})[0] for row in z]
-    exact = x_hat.astype(np.float64).reshape(-1, columns)
-    off = np.abs(np.concatenate(alone).astype(np.float64).reshape(-1, columns) - exact)
-    smooth = _SAFETY * (off.max(axis=0) + np.abs(exact).max(axis=0) * 2.0**-24)
-    smooth = np.nan_to_num(smooth, nan=MAX_BOUND / 2)  # of a column of which it has no number
-    margin = np.where(jumps, 1.0, smooth)
-    return [float(f"{value * 1.05:.2g}") for value in np.where(jumps, 1 / 1.05, margin)]
 
 
 def _probe(z: NDArray[np.float32], decoder: Decoder, jumps: bool) -> Probe:

@@ -88,8 +88,11 @@ class Graph(Struct):
         return self.initializers + [t for node in self.nodes for t in node.tensors]
 
 
-def read_graph(raw: bytes) -> Graph:
-    """The structure of the model in raw. Raises protobuf.WireError if raw is not one."""
+def read_graph(raw: bytes | bytearray) -> Graph:
+    """The structure of the model in raw. Raises protobuf.WireError if raw is not one.
+
+    The tensors' bytes are views of it, which of a bytearray may be written to.
+    """
     graph = Graph()
     for number, _, value in protobuf.fields(memoryview(raw)):
         if number == 1 and isinstance(value, int):
