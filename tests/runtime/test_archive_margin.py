@@ -100,6 +100,8 @@ def test_a_margin_follows_what_cancels(w: SimpleNamespace) -> None:
     unit = 2.0**-24 * np.abs(x_hat).max(axis=0)
     assert 32 * unit[0] <= plain <= 4 * 32 * unit[0]
     assert cancels >= 500 * 32 * unit[1]
-    assert unknown >= MAX_BOUND / 2
+    assert MAX_BOUND / 2 <= unknown <= MAX_BOUND
     assert margin_of(graph, x_hat, z, np.array([True, False, True])) == [1.0, cancels, 1.0]
+    x_hat[0, 0] = np.inf
+    assert margin_of(graph, x_hat, z, np.zeros(3, bool)) == [unknown, cancels, unknown]
     assert margin_of(b"", x_hat, z, np.ones(3, bool)) == [1.0, 1.0, 1.0]  # it is not asked

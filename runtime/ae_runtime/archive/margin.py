@@ -37,9 +37,10 @@ def margin_of(
         return [1.0] * columns
     here = x_hat.astype(np.float64).reshape(-1, columns)
     off = np.abs(here).max(axis=0) * 2.0**-24
-    for other in (graph, *moved(graph)):
-        off = np.maximum(off, np.abs(_alone(other, z).reshape(here.shape) - here).max(axis=0))
-    off = np.nan_to_num(_SAFETY * off, nan=MAX_BOUND / 2)  # of a column of which it has no number
+    with np.errstate(over="ignore", invalid="ignore"):  # of infinite values
+        for other in (graph, *moved(graph)):
+            off = np.maximum(off, np.abs(_alone(other, z).reshape(here.shape) - here).max(axis=0))
+        off = np.fmin(_SAFETY * off, MAX_BOUND / 2)  # which NaN becomes: it has no number there
     return [
         1.0 if jump else float(f"{value * 1.05:.2g}")
         for jump, value in zip(jumps, off, strict=True)
