@@ -78,7 +78,7 @@ def compare(x: Array, asked: Asked, ae: Autoencoder | None) -> Comparison:
 
 
 def curves(x: Array, asked: Asked, ae: Autoencoder | None) -> dict[str, list[Way]]:
-    """Grid, PCA and model under bounds from a quarter of the asked one to four times it."""
+    """What a bound makes smaller, under bounds from a quarter of the asked one to four times it."""
     flat = np.ascontiguousarray(x.reshape(len(x), -1))
     found: dict[str, list[Way]] = {}
     for factor in FACTORS:

@@ -11,7 +11,7 @@ from ae_runtime.archive_compare import Way
 WIDTH, HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 96, 40, 56
 # Told apart by people who see few colours too (Okabe and Ito), and by the shape of points.
-_COLOURS = {"grid": "#0072b2", "pca": "#e69f00", "model": "#d55e00"}
+_COLOURS = {"grid": "#0072b2", "interpolation": "#009e73", "pca": "#e69f00", "model": "#d55e00"}
 _OTHER = "#009e73"
 
 

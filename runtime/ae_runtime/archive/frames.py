@@ -62,8 +62,8 @@ def footer(index: int) -> bytes:
     return _FOOTER.pack(index, zlib.crc32(raw), _END)
 
 
-def check_start(file: BinaryIO, name: str) -> None:
-    """Raise ArchiveError unless the file is an archive of a version that is known here."""
+def check_start(file: BinaryIO, name: str) -> int:
+    """The minor version. Raises ArchiveError for no archive, or one of another major version."""
     file.seek(0)
     raw = file.read(START)
     if raw[: len(MAGIC)] != MAGIC:
@@ -75,6 +75,7 @@ def check_start(file: BinaryIO, name: str) -> None:
         raise ArchiveError(
             f"{name} has format {major}.{minor}, this version reads {MAJOR}.x; update ae-toolkit"
         )
+    return int(minor)
 
 
 def read_frame(file: BinaryIO, at: int, size: int) -> Frame | None:

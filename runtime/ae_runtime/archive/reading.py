@@ -77,9 +77,13 @@ class Archive:
 
     def _open(self) -> None:
         size = os.fstat(self._file.fileno()).st_size
-        frames.check_start(self._file, str(self.path))
+        minor = frames.check_start(self._file, str(self.path))
         head = frames.read_frame(self._file, frames.START, size)
-        if head is None or head.marker != frames.HEAD or head.bytes > frames.MAX_HEAD:
+        if (
+            head is None
+            or (head.marker, head.number) != (frames.HEAD, minor)
+            or head.bytes > frames.MAX_HEAD
+        ):
             raise ArchiveCorrupt(f"{self.path} has no whole header; fetch it again")
         try:
             self._header = header.parse(frames.read_payload(self._file, head))

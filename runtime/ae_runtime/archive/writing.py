@@ -225,7 +225,8 @@ def _chunks(blocks: Iterator[Array], head: Header) -> Iterator[Array]:
 
 
 def _write(file: BinaryIO, head: Header, blocks: Iterator[Array], writer: Writer | None) -> Written:
-    file.write(frames.start() + frames.framed(frames.HEAD, header.dump(head)))
+    file.write(frames.start())
+    file.write(frames.framed(frames.HEAD, header.dump(head), number=frames.MINOR))
     before = file.tell()
     if writer is not None and writer.model.inside:
         file.write(frames.framed(frames.MODEL, zlib.compress(writer.graph, 9)))
