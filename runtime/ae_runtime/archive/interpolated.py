@@ -10,16 +10,13 @@ from numpy.typing import NDArray
 from ae_runtime.archive import interpolation
 from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import Grid, steps_of
-from ae_runtime.archive.gridded import Fitted
 from ae_runtime.archive.integers import Integers
-from ae_runtime.archive.numbers import pack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
 
 Array = NDArray[Any]
 _FINE = 256  # units of a step of floats, in which what is interpolated is rounded
-_WORTH_IT = 0.99  # of the bytes of a stretch on the grid
 _LEVELS = (3, 5, interpolation.MAX_LEVELS)
 _LONG = 8  # of an axis of a row, for its values to be neighbours
 
@@ -52,17 +49,15 @@ class Units:
         return np.where(usable, wanted, 0), usable
 
 
-def choose(x: Array, promise: Promise, fitted: Fitted) -> Way | None:
-    """How a stretch of rows x (R, D) takes the fewest bytes; None where its grid takes fewer."""
-    units = Units(promise, fitted.factor, x.shape[1])
+def choose(x: Array, promise: Promise, factor: float) -> tuple[Way, float]:
+    """How rows x (R, D) are likely to take the fewest bytes, and about how many these are."""
+    units = Units(promise, factor, x.shape[1])
     tried = [
         _found(x, promise, units, axes, levels)[0] for axes in _axes(promise) for levels in _LEVELS
     ]
     best = min(tried, key=interpolation.likely)
-    size = len(interpolation.dump(best, (len(x), *promise.row_shape)))
-    if size > _WORTH_IT * len(pack_rows(fitted.made.q)):
-        return None
-    return Way(best.axes, best.levels, fitted.factor)
+    size = interpolation.guess(best, (len(x), *promise.row_shape))
+    return Way(best.axes, best.levels, factor), size
 
 
 def encode(x: Array, promise: Promise, way: Way) -> bytes | None:

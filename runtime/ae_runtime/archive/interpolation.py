@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.archive import lawfit
 from ae_runtime.archive.grid import repeated
-from ae_runtime.archive.integers import Integers, pack, unpack
-from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.integers import Integers, columns_of, pack, unpack
+from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
 from ae_runtime.errors import ArchiveCorrupt
@@ -25,7 +26,8 @@ Places = tuple[slice, ...]
 MAX_LEVELS = 24
 _FAR = 1 << 57  # sums of what is interpolated stay below 2^63
 _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
-_MANY = 1 << 18  # of all stages: one stream is faster, and larger by little
+_MANY = 1 << 18  # of all stages: one stream is read in less time, unless others save so much
+_SAVED_BITS = 1 / 64  # of each number
 _NEAR = 64  # numbers that are near each other
 _TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
 
@@ -99,11 +101,17 @@ def likely(told: Interpolated) -> float:
     return bits
 
 
+def guess(told: Interpolated, shape: tuple[int, ...]) -> float:
+    """The bytes of `dump`, about, and sooner."""
+    size = guess_rows(told.anchors)
+    return size + min(_together(told.left, _columns(shape, told.axes))) if told.left else size
+
+
 def dump(told: Interpolated, shape: tuple[int, ...]) -> bytes:
     """The bytes of what tells numbers (R, ...)."""
     columns = _columns(shape, told.axes)
     mask = sum(1 << axis for axis in told.axes)
-    joined = _joined([left.size for left in told.left])
+    joined = _joined(told.left, columns)
     together = [left.reshape(-1) for left in told.left[:joined]]
     return join(
         [
@@ -206,11 +214,19 @@ def _columns(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return shape[-1] if len(shape) > 1 and len(shape) - 1 not in axes else 1
 
 
-def _joined(sizes: list[int]) -> int:
+def _joined(left: list[Integers], columns: int) -> int:
     """How many of the first stages have a stream in common."""
-    if sum(sizes) >= _MANY:
-        return len(sizes)
-    return next((at for at, size in enumerate(sizes) if size >= _ALONE), len(sizes))
+    count = sum(each.size for each in left)
+    if count >= _MANY:
+        one, own = _together(left, columns)
+        if 8 * (one - own) < _SAVED_BITS * count:
+            return len(left)
+    return next((at for at, each in enumerate(left) if each.size >= _ALONE), len(left))
+
+
+def _together(left: list[Integers], columns: int) -> tuple[float, float]:
+    """The bytes of all stages in one stream, and of one for each, about."""
+    return lawfit.together([each.reshape(-1, columns_of(columns)) for each in left])
 
 
 def _below(numbers: Integers, limit: int) -> Integers:

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 _SAMPLE = (16, 256)  # stretches, and rows of each
 _ESCAPE_COST = 12.0  # bits, a guess
 _LANE_BYTES = 600  # of a stream, for each lane: one costs about 3
+_MANY, _MANY_LANE_BYTES = 1 << 18, 250  # numbers of which more lanes save time worth .7 % of bytes
 _LANE_NUMBERS = 4096  # at most, or decoding is slow
 
 
@@ -29,13 +30,24 @@ def guess(rows: Integers) -> float:
     return _planned(rows)[1]
 
 
+def together(parts: list[Integers]) -> tuple[float, float]:
+    """Bytes of all parts (R, D), about, if they have one model, and if each has its own."""
+    found = []
+    for rows in parts:
+        sample = _sampled(rows)
+        found.append(_costs(sample, _starts(sample)).sum(axis=0) * len(rows))
+    costs = np.array(found) / 8
+    return float(costs.sum(axis=0).min()), float(costs.min(axis=1).sum())
+
+
 def _planned(rows: Integers) -> tuple[Plan, float]:
     sample = _sampled(rows)
     starts = _starts(sample)
     cost = _costs(sample, starts) * len(rows)  # (columns, models) in bits
     which, models = _chosen(cost)
     size = float(cost[np.arange(len(which)), np.array(models)[which]].sum()) / 8
-    lanes = int(np.log2(max(size / _LANE_BYTES, 1)))
+    each = _LANE_BYTES if rows.size < _MANY else _MANY_LANE_BYTES
+    lanes = int(np.log2(max(size / each, 1)))
     least = int(np.ceil(np.log2(max(rows.size / _LANE_NUMBERS, 1))))
     rate, law, offset = np.unravel_index(models, (len(RATES), LAWS, len(OFFSETS)))
     found = [Model(*map(int, one)) for one in zip(rate, law, offset, strict=True)]

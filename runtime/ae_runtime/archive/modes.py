@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive import gridded, interpolated, latents, lossless
+from ae_runtime.archive.numbers import guess_rows
 from ae_runtime.archive.promise import Promise
-from ae_runtime.archive.stretch import VALUES, middle
+from ae_runtime.archive.stretch import middle
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError
 
 if TYPE_CHECKING:  # which need onnxruntime: most archives do not
@@ -30,6 +31,8 @@ NAMES = {
     LATENTS: "model",
     INTERPOLATED: "interpolation",
 }
+_FEW = 1 << 18  # values, of which all ways are made
+_WORTH_IT = 0.99  # of the bytes of a stretch on the grid, for all rows to be interpolated
 
 
 class Chosen(NamedTuple):
@@ -74,17 +77,20 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
     Of long x a stretch tells whether it is on a grid or interpolated, unless every way is wanted.
     """
     fitted = cache(lambda: gridded.fit(x, promise))
-    long = x.size > 2 * VALUES
-    if long:
-        part, of_part = _stretch(x, promise)
-        way = interpolated.choose(part, of_part, gridded.fit(part, of_part))
+    on_grid = smooth = True
+    if x.size <= _FEW:
+        way, _ = interpolated.choose(x, promise, fitted().factor)
     else:
-        way = interpolated.choose(x, promise, fitted())
-    if way is None or every or not long:
+        part, of_part = _stretch(x, promise)
+        fit = gridded.fit(part, of_part)
+        way, size = interpolated.choose(part, of_part, fit.factor)
+        smooth = size < _WORTH_IT * guess_rows(fit.made.q)
+        on_grid = every or not smooth
+    if on_grid:
         yield Chosen(GRID, gridded.encode(x, fitted()))
     for mode, encoded in (
         (COMPONENTS, gridded.encode_components(x, promise, fitted)),
-        (INTERPOLATED, None if way is None else interpolated.encode(x, promise, way)),
+        (INTERPOLATED, interpolated.encode(x, promise, way) if smooth or every else None),
     ):
         if encoded is not None:
             yield Chosen(mode, encoded)

@@ -40,6 +40,15 @@ def pack_rows(q: Integers) -> bytes:
     return min(found, key=len)
 
 
+def guess_rows(q: Integers) -> float:
+    """The bytes of pack_rows, about, of narrow rows in less time."""
+    places = lattice.ranked(q)[0] if q.shape[1] <= MAX_COLUMNS else q
+    predictor = fitting.fit(places)
+    if predictor is None:
+        return len(pack_rows(q))
+    return lawfit.guess(predictor.residuals(places)) + len(_weights(predictor))
+
+
 def _of_wide(q: Integers, points: bytes, smallest: int) -> list[bytes]:
     """Rows of many columns, whose weights would be too many, in two more ways."""
     found = []
