@@ -43,7 +43,7 @@ class Units:
 
     def of(self, x: Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(x (R, D) in units, where these can be told); 0 elsewhere."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a unit may be 0
             wanted = x.astype(np.float64) / self.grid.step
             usable = np.abs(wanted) < LIMIT * self.width
         return np.where(usable, wanted, 0), usable
