@@ -12,7 +12,7 @@ from ae_runtime.archive import components
 from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import Grid, Gridded, steps_of, to_grid
 from ae_runtime.archive.integers import Integers, pack, unpack
-from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
 from ae_runtime.errors import ArchiveCorrupt
@@ -76,14 +76,17 @@ def encode_components(x: Array, promise: Promise, fitted: Callable[[], Fitted]) 
     rows, columns = x.shape
     if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
         return None
-    q = fitted().made.q
     begin = max(0, rows - _TRIED_ROWS) // 2
-    tried = q[begin : begin + _TRIED_ROWS]
     if rows > 2 * _TRIED_ROWS:
+        tried = fit(x[begin : begin + _TRIED_ROWS], promise).made.q
         directions = 2 * columns * columns * (1 - len(tried) / rows)  # bytes that other rows share
-        if len(_with_left(tried)) - directions >= _WORTH_IT * len(pack_rows(tried)):
+        coded = _coded(tried)
+        size = components.guess(coded, tried - coded.predicted(*tried.shape))
+        if size - directions >= _WORTH_IT * guess_rows(tried):
             return None
-    return _payload(x, *fitted(), _with_left(q))
+    q = fitted().made.q
+    coded = _coded(q)
+    return _payload(x, *fitted(), components.dump(coded, q - coded.predicted(*q.shape)))
 
 
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:
@@ -119,10 +122,9 @@ def _payload(x: Array, factor: float, made: Gridded, numbers: bytes) -> bytes:
     )
 
 
-def _with_left(q: Integers) -> bytes:
+def _coded(q: Integers) -> components.Coded:
     found = components.find(q, 1)
-    coded = components.code(q, found, _STEP, components.worth(found, _STEP, len(q)))
-    return components.dump(coded, q - coded.predicted(*q.shape))
+    return components.code(q, found, _STEP, components.worth(found, _STEP, len(q)))
 
 
 def _coarse_components(x: Array, promise: Promise) -> bytes | None:

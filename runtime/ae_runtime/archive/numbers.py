@@ -41,12 +41,18 @@ def pack_rows(q: Integers) -> bytes:
 
 
 def guess_rows(q: Integers) -> float:
-    """The bytes of pack_rows, about, of narrow rows in less time."""
-    places = lattice.ranked(q)[0] if q.shape[1] <= MAX_COLUMNS else q
-    predictor = fitting.fit(places)
+    """The bytes of pack_rows, about, and sooner."""
+    few = q.shape[1] <= MAX_COLUMNS
+    line = lattice.ranked(q)[0] if few else _differences(DOWN, q).reshape(-1, 1)
+    predictor = fitting.fit(line)
     if predictor is None:
         return len(pack_rows(q))
-    return lawfit.guess(predictor.residuals(places)) + len(_weights(predictor))
+    size = lawfit.guess(predictor.residuals(line)) + len(_weights(predictor))
+    if few:
+        return size
+    way, _ = _guessed(q, (BY_ROW,))
+    size = min(size, lawfit.guess(_differences(way, q).reshape(-1, 1)))
+    return size if 8 * size >= _SPARSE_BITS * q.size else len(pack_rows(q))
 
 
 def _of_wide(q: Integers, points: bytes, smallest: int) -> list[bytes]:
