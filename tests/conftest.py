@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,23 @@ def pytest_report_header() -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             found.append(f"no {name}")
     return [", ".join(found)]
+
+
+@pytest.fixture
+def one_processor() -> Iterator[None]:
+    """Hold a test and its processes to one processor if another test runs beside it.
+
+    Trainings of small models on two threads take up to twice the processor time, which the test
+    beside them would use. Without xdist, and where there is no affinity, nothing changes.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[int(worker.removeprefix("gw")) % len(before)]})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session")

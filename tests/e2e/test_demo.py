@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.usefixtures("one_processor")
 def test_the_demo_prints_its_table_and_draws_its_picture(runtime_bin: Path) -> None:
     demo = [sys.executable, ROOT / "demo" / "demo.py"]
     done = subprocess.run(demo, capture_output=True, text=True)

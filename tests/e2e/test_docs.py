@@ -22,6 +22,7 @@ NODE_MODULES = ROOT / "build" / "node" / "node_modules"
 IDENTIFIER = re.compile(r"\b[0-9a-f]{64}\b|\(\d+ s\)")
 
 
+@pytest.mark.usefixtures("one_processor")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_run_and_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     (tmp_path / "models").symlink_to(ROOT / "models")
