@@ -172,7 +172,7 @@ def test_mutants(tmp_path: Path, first: int, count: int) -> None:
     assert skipped > count / 3
 
 
-@pytest.mark.parametrize("columns", [1, 8, 432])
+@pytest.mark.parametrize("columns", [1, pytest.param(8, marks=pytest.mark.soak), 432])
 def test_the_fullest_chunk_takes_no_more_than_the_page_says(tmp_path: Path, columns: int) -> None:
     rows = MAX_VALUES // columns
     x = np.cumsum(np.random.default_rng(0).standard_normal((rows, columns)), axis=0)
