@@ -13,8 +13,9 @@ SOURCES := $(shell find runtime train export -name '*.py')
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
 
+# Files in their order: e2e, of few and long tests, comes first, so that none of them runs last.
 test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "alone and not soak"
 
 soak: .venv/.ready build/runtime/.ready build/node/.ready  ## the full counts of kills, mutants, traces and combinations
