@@ -142,10 +142,12 @@ def dump(coded: Coded, left: Integers | None) -> bytes:
     )
 
 
-def guess(coded: Coded, left: Integers) -> float:
-    """The bytes of `dump`, about, and sooner."""
-    directions = lawfit.guess(coded.directions.reshape(-1, 1)) if coded.directions.size else 0
-    return directions + guess_rows(left) + (guess_rows(coded.codes) if coded.codes.size else 0)
+def guess(coded: Coded, left: Integers, share: float) -> float:
+    """The bytes of `dump`, about, and sooner; of the directions their share, as others use them."""
+    if not coded.codes.size:
+        return guess_rows(left)
+    directions = share * lawfit.guess(coded.directions.reshape(-1, 1))
+    return directions + guess_rows(coded.codes) + guess_rows(left)
 
 
 def load(raw: bytes, rows: int, columns: int) -> Integers:

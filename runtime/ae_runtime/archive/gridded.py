@@ -12,7 +12,7 @@ from ae_runtime.archive import components
 from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import Grid, Gridded, steps_of, to_grid
 from ae_runtime.archive.integers import Integers, pack, unpack
-from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
+from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
 from ae_runtime.errors import ArchiveCorrupt
@@ -20,7 +20,8 @@ from ae_runtime.errors import ArchiveCorrupt
 Array = NDArray[Any]
 _FINE = 1 / 8  # of the wanted root mean square: the grid that components are found on
 _WINDOWS = (1, 8, 32, 128, 256)  # rows
-_TRIED_ROWS = 1024
+_FEW = 1 << 18  # values, of which it is seen what components make of them
+_TRIED_ROWS = 1024  # of more
 _CHOSEN_ROWS = 8192
 _NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
 _MANY = 0.001  # of the values, for narrower steps to be tried
@@ -69,23 +70,27 @@ def encode(x: Array, fitted: Fitted) -> bytes:
     return _payload(x, *fitted, pack_rows(fitted.made.q))
 
 
-def encode_components(x: Array, promise: Promise, fitted: Callable[[], Fitted]) -> bytes | None:
-    """Of x (R, D), by components; None where a stretch of it shows that these do not pay."""
+def encode_components(
+    x: Array, promise: Promise, fitted: Callable[[], Fitted], rate: float
+) -> bytes | None:
+    """Of x (R, D), by components.
+
+    None where these do not pay, as some of many rows show. rate: bytes of a value in other ways.
+    """
     if promise.mean:
         return _coarse_components(x, promise)
     rows, columns = x.shape
     if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
         return None
-    begin = max(0, rows - _TRIED_ROWS) // 2
-    if rows > 2 * _TRIED_ROWS:
+    if x.size > _FEW:
+        begin = max(0, rows - _TRIED_ROWS) // 2
         tried = fit(x[begin : begin + _TRIED_ROWS], promise).made.q
-        directions = 2 * columns * columns * (1 - len(tried) / rows)  # bytes that other rows share
-        coded = _coded(tried)
-        size = components.guess(coded, tried - coded.predicted(*tried.shape))
-        if size - directions >= _WORTH_IT * guess_rows(tried):
+        coded = _coded(tried, rows)
+        size = components.guess(coded, tried - coded.predicted(*tried.shape), len(tried) / rows)
+        if size >= _WORTH_IT * rate * tried.size:
             return None
     q = fitted().made.q
-    coded = _coded(q)
+    coded = _coded(q, rows)
     return _payload(x, *fitted(), components.dump(coded, q - coded.predicted(*q.shape)))
 
 
@@ -122,9 +127,10 @@ def _payload(x: Array, factor: float, made: Gridded, numbers: bytes) -> bytes:
     )
 
 
-def _coded(q: Integers) -> components.Coded:
+def _coded(q: Integers, rows: int) -> components.Coded:
+    """Of q (R, D), which are some of so many rows, along all directions that pay."""
     found = components.find(q, 1)
-    return components.code(q, found, _STEP, components.worth(found, _STEP, len(q)))
+    return components.code(q, found, _STEP, components.worth(found, _STEP, rows))
 
 
 def _coarse_components(x: Array, promise: Promise) -> bytes | None:

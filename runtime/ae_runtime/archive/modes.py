@@ -78,19 +78,22 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
     """
     fitted = cache(lambda: gridded.fit(x, promise))
     on_grid = smooth = True
+    rate = np.inf
     if x.size <= _FEW:
         way, _ = interpolated.choose(x, promise, fitted().factor)
     else:
         part, of_part = _stretch(x, promise)
         fit = gridded.fit(part, of_part)
         way, size = interpolated.choose(part, of_part, fit.factor)
-        smooth = size < _WORTH_IT * guess_rows(fit.made.q)
+        other = guess_rows(fit.made.q)
+        smooth = every or size < _WORTH_IT * other
         on_grid = every or not smooth
+        rate = min(size, other) / part.size
     if on_grid:
         yield Chosen(GRID, gridded.encode(x, fitted()))
     for mode, encoded in (
-        (COMPONENTS, gridded.encode_components(x, promise, fitted)),
-        (INTERPOLATED, interpolated.encode(x, promise, way) if smooth or every else None),
+        (COMPONENTS, gridded.encode_components(x, promise, fitted, rate)),
+        (INTERPOLATED, interpolated.encode(x, promise, way) if smooth else None),
     ):
         if encoded is not None:
             yield Chosen(mode, encoded)
