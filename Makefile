@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress
+.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -74,6 +74,9 @@ bench-samples: .venv/.ready  ## how far new digits and new rows of DATA's tables
 bench-compress: .venv/.ready build/compress-peers/.ready  ## bytes of archives and of SZ3, zfp, pcodec, zlib and PCA, on sets of DATA
 	$(BIN)/python benchmarks/compress/tables.py $(DATA)
 	$(BIN)/python benchmarks/compress/speed.py
+
+bench-margins: .venv/.ready  ## how far decoders are off in other arithmetics, in margins
+	$(BIN)/python benchmarks/compress/margins.py
 
 models/digits: .venv/.ready  ## the ready bundle, from its recipe
 	mkdir -p build/models
