@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ae_export.graph import trace
 from ae_export.subject import subject_of
-from ae_runtime.archive.margin import margin_of
+from ae_runtime.archive.margin import margin_of, moved
 from ae_runtime.devices import compute, open_session
 from ae_runtime.manifest import Port
 from ae_train import train
@@ -36,10 +36,9 @@ Array = np.ndarray[Any, Any]
 Case = tuple[nn.Module, Array]  # a decoder, and latents (R, K), the first of which its margin is of
 Act = type[nn.Module]
 LOOKED_AT, ROWS = 256, 1024
-LARGER = 4  # times what was looked at: such rows an archive stores in another way
 BOUND = 0.01  # of a column's range
 FLAT = 1e-3  # of its largest value; a column of less range is taken for a constant
-QUARTER = 0.25  # of the margin, which the probe allows
+QUARTER = 0.25  # of the margin: with moved weights, or an archive stores rows in another way
 LANES, STEPS = 8, 30
 EPOCHS = {"dense": 20, "conv": 5, "gru": 2}
 RELU, TANH, SIGMOID, SILU, GELU = ACTS = nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU
@@ -74,7 +73,10 @@ def measured(decoder: nn.Module, z: Array) -> tuple[float, float]:
     first = here[:LOOKED_AT]
     margin = np.array(margin_of(graph, first, z[:LOOKED_AT], np.zeros(here.shape[1], bool)))
     here, largest = here.astype(np.float64), np.abs(first).max(axis=0)
-    kept = (np.abs(here) <= LARGER * largest).all(axis=1)
+    kept = np.ones(len(z), np.bool_)
+    for other in moved(graph):
+        x_hat = compute(open_session(other), ["x_hat"], {"z": z})[0].reshape(here.shape)
+        kept &= (np.abs(x_hat - here) <= QUARTER * margin).all(axis=1)
     off = [np.abs(x_hat.reshape(here.shape) - here)[kept] for x_hat in elsewhere(decoder, latents)]
     spread = np.ptp(here[:LOOKED_AT], axis=0)
     moves = spread > FLAT * largest

@@ -125,8 +125,8 @@ def _modes(
     if ae is None or not promise.has_grid:
         return stored
     writer = Writer(ae, x, promise, True)
-    with closing(writer.decoder):
-        raw = latents.encode(flat, writer.encode(flat), writer.decoder, promise, writer.limit)
+    with closing(writer):
+        raw = latents.encode(flat, writer.encode(flat), writer.decoder, promise, writer.moved)
         if raw is not None:
             found = modes.decode(modes.LATENTS, raw, flat.shape, promise, writer.decoder)
             if promise.keeps(found, flat):

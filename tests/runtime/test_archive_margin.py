@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.archive.header import MAX_BOUND
-from ae_runtime.archive.margin import margin_of, moved
+from ae_runtime.archive.decoder import digest
+from ae_runtime.archive.header import MAX_BOUND, Model, Probe
+from ae_runtime.archive.margin import Moved, margin_of, moved
 from ae_runtime.devices import compute, open_session
 from ae_runtime.graphs import admission
 from ae_runtime.graphs.graph import Tensor, read_graph
@@ -105,3 +106,28 @@ def test_a_margin_follows_what_cancels(w: SimpleNamespace) -> None:
     x_hat[0, 0] = np.inf
     assert margin_of(graph, x_hat, z, np.zeros(3, bool)) == [unknown, cancels, unknown]
     assert margin_of(b"", x_hat, z, np.ones(3, bool)) == [1.0, 1.0, 1.0]  # it is not asked
+
+
+def test_rows_that_move_by_more_than_the_margin_are_told(w: SimpleNamespace) -> None:
+    graph = decoder(w, np.array([[1.0, 1000], [1, -1000]]))
+    first = np.float32(0.001) * np.random.default_rng(0).standard_normal((64, 2), np.float32)
+    later = np.repeat(np.float32(100), 64)[:, None] + first  # of 100,000 there is left as little
+    session = open_session(graph)
+    for jumps in np.array([[False, False], [True, False]]):
+        margin = margin_of(graph, compute(session, ["x_hat"], {"z": first})[0], first, jumps)
+        model = Model(
+            id="",
+            sha256=digest(graph),
+            dtype="float32",
+            steps=[0, 0],
+            middle=[0, 0],
+            margin=margin,
+            probe=Probe(1, [], 1.0),
+        )
+        copies = Moved(model, graph, (2,), jumps)
+        x_hat = [compute(session, ["x_hat"], {"z": z})[0] for z in (first, later)]
+        np.testing.assert_array_equal(copies.bear(first, x_hat[0]), [True, True])
+        np.testing.assert_array_equal(copies.bear(later, x_hat[1]), jumps)
+        x_hat[0][5, 1] = np.nan
+        np.testing.assert_array_equal(copies.bear(first, x_hat[0]), [True, False])
+        copies.close()

@@ -11,6 +11,7 @@ from ae_runtime.archive.decoder import Decoder
 from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import repeated, steps_of, within
 from ae_runtime.archive.integers import Integers
+from ae_runtime.archive.margin import Moved
 from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
@@ -72,12 +73,12 @@ def rounded(exact: Floats, dtype: np.dtype[Any]) -> Array:
 
 
 def encode(
-    x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise, limit: Floats
+    x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise, moved: Moved
 ) -> bytes | None:
     """Of x (R, D), whose windows have the latents z (W, K); None where these cannot tell it.
 
-    The smallest over the widths of the latents' steps. Of a mean error, latents alone. limit (D,):
-    the largest value that the decoder may give for its margin to hold.
+    The smallest over the widths of the latents' steps, unless its rows are too steep for the
+    decoder's margin, as `moved` tells. Of a mean error, latents alone.
     """
     if promise.mean:
         coarse = [_coarse(x, z, decoder, promise, zone) for zone in _ZONES]
@@ -86,26 +87,25 @@ def encode(
     if not left.trusted.any():
         return None
 
-    def payload_at(factor: float) -> bytes | None:
+    def payload_at(factor: float) -> bytes:
         q = _steps(z, decoder, factor)
         x_hat = flat(decoder.rows(q, factor), x.shape)
-        if (np.abs(x_hat.astype(np.float64)) > limit)[:, left.trusted].any():
-            return None
         r, places = left.of(x, x_hat)
         return _payload(x, q, factor, r, places)
 
-    best = payload_at(1.0)
+    best, used = payload_at(1.0), 1.0
     for way in (1 / _FINER, _FINER):  # from there on, as long as it pays
-        factor, before = 1.0, best
+        factor = used
         while 1 / _MOST <= factor <= _MOST:
             factor *= way
             found = payload_at(factor)
-            if found is None or (best is not None and len(found) >= len(best)):
+            if len(found) >= len(best):
                 break
-            best = found
-        if best is not before:
+            best, used = found, factor
+        if used != 1.0:
             break
-    return best
+    latents = decoder.latents(_steps(z, decoder, used), used)
+    return best if moved.bear(latents, decoder.decode(latents))[left.trusted].all() else None
 
 
 def _coarse(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ae_runtime.archive.components import windows_of
 from ae_runtime.archive.decoder import Decoder, digest
 from ae_runtime.archive.header import MAX_LATENT_DIM, MAX_VALUES, Model, Probe
-from ae_runtime.archive.margin import margin_of
+from ae_runtime.archive.margin import Moved, margin_of
 from ae_runtime.archive.promise import Promise
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.errors import DataError
@@ -54,9 +54,6 @@ class Writer:
         jumps = _jumps(ae.manifest, first.shape[1:])
         x_hat = decoder.decode(z)
         margin = margin_of(self.graph, x_hat, z, jumps)
-        # Beyond what was looked at the margin is not known to hold: such chunks go another way.
-        largest = np.abs(x_hat.astype(np.float64).reshape(-1, len(jumps))).max(axis=0)
-        self.limit = np.where(jumps, np.inf, 4 * largest)
         model = msgspec.structs.replace(blank, steps=steps, margin=margin)
         middle = np.clip(np.rint(np.median(z, axis=0) / model.step), -(1 << 40), 1 << 40)
         model = msgspec.structs.replace(model, middle=middle.astype(np.int64).tolist())
@@ -65,6 +62,12 @@ class Writer:
         self.model = msgspec.structs.replace(model, probe=_probe(z, decoder, bool(jumps.any())))
         decoder.close()
         self.decoder = Decoder(self.model, self.graph, first.shape[1:])
+        self.moved = Moved(self.model, self.graph, first.shape[1:], jumps)
+
+    def close(self) -> None:
+        """Give the sessions back."""
+        self.decoder.close()
+        self.moved.close()
 
     def encode(self, x: Array) -> NDArray[np.float32]:
         """The latents (W, K) of rows x (R, D), the last window filled up with the last row."""

@@ -63,7 +63,7 @@ def ways(x: Array, promise: Promise, writer: Writer | None = None) -> Iterator[C
         codes = (
             None
             if writer is None
-            else latents.encode(x, writer.encode(x), writer.decoder, promise, writer.limit)
+            else latents.encode(x, writer.encode(x), writer.decoder, promise, writer.moved)
         )
         if codes is not None:
             yield Chosen(LATENTS, codes)

@@ -92,7 +92,7 @@ def compress(
             return _write(file, head, _rows(first, blocks), writer)
     finally:
         if writer is not None:
-            writer.decoder.close()
+            writer.close()
 
 
 def is_archive(path: Path) -> bool:
