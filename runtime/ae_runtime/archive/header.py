@@ -130,7 +130,7 @@ def parse(raw: bytes) -> Header:
     try:
         text = decoder.decompress(raw, MAX_HEAD)
         header = msgspec.json.decode(text, type=Header)
-    except (zlib.error, msgspec.DecodeError, RecursionError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArchiveCorrupt(f"the header cannot be read ({error!s:.200})") from None
     columns = header.columns
     if columns * header.chunk_rows > MAX_VALUES or columns < 1:
