@@ -9,6 +9,7 @@ import pytest
 
 import ae_runtime
 from ae_runtime.archive import Archive
+from ae_runtime.archive.header import WORDS
 
 FOLDER = Path(__file__).parent.parent / "golden" / "archives"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.aez"))
@@ -45,3 +46,9 @@ def test_each_way_of_storing_is_there() -> None:
             modes |= {chunk.mode for chunk in archive.chunks}
     assert modes == {"raw", "lossless", "grid", "pca", "interpolation", "model"}
     assert len(NAMES) == 20
+
+
+def test_the_page_of_the_format_has_the_dictionary_of_headers() -> None:
+    page = (FOLDER.parents[2] / "docs" / "archive-format.md").read_text(encoding="utf-8")
+    block = page.partition("```text\n")[2].partition("\n```")[0]
+    assert block.replace("\n", "").encode() == WORDS
