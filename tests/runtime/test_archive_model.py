@@ -91,6 +91,21 @@ def test_rows_of_a_series_are_time_steps(
             assert within(np.nan_to_num(found), np.nan_to_num(given), 0.05)
 
 
+@pytest.mark.parametrize("promised", ["max_error", "rmse"])
+def test_of_many_rows_a_stretch_tells_whether_the_model_pays(
+    tmp_path: Path, gru: ae_runtime.Autoencoder, promised: str
+) -> None:
+    knows = series(gru, 12_000)  # 288,000 values: more than all ways are made of
+    other = np.cumsum(RNG(0).standard_normal(knows.shape), axis=0).astype(np.float32)
+    for x, pays in ((knows, True), (other, False)):
+        bound = 0.1 * x.std(axis=0)
+        written = compress(x, tmp_path / "x.aez", model=gru, overwrite=True, **{promised: bound})
+        assert (written.modes == {"model": 1}) == pays
+        with Archive(tmp_path / "x.aez", gru) as archive:
+            found = archive[:]
+        assert within(found, x, bound) if promised == "max_error" else errors(found, x, bound) <= 1
+
+
 def test_windows_fill_chunks(tmp_path: Path, gru: ae_runtime.Autoencoder) -> None:
     compress(series(gru, 10), tmp_path / "x.aez", max_error=0.1, model=gru)
     with Archive(tmp_path / "x.aez", gru) as archive:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 # nearer to the middle comes more often, and takes fewer bits (a quantizer with a dead zone).
 _ZONES = (0.0, 0.1, 0.2)
 _FINER, _MOST = 4.0, 1024.0  # between the factors of the latents' steps that are tried
+_HOPELESS = 2.0  # times the bytes of other ways, before widths of steps are tried
+_FEW, _TRIED = 1 << 18, 1 << 15  # values: of more, so many show what latents make of them
 
 
 class Leftover:
@@ -72,55 +75,107 @@ def rounded(exact: Floats, dtype: np.dtype[Any]) -> Array:
         return exact.astype(dtype)
 
 
+class _Found(NamedTuple):
+    """A payload, and what it was made with: the factor of the latents' steps, and their zone."""
+
+    payload: bytes
+    factor: float
+    zone: float
+
+
 def encode(
-    x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise, moved: Moved
+    x: Array,
+    z: NDArray[np.float32],
+    decoder: Decoder,
+    promise: Promise,
+    moved: Moved,
+    rate: float = np.inf,
 ) -> bytes | None:
     """Of x (R, D), whose windows have the latents z (W, K); None where these cannot tell it.
 
     The smallest over the widths of the latents' steps, unless its rows are too steep for the
-    decoder's margin, as `moved` tells. Of a mean error, latents alone.
+    decoder's margin, as `moved` tells. Of a mean error, latents alone. rate: bytes of a value in
+    other ways; of many values, some show whether latents take fewer.
     """
-    if promise.mean:
-        coarse = [_coarse(x, z, decoder, promise, zone) for zone in _ZONES]
-        return min((payload for payload in coarse if payload is not None), key=len, default=None)
+    search = _coarsest if promise.mean else _smallest
+    if x.size <= _FEW:
+        found = search(x, z, decoder, promise, rate)
+    else:
+        window = decoder.model.window or 1
+        count = max(1, _TRIED // (window * x.shape[1]))
+        first = (len(z) - count) // 2
+        part = x[first * window : (first + count) * window]
+        tried = search(part, z[first : first + count], decoder, promise, rate)
+        if tried is None or len(tried.payload) >= rate * part.size:
+            return None
+        found = search(x, z, decoder, promise, rate, tried)
+    if found is None or promise.mean:
+        return None if found is None else found.payload
+    latents = decoder.latents(_steps(z, decoder, found.factor), found.factor)
+    steady = moved.bear(latents, decoder.decode(latents))
+    return found.payload if steady[Leftover(decoder, promise).trusted].all() else None
+
+
+def _smallest(
+    x: Array,
+    z: NDArray[np.float32],
+    decoder: Decoder,
+    promise: Promise,
+    rate: float,
+    as_in: _Found | None = None,
+) -> _Found | None:
+    """Latents and what they leave, by the width of steps that makes them smallest, or as in."""
     left = Leftover(decoder, promise)
     if not left.trusted.any():
         return None
 
-    def payload_at(factor: float) -> bytes:
+    def found_at(factor: float) -> _Found:
         q = _steps(z, decoder, factor)
         x_hat = flat(decoder.rows(q, factor), x.shape)
-        r, places = left.of(x, x_hat)
-        return _payload(x, q, factor, r, places)
+        return _Found(_payload(x, q, factor, *left.of(x, x_hat)), factor, 0.0)
 
-    best, used = payload_at(1.0), 1.0
+    if as_in is not None:
+        return found_at(as_in.factor)
+    best = found_at(1.0)
+    if len(best.payload) > _HOPELESS * rate * x.size:
+        return None
     for way in (1 / _FINER, _FINER):  # from there on, as long as it pays
-        factor = used
+        factor = 1.0
         while 1 / _MOST <= factor <= _MOST:
             factor *= way
-            found = payload_at(factor)
-            if len(found) >= len(best):
+            found = found_at(factor)
+            if len(found.payload) >= len(best.payload):
                 break
-            best, used = found, factor
-        if used != 1.0:
+            best = found
+        if best.factor != 1.0:
             break
-    latents = decoder.latents(_steps(z, decoder, used), used)
-    return best if moved.bear(latents, decoder.decode(latents))[left.trusted].all() else None
+    return best
 
 
-def _coarse(
-    x: Array, z: NDArray[np.float32], decoder: Decoder, promise: Promise, zone: float
-) -> bytes | None:
+def _coarsest(
+    x: Array,
+    z: NDArray[np.float32],
+    decoder: Decoder,
+    promise: Promise,
+    rate: float,
+    as_in: _Found | None = None,
+) -> _Found | None:
     """Latents alone, in the widest steps that keep the root mean square error."""
+    every = []
+    for zone in _ZONES if as_in is None else (as_in.zone,):
 
-    def values_at(factor: float) -> Array:
-        return _alone(x.shape, x.dtype, _steps(z, decoder, factor, zone), factor, decoder)
+        def values_at(factor: float, zone: float = zone) -> Array:
+            return _alone(x.shape, x.dtype, _steps(z, decoder, factor, zone), factor, decoder)
 
-    factor = promise.widest(lambda factor: promise.error(values_at(factor), x), finest=2.0**-10)
-    if factor is None:
-        return None
-    places = np.flatnonzero(promise.broken(values_at(factor), x))
-    return _payload(x, _steps(z, decoder, factor, zone), factor, None, places)
+        def error_of(factor: float, values_at: Callable[[float], Array] = values_at) -> float:
+            return promise.error(values_at(factor), x)
+
+        factor = promise.widest(error_of, finest=2.0**-10)
+        if factor is not None:
+            places = np.flatnonzero(promise.broken(values_at(factor), x))
+            payload = _payload(x, _steps(z, decoder, factor, zone), factor, None, places)
+            every.append(_Found(payload, factor, zone))
+    return min(every, key=lambda found: len(found.payload), default=None)
 
 
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, decoder: Decoder) -> Array:

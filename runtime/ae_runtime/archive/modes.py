@@ -63,7 +63,14 @@ def ways(x: Array, promise: Promise, writer: Writer | None = None) -> Iterator[C
         codes = (
             None
             if writer is None
-            else latents.encode(x, writer.encode(x), writer.decoder, promise, writer.moved)
+            else latents.encode(
+                x,
+                writer.encode(x),
+                writer.decoder,
+                promise,
+                writer.moved,
+                smallest / x.size,
+            )
         )
         if codes is not None:
             yield Chosen(LATENTS, codes)
