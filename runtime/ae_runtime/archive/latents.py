@@ -75,6 +75,19 @@ def rounded(exact: Floats, dtype: np.dtype[Any]) -> Array:
         return exact.astype(dtype)
 
 
+class _Task(NamedTuple):
+    """Rows x (R, D), the latents z (W, K) of their windows, and what is asked of them.
+
+    rate: bytes of a value in other ways.
+    """
+
+    x: Array
+    z: NDArray[np.float32]
+    decoder: Decoder
+    promise: Promise
+    rate: float
+
+
 class _Found(NamedTuple):
     """A payload, and what it was made with: the factor of the latents' steps, and their zone."""
 
@@ -98,17 +111,16 @@ def encode(
     other ways; of many values, some show whether latents take fewer.
     """
     search = _coarsest if promise.mean else _smallest
-    if x.size <= _FEW:
-        found = search(x, z, decoder, promise, rate)
-    else:
+    task, tried = _Task(x, z, decoder, promise, rate), None
+    if x.size > _FEW:
         window = decoder.model.window or 1
         count = max(1, _TRIED // (window * x.shape[1]))
         first = (len(z) - count) // 2
         part = x[first * window : (first + count) * window]
-        tried = search(part, z[first : first + count], decoder, promise, rate)
+        tried = search(task._replace(x=part, z=z[first : first + count]), None)
         if tried is None or len(tried.payload) >= rate * part.size:
             return None
-        found = search(x, z, decoder, promise, rate, tried)
+    found = search(task, tried)
     if found is None or promise.mean:
         return None if found is None else found.payload
     latents = decoder.latents(_steps(z, decoder, found.factor), found.factor)
@@ -116,15 +128,9 @@ def encode(
     return found.payload if steady[Leftover(decoder, promise).trusted].all() else None
 
 
-def _smallest(
-    x: Array,
-    z: NDArray[np.float32],
-    decoder: Decoder,
-    promise: Promise,
-    rate: float,
-    as_in: _Found | None = None,
-) -> _Found | None:
+def _smallest(task: _Task, as_in: _Found | None) -> _Found | None:
     """Latents and what they leave, by the width of steps that makes them smallest, or as in."""
+    x, z, decoder, promise, rate = task
     left = Leftover(decoder, promise)
     if not left.trusted.any():
         return None
@@ -152,15 +158,9 @@ def _smallest(
     return best
 
 
-def _coarsest(
-    x: Array,
-    z: NDArray[np.float32],
-    decoder: Decoder,
-    promise: Promise,
-    rate: float,
-    as_in: _Found | None = None,
-) -> _Found | None:
+def _coarsest(task: _Task, as_in: _Found | None) -> _Found | None:
     """Latents alone, in the widest steps that keep the root mean square error."""
+    x, z, decoder, promise, _ = task
     every = []
     for zone in _ZONES if as_in is None else (as_in.zone,):
 
