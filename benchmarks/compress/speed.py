@@ -30,7 +30,8 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print(f"{ROWS:,} x {COLUMNS} float32, MB/s on one processor: in, out, times smaller")
     with tempfile.TemporaryDirectory() as name:
-        found = {"archive": _run(sys.executable, "ours", name)} | _run(str(PEERS), "peers", name)
+        ours = _run(sys.executable, "ours", name)
+        found = {"archive": ours["walks"]} | _run(str(PEERS), "peers", name)
     print(f"{'bound':10}" + "".join(f"{name:>26}" for name in found))
     for at, share in enumerate(SHARES):
         line = "".join(
@@ -38,6 +39,10 @@ def main() -> None:
             for into, out, ratio in (speeds[at] for speeds in found.values())
         )
         print(f"{100 * share:<8g} %" + line)
+    print(f"\n{'archive':10}" + "".join(f"{f'{100 * share:g} %':>26}" for share in SHARES))
+    for name, speeds in ours.items():
+        line = "".join(f"{into:>10.1f}{out:>8.1f}{ratio:>8.1f}" for into, out, ratio in speeds)
+        print(f"{name:10}" + line)
 
 
 def _run(python: str, who: str, folder: str) -> Any:
@@ -66,24 +71,45 @@ def timed(pack: Any, unpack: Any, megabytes: float) -> tuple[float, float, float
     return megabytes / min(into), megabytes / min(out), megabytes * 1e6 / size
 
 
-def ours(folder: str) -> list[tuple[float, float, float]]:
+def signals() -> dict[str, Any]:
+    """Rows of which most is told by neighbours, the past, other columns, or few sources."""
+    import numpy as np
+
+    random = np.random.default_rng(1)
+    noise = random.standard_normal((ROWS, COLUMNS))
+    time = np.arange(ROWS)[:, None]
+    wide = random.standard_normal((ROWS // 16, 4)) @ random.standard_normal((4, 16 * COLUMNS))
+    return {
+        "walks": walks(),
+        "waves": (np.sin(time / np.arange(5, 5 + COLUMNS)) + 0.02 * noise).astype(np.float32),
+        "mixed": (noise @ random.standard_normal((COLUMNS, COLUMNS)) + walks() / 10).astype("f4"),
+        "wide": (wide + 0.01 * random.standard_normal(wide.shape)).astype(np.float32),
+    }
+
+
+def ours(folder: str) -> dict[str, list[tuple[float, float, float]]]:
     import numpy as np
 
     from ae_runtime.archive import Archive, compress
 
-    x, path = walks(), Path(folder) / "x.aez"
+    path = Path(folder) / "x.aez"
 
-    def pack(bound: Any) -> tuple[Path, int]:
+    def pack(x: Any, bound: Any) -> tuple[Path, int]:
         return path, compress(x, path, max_error=bound, overwrite=True).bytes
 
     def unpack(path: Path) -> Any:
         with Archive(path) as archive:
             return archive[:]
 
-    return [
-        timed(lambda share=share: pack(share * np.ptp(x, axis=0)), unpack, x.nbytes / 1e6)
-        for share in SHARES
-    ]
+    return {
+        name: [
+            timed(
+                lambda x=x, share=share: pack(x, share * np.ptp(x, axis=0)), unpack, x.nbytes / 1e6
+            )
+            for share in SHARES
+        ]
+        for name, x in signals().items()
+    }
 
 
 def peers() -> dict[str, list[tuple[float, float, float]]]:
