@@ -91,38 +91,51 @@ class Predictor:
         rows, columns = r.shape
         if not rows:
             return r
-        lane, order = self.lane, self.order
-        lanes = -(-rows // lane)
-        steps = min(lane, rows)
-        padded = np.zeros((lanes * lane, columns))
-        padded[:rows] = r
-        # (lanes, steps, D): time lies together, so that the rows before are one stretch of memory.
-        q = padded.reshape(lanes, lane, columns)[:, :steps].copy()
-        flat = q.reshape(lanes, -1)
+        lane = self.lane
+        full, rest = divmod(rows, lane)
+        cut = full * lane
+        # (steps, D, lanes): each step is a few sums of what lies together.
+        q = np.zeros((min(lane, rows), columns, full + (rest > 0)))
+        if full:
+            q[:, :, :full] = r[:cut].reshape(full, lane, columns).transpose(1, 2, 0)
+        if rest:
+            q[:rest, :, full] = r[cut:]
         with np.errstate(over="ignore", invalid="ignore"):  # of hostile residuals: checked below
-            np.cumsum(q[:, 0], axis=0, out=q[:, 0])
-            for at in range(1, min(order, steps)):
-                q[:, at] += q[:, at - 1]
-            self._restore_steps(q, flat, range(max(order, 1), steps))
-        padded.reshape(lanes, lane, columns)[:, :steps] = q
-        return _within(padded[:rows])
+            np.cumsum(q[0], axis=1, out=q[0])
+            for at in range(1, min(self.order, len(q))):
+                q[at] += q[at - 1]
+            self._restore_steps(q, range(max(self.order, 1), len(q)))
+        if not (np.abs(q) < LIMIT).all():  # NaN, too
+            raise ArchiveCorrupt("residuals lead to numbers beyond 2^28")
+        found = np.empty((rows, columns), np.int64)
+        if full:
+            found[:cut].reshape(full, lane, columns)[...] = q[:, :, :full].transpose(2, 0, 1)
+        if rest:
+            found[cut:] = q[:rest, :, full]
+        return found
 
-    def _restore_steps(self, q: Floats, flat: Floats, steps: range) -> None:
-        width = self.order * q.shape[2]
-        beside = np.flatnonzero(self.beside.any(axis=0)).tolist()
-        alone = np.flatnonzero(~self.beside.any(axis=0))
+    def _restore_steps(self, q: Floats, steps: range) -> None:
+        columns, lanes = q.shape[1:]
+        width = self.order * columns
+        # Weights over their power of two: no sum loses a bit by that.
+        before = np.ascontiguousarray((self.before * self._scale).T)
+        constant = (self.constant * self._scale + 0.5)[:, None]
+        flat = q.reshape(-1, lanes)
+        sums, more = np.empty((columns, lanes)), np.empty(lanes)
+        told_beside = self.beside.any(axis=0)
+        alone = np.flatnonzero(~told_beside)
+        beside = [
+            (column, sums[column], self.beside[:column, column] * self._scale[column])
+            for column in np.flatnonzero(told_beside).tolist()
+        ]
         for at in steps:
-            row = q[:, at]
-            low = at * q.shape[2] - width
-            sums = flat[:, low : low + width] @ self.before
-            if len(alone):
-                row[:, alone] += self.predict(sums[:, alone], alone)
-            for column in beside:
-                sum_ = sums[:, column] + row[:, :column] @ self.beside[:column, column]
-                row[:, column] += self.predict(sum_, column)
-
-
-def _within(q: Floats) -> Integers:
-    if not (np.abs(q) < LIMIT).all():  # NaN, too
-        raise ArchiveCorrupt("residuals lead to numbers beyond 2^28")
-    return q.astype(np.int64)
+            np.matmul(before, flat[at * columns - width : at * columns], out=sums)
+            sums += constant
+            row = q[at]
+            if not beside:
+                row += np.floor(sums, out=sums)
+                continue
+            row[alone] += np.floor(sums[alone])
+            for column, sum_, weights in beside:
+                sum_ += np.dot(weights, row[:column], out=more)
+                row[column] += np.floor(sum_, out=sum_)
