@@ -8,39 +8,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
-_TOGETHER = 1 << 16  # fields: bounds the memory
+TOGETHER = 1 << 14  # fields that the processor's cache holds
 
 
-def write_fields(values: NDArray[Any], widths: NDArray[Any]) -> bytes:
-    """As few bytes as hold values (N,), 0 <= value < 2^width, of widths (N,), at most 62."""
-    ends = np.cumsum(widths, dtype=np.int64)
-    total = int(ends[-1]) if len(ends) else 0
-    words = np.zeros(total // 64 + 2, np.uint64)
-    used = np.flatnonzero(widths)
-    for begin in range(0, len(used), _TOGETHER):
-        at = used[begin : begin + _TOGETHER]
-        value = values[at].astype(np.uint64)
-        places = ends[at] - widths[at]
-        word, bit = places >> 6, (places & 63).astype(np.uint64)
+class FieldWriter:
+    """As few bytes as hold all fields that were put."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._begun = np.uint64(0)  # the word that the next field goes on with
+        self._bit = 0  # where in it
+
+    def put(self, values: NDArray[Any], widths: NDArray[Any]) -> None:
+        """values (N,), 0 <= value < 2^width, of widths (N,), at most 62."""
+        if not len(values):
+            return
+        ends = np.cumsum(widths, dtype=np.int64)
+        ends += self._bit
+        whole, self._bit = divmod(int(ends[-1]), 64)
+        words = np.zeros(whole + 2, np.uint64)
+        words[0] = self._begun
+        value = values.astype(np.uint64)
+        ends -= widths
+        word, bit = ends >> 6, (ends & 63).astype(np.uint64)
         first = np.flatnonzero(np.diff(word, prepend=-1))
         words[word[first]] |= np.bitwise_or.reduceat(value << bit, first)
         # Of the fields that begin in a word only the last one may go on in the next.
-        last = np.append(first[1:], len(at)) - 1
+        last = np.append(first[1:], len(value)) - 1
         words[word[last] + 1] |= value[last] >> np.uint64(1) >> (np.uint64(63) - bit[last])
-    return words.astype("<u8").tobytes()[: -(-total // 8)]
+        self._parts.append(words[:whole].astype("<u8").tobytes())
+        self._begun = words[whole]
+
+    def done(self) -> bytes:
+        """All fields, the last byte filled up with zeros."""
+        rest = np.array(self._begun, "<u8").tobytes()[: -(-self._bit // 8)]
+        return b"".join(self._parts) + rest
 
 
-def read_fields(raw: bytes, start: int, widths: NDArray[Any]) -> Integers:
-    """The fields (N,) that begin at bit `start`. raw: as long as they are, at least."""
-    found = np.zeros(len(widths), np.int64)
-    words = np.frombuffer(raw + bytes(16 - len(raw) % 8), "<u8")
-    used = np.flatnonzero(widths)
-    for begin in range(0, len(used), _TOGETHER):
-        at = used[begin : begin + _TOGETHER]
-        width = widths[at].astype(np.int64)
-        places = start + np.cumsum(width) - width
-        start = int(places[-1] + width[-1])
-        word, bit = places >> 6, (places & 63).astype(np.uint64)
-        value = words[word] >> bit | words[word + 1] << np.uint64(1) << (np.uint64(63) - bit)
-        found[at] = (value & ((np.uint64(1) << width.astype(np.uint64)) - np.uint64(1))).view("i8")
-    return found
+class FieldReader:
+    """The fields of bytes, which end where their number says, and not before."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.bits = 8 * len(raw)
+        self.at = 0
+        self._words = np.frombuffer(raw + bytes(16 - len(raw) % 8), "<u8")
+
+    def take(self, widths: NDArray[Any]) -> Integers:
+        """The next fields (N,). Raises ValueError where there are not so many bits."""
+        ends = np.cumsum(widths, dtype=np.int64)
+        ends += self.at
+        end = int(ends[-1]) if len(ends) else self.at
+        if end > self.bits:
+            raise ValueError(f"{end} bits are more than {self.bits}")
+        self.at = end
+        ends -= widths
+        word, bit = ends >> 6, (ends & 63).astype(np.uint64)
+        value = self._words[word] >> bit
+        value |= self._words[word + 1] << np.uint64(1) << (np.uint64(63) - bit)
+        value &= (np.uint64(1) << widths.astype(np.uint64)) - np.uint64(1)
+        return value.view(np.int64)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive import laws
-from ae_runtime.archive.bits import read_fields, write_fields
+from ae_runtime.archive.bits import TOGETHER, FieldReader, FieldWriter
 from ae_runtime.archive.lanes import Lanes
 from ae_runtime.archive.laws import CENTRE, CONTEXTS, ESCAPE, PRECISION, STATES, STEPS, SYMBOLS
 from ae_runtime.archive.plans import Model, Plan, dump, parse
@@ -58,9 +58,13 @@ def encode(rows: Integers, plan: Plan) -> bytes:
     # What is known beforehand is worked out for all columns side by side.
     side = lanes if lanes.groups == 1 else Lanes(count, columns, lanes.blocks * columns)
     places, quarters = _modelled(side.spread(rows), side, plan, tables)
-    place, quarter = side.gathered(places), side.gathered(quarters)
-    coded = _coded(places if side is lanes else lanes.spread(place), lanes, tables)
-    return dump(plan) + coded + _raw_bits(rows, place, quarter)
+    escapes = places & ESCAPE == ESCAPE
+    raw = b""
+    if escapes.any() or (quarters >= CONTEXTS).any():
+        raw = _raw_bits(rows, side.gathered(escapes), side.gathered(quarters))
+    if side is not lanes:
+        places = lanes.spread(side.gathered(places))
+    return dump(plan) + _coded(places, lanes, tables) + raw
 
 
 def _modelled(
@@ -110,23 +114,28 @@ def _coded(places: NDArray[np.uint16], lanes: Lanes, tables: _Tables) -> bytes:
     return state.astype("<u4").tobytes() + np.concatenate(words[::-1]).astype("<u2").tobytes()
 
 
-def _raw_bits(rows: Integers, place: NDArray[Any], quarter: NDArray[Any]) -> bytes:
+def _raw_bits(rows: Integers, escapes: NDArray[np.bool_], quarters: NDArray[np.uint8]) -> bytes:
     """What the symbols leave away, number after number, then the magnitudes of those escaped."""
-    place, quarter = place.reshape(-1), quarter.reshape(-1)
-    used = np.flatnonzero((quarter >= CONTEXTS) | (place & ESCAPE == ESCAPE))
-    if not len(used):
-        return b""
-    quarter, escaped = quarter[used], place[used] & ESCAPE == ESCAPE
-    numbers = rows.reshape(-1)[used]
-    widths = _SHIFT[quarter]
-    low = (numbers + _HALF[quarter]) & ((1 << widths) - 1)
-    magnitude = np.abs(numbers[escaped])
-    sizes = laws.bits(magnitude)
-    widths[escaped] = _ESCAPE_BITS
-    low[escaped] = sizes << 1 | (numbers[escaped] < 0)
-    below = np.maximum(sizes - 1, 0)
-    values = np.concatenate([low, magnitude & ((1 << below) - 1)])
-    return write_fields(values, np.concatenate([widths, below]))
+    rows, escapes, quarters = rows.reshape(-1), escapes.reshape(-1), quarters.reshape(-1)
+    fields = FieldWriter()
+    magnitudes: list[tuple[Integers, Integers]] = []
+    (every,) = ((quarters >= CONTEXTS) | escapes).nonzero()
+    for begin in range(0, len(every), TOGETHER):
+        used = every[begin : begin + TOGETHER]
+        numbers, quarter, (escaped,) = rows[used], quarters[used], escapes[used].nonzero()
+        widths = _SHIFT[quarter]
+        low = (numbers + _HALF[quarter]) & ((1 << widths) - 1)
+        if len(escaped):
+            magnitude = np.abs(numbers[escaped])
+            sizes = laws.bits(magnitude)
+            widths[escaped] = _ESCAPE_BITS
+            low[escaped] = sizes << 1 | (numbers[escaped] < 0)
+            below = np.maximum(sizes - 1, 0)
+            magnitudes.append((magnitude & ((1 << below) - 1), below))
+        fields.put(low, widths)
+    for values, widths in magnitudes:
+        fields.put(values, widths)
+    return fields.done()
 
 
 def decode(stream: bytes, rows: int, columns: int, lanes_bits: int) -> Integers:
@@ -193,18 +202,32 @@ def _numbers(symbols: NDArray[np.uint8], quarters: NDArray[np.uint8], raw: bytes
     symbols, quarters = symbols.reshape(-1), quarters.reshape(-1)
     found = symbols.astype(np.int64)
     found -= CENTRE
-    used = np.flatnonzero((quarters >= CONTEXTS) | (symbols == ESCAPE))
-    quarter, escaped = quarters[used], symbols[used] == ESCAPE
-    widths = np.where(escaped, _ESCAPE_BITS, _SHIFT[quarter])
-    total = int(widths.sum())
-    if total > 8 * len(raw):
-        raise ArchiveCorrupt("a stream ends before its last bits do")
-    low = read_fields(raw, 0, widths)
-    head = low[escaped]
-    below = np.maximum((head >> 1) - 1, 0)
-    if -(-(total + int(below.sum())) // 8) != len(raw) or (head >> 1 > 62).any():
-        raise ArchiveCorrupt("a stream does not hold as many bits as its numbers leave away")
-    found[used] = (found[used] << _SHIFT[quarter]) + low - _HALF[quarter]
-    magnitude = read_fields(raw, total, below) | np.where(head > 1, 1 << below, 0)
-    found[used[escaped]] = np.where(head & 1, -magnitude, magnitude)
+    escapes = symbols == ESCAPE
+    (every,) = ((quarters >= CONTEXTS) | escapes).nonzero()
+    fields = FieldReader(raw)
+    heads: list[tuple[Integers, Integers]] = []
+    try:
+        for begin in range(0, len(every), TOGETHER):
+            used = every[begin : begin + TOGETHER]
+            quarter, (escaped,) = quarters[used], escapes[used].nonzero()
+            shift = _SHIFT[quarter]
+            widths = shift.copy()
+            widths[escaped] = _ESCAPE_BITS
+            low = fields.take(widths)
+            found[used] = (found[used] << shift) + low - _HALF[quarter]
+            if len(escaped):
+                heads.append((used[escaped], low[escaped]))
+        for places, head in heads:
+            sizes = head >> 1
+            if (sizes > 62).any():
+                raise ValueError(f"a number has {sizes.max()} bits")
+            below = np.maximum(sizes - 1, 0)
+            magnitude = fields.take(below) | np.where(sizes > 0, 1 << below, 0)
+            found[places] = np.where(head & 1, -magnitude, magnitude)
+        if -(-fields.at // 8) != len(raw):
+            raise ValueError(f"{len(raw)} bytes are more than {fields.at} bits")
+    except ValueError:
+        raise ArchiveCorrupt(
+            "a stream does not hold as many bits as its numbers leave away"
+        ) from None
     return found

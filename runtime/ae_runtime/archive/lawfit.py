@@ -13,7 +13,7 @@ from ae_runtime.archive.plans import MAX_MODELS, Model, Plan
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-_SAMPLE = (16, 256)  # stretches, and rows of each
+_SAMPLE, _QUICK = (16, 256), (64, 64)  # stretches, and rows of each
 _ESCAPE_COST = 12.0  # bits, a guess
 _LANE_BYTES = 600  # of a stream, for each lane: one costs about 3
 _MANY, _MANY_LANE_BYTES = 1 << 18, 250  # numbers of which more lanes save time worth .7 % of bytes
@@ -34,7 +34,7 @@ def together(parts: list[Integers]) -> tuple[float, float]:
     """Bytes of all parts (R, D), about, if they have one model, and if each has its own."""
     found = []
     for rows in parts:
-        sample = _sampled(rows)
+        sample = _sampled(rows, _QUICK)
         found.append(_costs(sample, _starts(sample)).sum(axis=0) * len(rows))
     costs = np.array(found) / 8
     return float(costs.sum(axis=0).min()), float(costs.min(axis=1).sum())
@@ -94,11 +94,11 @@ def _costs(sample: Integers, starts: Integers) -> Floats:
     return np.asarray(found.reshape(columns, -1) / (stretches * length))
 
 
-def _sampled(rows: Integers) -> Integers:
+def _sampled(rows: Integers, of: tuple[int, int] = _SAMPLE) -> Integers:
     """Stretches of the rows, (stretches, length, D)."""
-    count, length = _SAMPLE
+    count, length = of
     if len(rows) <= count * length:
-        count = max(1, min(count, len(rows) // 256))
+        count = max(1, min(count, len(rows) // length))
         length = len(rows) // count
     at = np.linspace(0, len(rows) - length, count).astype(int)
     return np.stack([rows[low : low + length] for low in at])
