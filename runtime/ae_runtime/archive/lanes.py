@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_STRIP = 32
 
 class Lanes:
     """Where each number of (R, D) is coded: steps, in each of them some lanes side by side."""
@@ -34,9 +35,8 @@ class Lanes:
         cut = self.longer * (self.short + 1)
         if self.longer:
             long = rows[:cut].reshape(self.longer, self.steps, self.columns)
-            found[:, : self.longer] = long.swapaxes(0, 1)
-        rest = rows[cut:].reshape(-1, self.short, self.columns)
-        found[: self.short, self.longer :] = rest.swapaxes(0, 1)
+            swap(long, found[:, : self.longer])
+        swap(rows[cut:].reshape(-1, self.short, self.columns), found[: self.short, self.longer :])
         if self.groups > 1:
             found = found.swapaxes(1, 2)
         return np.ascontiguousarray(found).reshape(self.steps, self.groups, self.width)
@@ -50,11 +50,19 @@ class Lanes:
         cut = self.longer * (self.short + 1)
         if self.longer:
             long = rows[:cut].reshape(self.longer, self.steps, self.columns)
-            long[:] = found[:, : self.longer].swapaxes(0, 1)
-        rest = rows[cut:].reshape(-1, self.short, self.columns)
-        rest[:] = found[: self.short, self.longer :].swapaxes(0, 1)
+            swap(found[:, : self.longer], long)
+        swap(found[: self.short, self.longer :], rows[cut:].reshape(-1, self.short, self.columns))
         return rows
 
     def columns_of(self, each: NDArray[np.int64]) -> NDArray[np.int64]:
         """(groups, width) of what each column has (D,)."""
         return np.tile(each.reshape(self.groups, self.together), (1, self.blocks))
+
+
+def swap(found: NDArray[Any], out: NDArray[Any]) -> None:
+    """out (B, A, ...) becomes found (A, B, ...), which need not be contiguous.
+
+    A strip at a time: of many places a power of two apart the processor's cache holds few.
+    """
+    for at in range(0, len(found), _STRIP):
+        out[:, at : at + _STRIP] = found[at : at + _STRIP].swapaxes(0, 1)

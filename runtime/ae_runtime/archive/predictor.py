@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive.integers import Integers
+from ae_runtime.archive.lanes import swap
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
@@ -97,7 +98,7 @@ class Predictor:
         # (steps, D, lanes): each step is a few sums of what lies together.
         q = np.zeros((min(lane, rows), columns, full + (rest > 0)))
         if full:
-            q[:, :, :full] = r[:cut].reshape(full, lane, columns).transpose(1, 2, 0)
+            swap(r[:cut].reshape(full, -1), q.reshape(-1, q.shape[2])[:, :full])
         if rest:
             q[:rest, :, full] = r[cut:]
         with np.errstate(over="ignore", invalid="ignore"):  # of hostile residuals: checked below
@@ -109,7 +110,7 @@ class Predictor:
             raise ArchiveCorrupt("residuals lead to numbers beyond 2^28")
         found = np.empty((rows, columns), np.int64)
         if full:
-            found[:cut].reshape(full, lane, columns)[...] = q[:, :, :full].transpose(2, 0, 1)
+            swap(q.reshape(-1, q.shape[2])[:, :full], found[:cut].reshape(full, -1))
         if rest:
             found[cut:] = q[:rest, :, full]
         return found
@@ -131,11 +132,13 @@ class Predictor:
         for at in steps:
             np.matmul(before, flat[at * columns - width : at * columns], out=sums)
             sums += constant
-            row = q[at]
             if not beside:
-                row += np.floor(sums, out=sums)
+                q[at] += np.floor(sums, out=sums)
                 continue
+            row = q[at]
             row[alone] += np.floor(sums[alone])
+            columns_of_row = list(row)
             for column, sum_, weights in beside:
                 sum_ += np.dot(weights, row[:column], out=more)
-                row[column] += np.floor(sum_, out=sum_)
+                told = columns_of_row[column]
+                told += np.floor(sum_, out=sum_)
