@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ae_runtime.archive import entropy, lattice, lawfit, laws
-from ae_runtime.archive.bits import read_fields, write_fields
+from ae_runtime.archive.bits import FieldReader, FieldWriter
 from ae_runtime.archive.integers import pack, unpack
 from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.errors import ArchiveCorrupt
@@ -239,12 +239,20 @@ def test_fields_of_bits() -> None:
     rng = RNG(0)
     widths = rng.choice([0, 1, 3, 7, 31, 62], 70_000)
     values = rng.integers(0, 2**62, 70_000) & ((1 << widths) - 1)
-    raw = write_fields(values, widths)
+    writer = FieldWriter()
+    parts = [slice(0, 1), slice(1, 1), slice(1, 100), slice(100, 40_000), slice(40_000, None)]
+    for part in parts:
+        writer.put(values[part], widths[part])
+    raw = writer.done()
     assert len(raw) == -(-int(widths.sum()) // 8)
-    np.testing.assert_array_equal(read_fields(raw, 0, widths), values)
-    skipped = int(widths[:100].sum())
-    np.testing.assert_array_equal(read_fields(raw, skipped, widths[100:]), values[100:])
-    assert write_fields(values[:0], widths[:0]) == b""
+    for cut in (70_000, 1, 69_999, 33):
+        reader = FieldReader(raw)
+        first, rest = reader.take(widths[:cut]), reader.take(widths[cut:])
+        np.testing.assert_array_equal(np.concatenate([first, rest]), values)
+        assert reader.at == widths.sum()
+    with pytest.raises(ValueError, match="bits are more than"):
+        FieldReader(raw[:-1]).take(widths)
+    assert FieldWriter().done() == b""
 
 
 @pytest.mark.parametrize(

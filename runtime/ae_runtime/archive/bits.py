@@ -20,7 +20,7 @@ class FieldWriter:
         self._bit = 0  # where in it
 
     def put(self, values: NDArray[Any], widths: NDArray[Any]) -> None:
-        """values (N,), 0 <= value < 2^width, of widths (N,), at most 62."""
+        """Fields (N,), 0 <= value < 2^width, of widths (N,), at most 62."""
         if not len(values):
             return
         ends = np.cumsum(widths, dtype=np.int64)
@@ -66,4 +66,4 @@ class FieldReader:
         value = self._words[word] >> bit
         value |= self._words[word + 1] << np.uint64(1) << (np.uint64(63) - bit)
         value &= (np.uint64(1) << widths.astype(np.uint64)) - np.uint64(1)
-        return value.view(np.int64)
+        return np.asarray(value.view(np.int64))

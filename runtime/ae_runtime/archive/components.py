@@ -105,9 +105,24 @@ def code(q: Integers, found: Directions, step: float, kept: int) -> Coded:
 
 
 def worth(found: Directions, step: float, windows: int) -> int:
-    """How many of the directions save more bits in so many windows than they take themselves."""
-    gain = 0.5 * np.log2(np.maximum(found.variances / step**2, 1)) * windows
-    return int(np.argmin(np.append(gain > _COST_BITS * len(found.middle), False)))
+    """The number of directions of the fewest bits, where what they leave of windows is stored.
+
+    Codes, in steps, and what is left of each value count as normal, of the variances that follow.
+    """
+    size, kept = len(found.middle), len(found.variances)
+    squares = np.square(found.vectors)
+    # Of each value (S,) what a direction takes away, and what rounding its codes brings back.
+    taken = np.cumsum(squares * found.variances, axis=1)
+    rounding = np.cumsum(squares, axis=1) * (step**2 / 12)
+    left = taken[:, -1:] - np.hstack([np.zeros((size, 1)), taken - rounding])
+    codes = np.append(0, np.cumsum(_normal_bits(found.variances / step**2)))
+    bits = windows * (codes + _normal_bits(left).sum(axis=0))
+    return int(np.argmin(bits + _COST_BITS * size * np.arange(kept + 1)))
+
+
+def _normal_bits(variances: Floats) -> Floats:
+    """Of whole numbers of a normal law, about."""
+    return np.asarray(0.5 * np.log2(1 + 2 * np.pi * np.e * np.maximum(variances, 0)))
 
 
 def likely(found: Directions, error: float, windows: float) -> int:

@@ -9,8 +9,6 @@ block, or for each column of each block where there are many.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 

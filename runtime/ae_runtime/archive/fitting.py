@@ -40,7 +40,7 @@ class _Design:
     """
 
     def __init__(self, q: Integers, order: int) -> None:
-        self.order, (self.rows, self.columns) = order, q.shape
+        self.order, self.rows, self.columns = order, len(q), int(q.shape[1])
         parts = []
         for piece in _stretches(q):
             rows = len(piece) - order
@@ -68,15 +68,16 @@ class _Design:
             # What each is left with once it is told by all before it: Cholesky's diagonal.
             used = np.append(self.places(0, order, True), own)
             ridged, ridge = _ridged(self.products[np.ix_(used, used)])
-            left = np.square(np.diagonal(np.linalg.cholesky(ridged))[-self.columns :]) - ridge
+            diagonal = np.diagonal(np.linalg.cholesky(ridged))
+            left = np.square(diagonal[-self.columns :]) - ridge
             sizes = len(used) - self.columns + np.arange(self.columns)
         else:
-            used = np.stack([self.places(column, order, False) for column in own - own[0]])
-            sums = self.products[used, own[:, None]]
-            ridged, _ = _ridged(self.products[used[:, :, None], used[:, None, :]])
+            each = np.stack([self.places(column, order, False) for column in own - own[0]])
+            sums = self.products[each, own[:, None]]
+            ridged, _ = _ridged(self.products[each[:, :, None], each[:, None, :]])
             weights = np.linalg.solve(ridged, sums[..., None])[..., 0]
             left = self.products[own, own] - (weights * sums).sum(axis=1)
-            sizes = np.full(self.columns, used.shape[1])
+            sizes = np.full(self.columns, each.shape[1])
         # Of a grid as fine as the numbers'.
         bits = 0.5 * np.log2(np.maximum(left / len(self.x), 0.0) + 1 / 12)
         return np.asarray(bits / 8 * self.rows + _WEIGHT_BYTES * sizes)
@@ -207,5 +208,5 @@ def _stretches(x: Integers) -> list[Integers]:
 def _ridged(products: Floats) -> tuple[Floats, Floats]:
     """Products (..., n, n) with a touch of ridge, and it: columns may be constant, or equal."""
     size = products.shape[-1]
-    ridge = 1e-9 * np.trace(products, axis1=-2, axis2=-1) / size + 1e-9
+    ridge = np.asarray(1e-9 * np.trace(products, axis1=-2, axis2=-1) / size + 1e-9)
     return products + ridge[..., None, None] * np.eye(size), ridge

@@ -12,7 +12,7 @@ from ae_runtime.archive import components
 from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import Grid, Gridded, steps_of, to_grid
 from ae_runtime.archive.integers import Integers, pack, unpack
-from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
 from ae_runtime.errors import ArchiveCorrupt
@@ -20,15 +20,13 @@ from ae_runtime.errors import ArchiveCorrupt
 Array = NDArray[Any]
 _FINE = 1 / 8  # of the wanted root mean square: the grid that components are found on
 _WINDOWS = (1, 8, 32, 128, 256)  # rows
-_FEW = 1 << 18  # values, of which it is seen what components make of them
-_TRIED_ROWS = 1024  # of more
+_TRIED, _TRIED_ROWS = 4, 1024  # stretches, and rows of all, of which components are tried
 _CHOSEN_ROWS = 8192
 _NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
 _MANY = 0.001  # of the values, for narrower steps to be tried
 _EXCEPTION_BITS = 40.0
 _STEP = 2.0  # of codes, in steps of the grid, where what they leave is stored
 _MIN_COLUMNS = 17  # of fewer, the linear predictor knows all that components could
-_WORTH_IT = 0.95  # of the bytes of a stretch, which says no more than that of the whole
 
 
 class Fitted(NamedTuple):
@@ -70,28 +68,36 @@ def encode(x: Array, fitted: Fitted) -> bytes:
     return _payload(x, *fitted, pack_rows(fitted.made.q))
 
 
-def encode_components(
-    x: Array, promise: Promise, fitted: Callable[[], Fitted], rate: float
-) -> bytes | None:
-    """Of x (R, D), by components.
-
-    None where these do not pay, as some of many rows show. rate: bytes of a value in other ways.
-    """
+def encode_components(x: Array, promise: Promise, fitted: Callable[[], Fitted]) -> bytes | None:
+    """Of x (R, D), by components; None where there can be none."""
     if promise.mean:
         return _coarse_components(x, promise)
-    rows, columns = x.shape
-    if not _MIN_COLUMNS <= columns <= components.MAX_SIZE or rows < columns // 4:
+    if not _has_components(*x.shape):
         return None
-    if x.size > _FEW:
-        begin = max(0, rows - _TRIED_ROWS) // 2
-        tried = fit(x[begin : begin + _TRIED_ROWS], promise).made.q
-        coded = _coded(tried, rows)
-        size = components.guess(coded, tried - coded.predicted(*tried.shape), len(tried) / rows)
-        if size >= _WORTH_IT * rate * tried.size:
-            return None
     q = fitted().made.q
-    coded = _coded(q, rows)
+    coded = _coded(q, len(q))
     return _payload(x, *fitted(), components.dump(coded, q - coded.predicted(*q.shape)))
+
+
+def components_share(x: Array, promise: Promise) -> float:
+    """What components leave of the bytes of x (R, D) on a grid, about, as some rows have it.
+
+    Infinite where there can be none.
+    """
+    rows, columns = x.shape
+    if not _has_components(rows, columns):
+        return np.inf
+    length = min(rows, _TRIED_ROWS) // _TRIED
+    begins = np.linspace(0, rows - length, _TRIED).astype(int).tolist()
+    part = np.concatenate([x[begin : begin + length] for begin in begins])
+    q = fit(part, promise).made.q
+    coded = _coded(q, rows)
+    size = components.guess(coded, q - coded.predicted(*q.shape), len(q) / rows)
+    return size / guess_rows(q)
+
+
+def _has_components(rows: int, columns: int) -> bool:
+    return _MIN_COLUMNS <= columns <= components.MAX_SIZE and rows >= columns // 4
 
 
 def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:

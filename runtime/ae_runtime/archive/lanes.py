@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 _STRIP = 32
 
+
 class Lanes:
     """Where each number of (R, D) is coded: steps, in each of them some lanes side by side."""
 
@@ -60,7 +61,7 @@ class Lanes:
 
 
 def swap(found: NDArray[Any], out: NDArray[Any]) -> None:
-    """out (B, A, ...) becomes found (A, B, ...), which need not be contiguous.
+    """`out` (B, A, ...) becomes found (A, B, ...), which need not be contiguous.
 
     A strip at a time: of many places a power of two apart the processor's cache holds few.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,9 @@ from ae_runtime.archive.plans import MAX_MODELS, Model, Plan
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-_SAMPLE, _QUICK = (16, 256), (64, 64)  # stretches, and rows of each
+_STRETCHES, _ROWS = 16, 256  # of a sample
+# For a guess: rows of a stretch, of how many numbers that is, and rates.
+_SHORT, _NUMBERS, _RATES = 64, 16384, (1, 3, 5)
 _ESCAPE_COST = 12.0  # bits, a guess
 _LANE_BYTES = 600  # of a stream, for each lane: one costs about 3
 _MANY, _MANY_LANE_BYTES = 1 << 18, 250  # numbers of which more lanes save time worth .7 % of bytes
@@ -22,36 +25,41 @@ _LANE_NUMBERS = 4096  # at most, or decoding is slow
 
 def plan(rows: Integers) -> Plan:
     """How to code the numbers (R, D), D at most entropy.MAX_COLUMNS."""
-    return _planned(rows)[0]
-
-
-def guess(rows: Integers) -> float:
-    """How many bytes the numbers (R, D) take, about."""
-    return _planned(rows)[1]
-
-
-def together(parts: list[Integers]) -> tuple[float, float]:
-    """Bytes of all parts (R, D), about, if they have one model, and if each has its own."""
-    found = []
-    for rows in parts:
-        sample = _sampled(rows, _QUICK)
-        found.append(_costs(sample, _starts(sample)).sum(axis=0) * len(rows))
-    costs = np.array(found) / 8
-    return float(costs.sum(axis=0).min()), float(costs.min(axis=1).sum())
-
-
-def _planned(rows: Integers) -> tuple[Plan, float]:
-    sample = _sampled(rows)
+    sample = _sampled(rows, _STRETCHES, _ROWS)
     starts = _starts(sample)
-    cost = _costs(sample, starts) * len(rows)  # (columns, models) in bits
+    cost = _costs(sample, starts, range(len(RATES))) * len(rows)  # (columns, models) in bits
     which, models = _chosen(cost)
-    size = float(cost[np.arange(len(which)), np.array(models)[which]].sum()) / 8
+    size = _bytes(cost, which, models)
     each = _LANE_BYTES if rows.size < _MANY else _MANY_LANE_BYTES
     lanes = int(np.log2(max(size / each, 1)))
     least = int(np.ceil(np.log2(max(rows.size / _LANE_NUMBERS, 1))))
     rate, law, offset = np.unravel_index(models, (len(RATES), LAWS, len(OFFSETS)))
     found = [Model(*map(int, one)) for one in zip(rate, law, offset, strict=True)]
-    return Plan(found, which, starts, min(max(lanes, least), 12)), size
+    return Plan(found, which, starts, min(max(lanes, least), 12))
+
+
+def guess(rows: Integers) -> float:
+    """How many bytes the numbers (R, D) take, about."""
+    cost = _guessed(rows)
+    which, models = _chosen(cost)
+    return _bytes(cost, which, models)
+
+
+def together(parts: list[Integers]) -> tuple[float, float]:
+    """Bytes of all parts (R, D), about, if they have one model, and if each has its own."""
+    found = [_guessed(rows).sum(axis=0) for rows in parts]
+    costs = np.array(found) / 8
+    return float(costs.sum(axis=0).min()), float(costs.min(axis=1).sum())
+
+
+def _guessed(rows: Integers) -> Floats:
+    """Bits of each column by each model, (D, models), about."""
+    sample = _sampled(rows, max(1, _NUMBERS // (_SHORT * rows.shape[1])), _SHORT)
+    return _costs(sample, _starts(sample), _RATES) * len(rows)
+
+
+def _bytes(cost: Floats, which: Integers, models: list[int]) -> float:
+    return float(cost[np.arange(len(which)), np.array(models)[which]].sum()) / 8
 
 
 def _starts(sample: Integers) -> Integers:
@@ -81,22 +89,21 @@ def _chosen(bits: Floats) -> tuple[Integers, list[int]]:
     return best
 
 
-def _costs(sample: Integers, starts: Integers) -> Floats:
-    """Bits, on average a row, of each column by each model, (D, models)."""
+def _costs(sample: Integers, starts: Integers, rates: Sequence[int]) -> Floats:
+    """Bits, on average a row, of each column by each model of some rates, (D, models)."""
     stretches, length, columns = sample.shape
-    counts, low = _histograms(sample, starts)  # (rates, columns, cells), (rates, columns)
+    counts, low = _histograms(sample, starts, rates)  # (rates, columns, cells), (rates, columns)
     cells = np.flatnonzero(counts)
     places = cells % (CONTEXTS * SYMBOLS)
     each = counts.reshape(-1)[cells, None] * _bits()[places]
     first = np.searchsorted(cells, np.arange(low.size) * CONTEXTS * SYMBOLS)
     found = np.add.reduceat(each, first) + low.reshape(-1, 1)
-    found = found.reshape(len(RATES), columns, -1).swapaxes(0, 1)
+    found = found.reshape(len(rates), columns, -1).swapaxes(0, 1)
     return np.asarray(found.reshape(columns, -1) / (stretches * length))
 
 
-def _sampled(rows: Integers, of: tuple[int, int] = _SAMPLE) -> Integers:
-    """Stretches of the rows, (stretches, length, D)."""
-    count, length = of
+def _sampled(rows: Integers, count: int, length: int) -> Integers:
+    """Stretches of the rows, at most so many of so many rows, (stretches, length, D)."""
     if len(rows) <= count * length:
         count = max(1, min(count, len(rows) // length))
         length = len(rows) // count
@@ -104,31 +111,41 @@ def _sampled(rows: Integers, of: tuple[int, int] = _SAMPLE) -> Integers:
     return np.stack([rows[low : low + length] for low in at])
 
 
-def _histograms(sample: Integers, starts: Integers) -> tuple[Floats, Integers]:
+def _histograms(
+    sample: Integers, starts: Integers, rates: Sequence[int]
+) -> tuple[Floats, Integers]:
     """For each rate and column how often each symbol is in each row; and bits left away."""
     stretches, length, columns = sample.shape
-    rates = np.arange(len(RATES))[:, None]
-    move = np.stack([laws.moves(rate) for rate in rates[:, 0]]).reshape(-1)
     cell = CONTEXTS * SYMBOLS
-    base = np.broadcast_to(rates[:, :, None] * cell, (len(RATES), stretches, columns))
-    state = np.broadcast_to(starts * laws.STEPS + laws.STEPS // 2, base.shape).copy()
+    move = np.stack([laws.moves(rate) for rate in rates]).reshape(-1)
+    shape = len(rates), stretches, columns
+    base = np.broadcast_to(np.arange(len(rates))[:, None, None] * cell, shape).copy()
+    state = np.broadcast_to(starts * laws.STEPS + laws.STEPS // 2, shape).copy()
     quarters = np.arange(256)
     shift, row = laws.octave(quarters), laws.row(quarters) * SYMBOLS
     half = (1 << shift) >> 1
-    places = np.empty((length, *base.shape), np.int64)
-    low = np.zeros(base.shape, np.int64)
+    places = np.empty((length, *shape), np.int64)
+    low = np.zeros(shape, np.int64)
     for at in range(length):
         quarter = state >> 4
-        symbol = ((sample[:, at] + half[quarter]) >> shift[quarter]) + CENTRE
-        symbol = np.where((symbol < 0) | (symbol > ESCAPE), ESCAPE, symbol)
-        low += shift[quarter]
-        place = symbol + row[quarter] + base
-        places[at] = place
-        state += move[place]
-        np.clip(state, 0, STATES - 1, out=state)
-    places += (places - places % cell) * (columns - 1) + np.arange(columns) * cell
-    counts = np.bincount(places.reshape(-1), minlength=len(RATES) * columns * cell)
-    return counts.reshape(len(RATES), columns, cell).astype(np.float64), low.sum(axis=1)
+        away = shift[quarter]
+        low += away
+        symbol = half[quarter]
+        symbol += sample[:, at]
+        symbol >>= away
+        symbol += CENTRE
+        # As unsigned numbers those below 0 are large, too.
+        np.minimum(symbol.view(np.uint64), np.uint64(ESCAPE), out=symbol.view(np.uint64))
+        symbol += row[quarter]
+        symbol += base
+        places[at] = symbol
+        state += move[symbol]
+        np.maximum(state, 0, out=state)
+        np.minimum(state, STATES - 1, out=state)
+    if columns > 1:
+        places += base * (columns - 1) + np.arange(columns) * cell
+    counts = np.bincount(places.reshape(-1), minlength=len(rates) * columns * cell)
+    return counts.reshape(len(rates), columns, cell).astype(np.float64), low.sum(axis=1)
 
 
 @lru_cache

@@ -32,7 +32,9 @@ NAMES = {
     INTERPOLATED: "interpolation",
 }
 _FEW = 1 << 18  # values, of which all ways are made
-_WORTH_IT = 0.99  # of the bytes of a stretch on the grid, for all rows to be interpolated
+# Of the bytes of some rows on the grid: for all rows to be interpolated; told by components, too;
+# and by these alone.
+_WORTH_IT, _TOLD_BY_COMPONENTS, _SURELY = 0.99, 0.95, 0.8
 
 
 class Chosen(NamedTuple):
@@ -81,25 +83,28 @@ def ways(x: Array, promise: Promise, writer: Writer | None = None) -> Iterator[C
 def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]:
     """The ways for x (R, D) that a promise makes smaller without a model.
 
-    Of long x a stretch tells whether it is on a grid or interpolated, unless every way is wanted.
+    Of long x some rows tell which of them are made, unless every way is wanted.
     """
     fitted = cache(lambda: gridded.fit(x, promise))
-    on_grid = smooth = True
-    rate = np.inf
+    on_grid = smooth = by_components = True
     if x.size <= _FEW:
         way, _ = interpolated.choose(x, promise, fitted().factor)
     else:
         part, of_part = _stretch(x, promise)
         fit = gridded.fit(part, of_part)
         way, size = interpolated.choose(part, of_part, fit.factor)
-        other = guess_rows(fit.made.q)
-        smooth = every or size < _WORTH_IT * other
+        share = size / guess_rows(fit.made.q)
+        smooth = every or share < _WORTH_IT
         on_grid = every or not smooth
-        rate = min(size, other) / part.size
+        if not (every or promise.mean):  # of which components may always be the smallest
+            of_components = gridded.components_share(x, promise) / min(share, 1)
+            by_components = of_components < _TOLD_BY_COMPONENTS
+            if of_components < _SURELY:
+                on_grid = smooth = False
     if on_grid:
         yield Chosen(GRID, gridded.encode(x, fitted()))
     for mode, encoded in (
-        (COMPONENTS, gridded.encode_components(x, promise, fitted, rate)),
+        (COMPONENTS, gridded.encode_components(x, promise, fitted) if by_components else None),
         (INTERPOLATED, interpolated.encode(x, promise, way) if smooth else None),
     ):
         if encoded is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ae_runtime.archive import fitting, lattice, lawfit
@@ -14,78 +16,120 @@ from ae_runtime.errors import ArchiveCorrupt
 PLAIN, DOWN, ALONG, BOTH, LINEAR, DOWN_LINEAR = range(6)
 BY_ROW, BY_COLUMN = range(2)
 _SAMPLE_VALUES = 16384
-_STRETCHES = (8, 64)  # of columns, and how many are in each
+_STRETCHES = ((8, 64), (64, 1))  # of columns, and how many are in each, for the two layouts
+_CLOSE_BITS = 0.25  # of a number, by which a way may be better than another looks
 _SPARSE_BITS = 2.0  # of a number, below which rows may repeat in ways that no law tells
 _FEW = 16384  # numbers, of which weights may take more than they save
 _LARGE = 1 << 40  # sums of what is left stay exact below
 _OTHERS = 32  # added to an order: that of all columns
 _WEIGHT = np.dtype("<i2")
+_LONG = 1 << 18  # numbers, of which a part tells the ways that are made
+
+
+class _Way(NamedTuple):
+    """How rows may be stored, and how many bytes they are guessed to take."""
+
+    bytes: float
+    way: int
+    layout: int = BY_ROW
+    predictor: Predictor | None = None
+    repeats: bool = False  # by zlib
+
+
+_REPEATS = [_Way(0, PLAIN, layout, repeats=True) for layout in (BY_ROW, BY_COLUMN)]
 
 
 def pack_rows(q: Integers) -> bytes:
-    """The rows q (R, D), |q| < LIMIT, as the smallest of the ways above."""
+    """The rows q (R, D), |q| < LIMIT, as the smallest of the ways above.
+
+    Of long rows that are wide, as the one that is guessed to be the smallest.
+    """
     few = q.shape[1] <= MAX_COLUMNS
     places, points = lattice.ranked(q if few else q.reshape(-1, 1))
     places = places.reshape(q.shape)
-    predictor = fitting.fit(places)
-    found = []
-    if predictor is not None:
-        r = predictor.residuals(places)
-        found.append(_stored(LINEAR, BY_ROW, r, points, _weights(predictor)))
-    if predictor is None or q.size <= _FEW:
-        way, layout = _guessed(places, (BY_ROW,) if few else (BY_ROW, BY_COLUMN))
-        found.append(_stored(way, layout, _differences(way, places), points, b""))
-    if not few:
-        found += _of_wide(places, points, min(map(len, found)))
+    if few:
+        predictor = fitting.fit(places)
+        ways = [] if predictor is None else [_Way(0, LINEAR, predictor=predictor)]
+        if predictor is None or q.size <= _FEW:
+            ways.append(_guessed(places, (BY_ROW,)))
+    else:
+        ways = _of_wide(places)
+        if q.size > _LONG:
+            ways = [min(ways + _sparse(places, ways), key=lambda way: way.bytes)]
+    found = [_made(way, places, points) for way in ways]
+    if not few and q.size <= _LONG and 8 * min(map(len, found)) < _SPARSE_BITS * q.size:
+        found += [_made(way, places, points) for way in _REPEATS]
     return min(found, key=len)
 
 
 def guess_rows(q: Integers) -> float:
     """The bytes of pack_rows, about, and sooner."""
-    few = q.shape[1] <= MAX_COLUMNS
-    line = lattice.ranked(q)[0] if few else _differences(DOWN, q).reshape(-1, 1)
-    predictor = fitting.fit(line)
+    if q.shape[1] > MAX_COLUMNS:
+        ways = _of_wide(q)
+        return min(way.bytes for way in ways + _sparse(q, ways))
+    places, _ = lattice.ranked(q)
+    predictor = fitting.fit(places, roughly=True)
     if predictor is None:
         return len(pack_rows(q))
-    size = lawfit.guess(predictor.residuals(line)) + len(_weights(predictor))
-    if few:
-        return size
-    way, _ = _guessed(q, (BY_ROW,))
-    size = min(size, lawfit.guess(_differences(way, q).reshape(-1, 1)))
-    return size if 8 * size >= _SPARSE_BITS * q.size else len(pack_rows(q))
+    return lawfit.guess(predictor.residuals(places)) + len(_weights(predictor))
 
 
-def _of_wide(q: Integers, points: bytes, smallest: int) -> list[bytes]:
-    """Rows of many columns, whose weights would be too many, in two more ways."""
-    found = []
+def _of_wide(q: Integers) -> list[_Way]:
+    """Of rows of many columns, whose weights would be too many, two ways by laws."""
+    ways = [_guessed(q, (BY_ROW, BY_COLUMN))]
     line = _differences(DOWN, q).reshape(-1, 1)
     predictor = fitting.fit(line)
     if predictor is not None:
-        r = predictor.residuals(line).reshape(q.shape)
-        found.append(_stored(DOWN_LINEAR, BY_ROW, r, points, _weights(predictor)))
-        smallest = min(smallest, len(found[0]))
-    if 8 * smallest < _SPARSE_BITS * q.size:
-        for layout, turned in ((BY_ROW, q), (BY_COLUMN, q.T)):
-            found.append(join([bytes([PLAIN, layout]), points, b"", repeats(turned)]))
-    return found
+        part = line[max(0, len(line) - _SAMPLE_VALUES) // 2 :][:_SAMPLE_VALUES]
+        share = lawfit.guess(predictor.residuals(part)) / len(part)
+        size = share * q.size + len(_weights(predictor))
+        ways.append(_Way(size, DOWN_LINEAR, predictor=predictor))
+    return ways
 
 
-def _guessed(q: Integers, layouts: tuple[int, ...]) -> tuple[int, int]:
-    """(way, layout) without a predictor, by some of the first rows."""
-    count, length = _STRETCHES
-    sample = q
-    if q.shape[1] > count * length:
-        places = np.linspace(0, q.shape[1] - length, count).astype(int)
-        sample = np.hstack([q[:, at : at + length] for at in places])
-    sample = sample[: _SAMPLE_VALUES // sample.shape[1]]
+def _sparse(q: Integers, ways: list[_Way]) -> list[_Way]:
+    """The ways by zlib, guessed from some of the rows, where others take few bits."""
+    if 8 * min(way.bytes for way in ways) >= _SPARSE_BITS * q.size:
+        return []
+    rows = max(1, _SAMPLE_VALUES * 2 // q.shape[1])
+    part = q[max(0, len(q) - rows) // 2 :][:rows]
+    sizes = [len(repeats(part if way.layout == BY_ROW else part.T)) for way in _REPEATS]
+    return [
+        way._replace(bytes=size * q.size / part.size)
+        for way, size in zip(_REPEATS, sizes, strict=True)
+    ]
+
+
+def _guessed(q: Integers, layouts: tuple[int, ...]) -> _Way:
+    """Without a predictor, by some of the numbers."""
     found = []
-    for way in (PLAIN, DOWN, ALONG, BOTH):
-        r = _differences(way, sample)
-        for layout in layouts:
-            rows = (r if layout == BY_ROW else r.T).reshape(-1, columns_of(r.shape[1]))
-            found.append((lawfit.guess(rows), way, layout))
-    _, way, layout = min(found)
-    return way, layout
+    for layout in layouts:
+        some = {way: _some(q, way, layout) for way in (PLAIN, DOWN, ALONG, BOTH)}
+        # The logarithm tells those that may be the smallest, of which the laws tell more.
+        bits = {way: float(np.log2(1 + np.abs(r)).mean()) for way, r in some.items()}
+        for way, r in some.items():
+            if bits[way] <= min(bits.values()) + _CLOSE_BITS:
+                numbers = (r if layout == BY_ROW else r.T).reshape(-1, columns_of(r.shape[1]))
+                found.append(_Way(lawfit.guess(numbers) * q.size / r.size, way, layout))
+    return min(found, key=lambda way: way.bytes)
+
+
+def _some(q: Integers, way: int, layout: int) -> Integers:
+    """Some of _differences(way, q), from the middle of the rows, in long stretches of a layout."""
+    count, length = _STRETCHES[layout]
+    columns = min(q.shape[1], count * length)
+    rows = min(len(q), _SAMPLE_VALUES // columns)
+    top = (len(q) - rows) // 2
+    lefts = [0]
+    if columns < q.shape[1]:
+        lefts = np.linspace(0, q.shape[1] - length, count).astype(int).tolist()
+    else:
+        length = columns
+    found = []
+    for left in lefts:
+        beside = q[max(top - 1, 0) : top + rows, max(left - 1, 0) : left + length]
+        found.append(_differences(way, beside)[min(top, 1) :, min(left, 1) :])
+    return np.hstack(found)
 
 
 def unpack_rows(raw: bytes, rows: int, columns: int) -> Integers:
@@ -116,9 +160,22 @@ def unpack_rows(raw: bytes, rows: int, columns: int) -> Integers:
     return lattice.valued(r.reshape(shape), points).reshape(r.shape)
 
 
-def _stored(way: int, layout: int, r: Integers, points: bytes, weights: bytes) -> bytes:
-    stream = pack(r, r.shape[1]) if layout == BY_ROW else pack(r.T)
-    return join([bytes([way, layout]), points, weights, stream])
+def _made(way: _Way, q: Integers, points: bytes) -> bytes:
+    head, weights = bytes([way.way, way.layout]), b""
+    if way.predictor is not None:
+        weights = _weights(way.predictor)
+        if way.way == LINEAR:
+            r = way.predictor.residuals(q)
+        else:
+            line = _differences(DOWN, q).reshape(-1, 1)
+            r = way.predictor.residuals(line).reshape(q.shape)
+    else:
+        r = _differences(way.way, q)
+    if way.repeats:
+        stream = repeats(r if way.layout == BY_ROW else r.T)
+    else:
+        stream = pack(r, r.shape[1]) if way.layout == BY_ROW else pack(r.T)
+    return join([head, points, weights, stream])
 
 
 def _differences(way: int, q: Integers) -> Integers:
