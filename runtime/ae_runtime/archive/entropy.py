@@ -29,6 +29,12 @@ _QUARTERS = np.arange(256)
 _SHIFT = laws.octave(_QUARTERS)
 _HALF = (1 << _SHIFT) >> 1
 _ROW = laws.row(_QUARTERS)
+# Numbers as arrays: of others numpy makes one at each of many short calls.
+_ZERO, _HIGHEST, _STEP_BITS = np.array(0), np.array(STATES - 1), np.array(STEPS.bit_length() - 1)
+_CENTRE, _ESCAPE, _SYMBOL = np.array(CENTRE), np.array(ESCAPE, np.uint64), np.array(SYMBOLS - 1)
+_PART, _PARTS = np.array(laws.TOTAL - 1), np.array(PRECISION)
+_LEAST, _WORD = np.array(_LOWEST), np.array(16)
+_ROOM, _TOTAL, _HALF_WORD = (np.array(number, np.uint32) for number in (20, laws.TOTAL, 16))
 
 
 class _Tables:
@@ -74,22 +80,25 @@ def _modelled(
     states = lanes.columns_of(plan.starts * STEPS + STEPS // 2)
     models = lanes.columns_of(plan.which * _CELL)
     rows = _ROW * SYMBOLS
+    several = len(plan.models) > 1
     for step, group, count in lanes.active():
         state = states[group, :count]
-        quarter = state >> 4
+        quarter = state >> _STEP_BITS
         quarters[step, group, :count] = quarter
         symbol = spread[step, group, :count] + _HALF[quarter]
         symbol >>= _SHIFT[quarter]
-        symbol += CENTRE
+        symbol += _CENTRE
         # As unsigned numbers those below 0 are large, too.
-        np.minimum(symbol.view(np.uint64), np.uint64(ESCAPE), out=symbol.view(np.uint64))
+        unsigned = symbol.view(np.uint64)
+        np.minimum(unsigned, _ESCAPE, out=unsigned)
         symbol += rows[quarter]
-        symbol += models[group, :count]
+        if several:
+            symbol += models[group, :count]
         place = tables.coded[symbol]
         places[step, group, :count] = place
         state += tables.move[place]
-        np.maximum(state, 0, out=state)
-        np.minimum(state, STATES - 1, out=state)
+        np.maximum(state, _ZERO, out=state)
+        np.minimum(state, _HIGHEST, out=state)
     return places, quarters
 
 
@@ -98,16 +107,18 @@ def _coded(places: NDArray[np.uint16], lanes: Lanes, tables: _Tables) -> bytes:
     state = np.full(lanes.width, _LOWEST, np.uint32)
     words: list[NDArray[np.uint16]] = []
     for step, group, count in reversed(list(lanes.active())):
-        place = places[step, group, :count]
+        place = places[step, group, :count].astype(np.int64)
         frequency = tables.frequency[place]
         x = state[:count]
-        (full,) = (x >> np.uint32(20) >= frequency).nonzero()
+        (full,) = (x >> _ROOM >= frequency).nonzero()
         if len(full):
             large = x[full]
             words.append(large.astype(np.uint16))
-            x[full] = large >> np.uint32(16)
+            x[full] = large >> _HALF_WORD
         whole = x // frequency
-        x += whole * (np.uint32(laws.TOTAL) - frequency) + tables.begin[place]
+        whole *= _TOTAL - frequency
+        x += whole
+        x += tables.begin[place]
     words.append(np.empty(0, np.uint16))
     return state.astype("<u4").tobytes() + np.concatenate(words[::-1]).astype("<u2").tobytes()
 
@@ -167,29 +178,29 @@ def _decoded(
     at = 0
     for step, group, count in lanes.active():
         x, state = states_of_rans[:count], states[group, :count]
-        quarter = state >> 4
+        quarter = state >> _STEP_BITS
         quarters[step, group, :count] = quarter
-        slot = x & (laws.TOTAL - 1)
+        slot = x & _PART
         part = rows[quarter]
         part += slot
         if several:
             part += models[group, :count]
         place = tables.symbol_of[part].astype(np.int64)
-        symbols[step, group, :count] = place & (SYMBOLS - 1)
-        x >>= PRECISION
+        symbols[step, group, :count] = place & _SYMBOL
+        x >>= _PARTS
         x *= frequency[place]
         slot -= begin[place]
         x += slot
-        (empty,) = (x < _LOWEST).nonzero()
+        (empty,) = (x < _LEAST).nonzero()
         if len(empty):
             taken = words[at : at + len(empty)]
             if len(taken) < len(empty):
                 raise ArchiveCorrupt("a stream ends before its numbers do")
             at += len(empty)
-            x[empty] = x[empty] << 16 | taken
+            x[empty] = x[empty] << _WORD | taken
         state += tables.move[place]
-        np.maximum(state, 0, out=state)
-        np.minimum(state, STATES - 1, out=state)
+        np.maximum(state, _ZERO, out=state)
+        np.minimum(state, _HIGHEST, out=state)
     if (states_of_rans != _LOWEST).any():  # which the encoder began with
         raise ArchiveCorrupt("a stream does not lead back to where it began")
     return symbols, quarters, at

@@ -92,10 +92,12 @@ class _Design:
 
         None where it is not peaked.
         """
-        weights = choice.weights
+        weights, count = choice.weights, len(choice.used)
+        # Those of the largest order and all columns lie together: no copy of them is made.
+        used = slice(count) if choice.used[-1] == count - 1 else choice.used
         for turn, thinned in enumerate(_REWEIGHTED):
             rows = self.x[:: thinned if self.rows > _MANY * len(self.x) else 1]
-            x, y = rows[:, choice.used], rows[:, self.target(column)]
+            x, y = rows[:, used], rows[:, self.target(column)]
             size = np.abs(y - x @ weights)
             if not turn and size.mean() > _PEAKED * np.sqrt(np.mean(np.square(size))):
                 return None

@@ -106,10 +106,9 @@ def within(found: Array, x: Array, bound: NDArray[np.float64]) -> NDArray[np.boo
 def _bases(points: NDArray[np.float64], usable: NDArray[np.bool_]) -> Integers:
     """The middle of each column's points where these are large, 0 elsewhere: q is small then."""
     base = np.zeros(points.shape[1], np.int64)
-    for column in range(points.shape[1]):
-        known = points[usable[:, column], column]
-        if len(known) and np.abs(known).max() >= LIMIT // 2:
-            base[column] = int(np.median(known))
+    largest = np.abs(points).max(axis=0, where=usable, initial=0)
+    for column in np.flatnonzero(largest >= LIMIT // 2).tolist():
+        base[column] = int(np.median(points[usable[:, column], column]))
     return base
 
 

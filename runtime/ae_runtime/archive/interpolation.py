@@ -26,8 +26,8 @@ Places = tuple[slice, ...]
 MAX_LEVELS = 24
 _FAR = 1 << 57  # sums of what is interpolated stay below 2^63
 _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
-_MANY = 1 << 18  # of all stages: one stream is read in less time, unless others save so much
-_SAVED_BITS = 1 / 64  # of each number
+_MANY = 1 << 18  # of all stages: time counts, too, of which each stream takes its own
+_STREAM_BITS = 1 / 256  # of each number, that a stream must save
 _NEAR = 64  # numbers that are near each other
 _TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
 
@@ -104,7 +104,9 @@ def likely(told: Interpolated) -> float:
 def guess(told: Interpolated, shape: tuple[int, ...]) -> float:
     """The bytes of `dump`, about, and sooner."""
     size = guess_rows(told.anchors)
-    return size + min(_together(told.left, _columns(shape, told.axes))) if told.left else size
+    if not told.left:
+        return size
+    return size + float(_together(told.left, _columns(shape, told.axes)).min())
 
 
 def dump(told: Interpolated, shape: tuple[int, ...]) -> bytes:
@@ -217,15 +219,14 @@ def _columns(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
 def _joined(left: list[Integers], columns: int) -> int:
     """How many of the first stages have a stream in common."""
     count = sum(each.size for each in left)
-    if count >= _MANY:
-        one, own = _together(left, columns)
-        if 8 * (one - own) < _SAVED_BITS * count:
-            return len(left)
-    return next((at for at, each in enumerate(left) if each.size >= _ALONE), len(left))
+    if count < _MANY:
+        return next((at for at, each in enumerate(left) if each.size >= _ALONE), len(left))
+    alone = len(left) - np.arange(len(left) + 1)
+    return int(np.argmin(8 * _together(left, columns) + _STREAM_BITS * count * alone))
 
 
-def _together(left: list[Integers], columns: int) -> tuple[float, float]:
-    """The bytes of all stages in one stream, and of one for each, about."""
+def _together(left: list[Integers], columns: int) -> NDArray[np.float64]:
+    """The bytes of all stages, about, with the first 0, 1, ... of them in one stream."""
     return lawfit.together([each.reshape(-1, columns_of(columns)) for each in left])
 
 

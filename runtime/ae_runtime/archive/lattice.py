@@ -16,7 +16,8 @@ _POINT_BITS = 8.0  # that a point may take, at most about
 
 def ranked(q: Integers) -> tuple[Integers, bytes]:
     """(q (R, D) with ranks where these are smaller, the points that they are of)."""
-    found = {column: _points(q[:, column]) for column in range(q.shape[1])}
+    columns = np.ascontiguousarray(q.T)
+    found = {column: _points(each) for column, each in enumerate(columns)}
     kept = {column: points for column, points in found.items() if points is not None}
     if not kept:
         return q, b""
@@ -26,7 +27,7 @@ def ranked(q: Integers) -> tuple[Integers, bytes]:
         counts[column] = len(points)
         rank = np.zeros(int(points[-1] - points[0]) + 1, np.int64)
         rank[points - points[0]] = np.arange(len(points))
-        places[:, column] = rank[q[:, column] - points[0]]
+        places[:, column] = rank[columns[column] - points[0]]
     first = np.array([points[0] for points in kept.values()])
     steps = np.concatenate([np.diff(points) for points in kept.values()])
     return places, join([pack(counts), pack(first), pack(steps)])

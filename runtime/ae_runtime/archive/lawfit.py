@@ -45,11 +45,15 @@ def guess(rows: Integers) -> float:
     return _bytes(cost, which, models)
 
 
-def together(parts: list[Integers]) -> tuple[float, float]:
-    """Bytes of all parts (R, D), about, if they have one model, and if each has its own."""
-    found = [_guessed(rows).sum(axis=0) for rows in parts]
-    costs = np.array(found) / 8
-    return float(costs.sum(axis=0).min()), float(costs.min(axis=1).sum())
+def together(parts: list[Integers]) -> Floats:
+    """Bytes of all parts (R, D), about, if one model is for the first 0, 1, ... of them.
+
+    (parts + 1,). The others have their own.
+    """
+    costs = np.array([_guessed(rows).sum(axis=0) for rows in parts]) / 8
+    one = np.append(0, np.cumsum(costs, axis=0).min(axis=1))
+    own = np.append(np.cumsum(costs.min(axis=1)[::-1])[::-1], 0)
+    return np.asarray(one + own)
 
 
 def _guessed(rows: Integers) -> Floats:
