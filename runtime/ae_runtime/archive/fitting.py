@@ -69,7 +69,7 @@ class _Design:
             used = np.append(self.places(0, order, True), own)
             ridged, ridge = _ridged(self.products[np.ix_(used, used)])
             diagonal = np.diagonal(np.linalg.cholesky(ridged))
-            left = np.square(diagonal[-self.columns :]) - ridge
+            left = np.square(diagonal[-self.columns :]) - ridge[-self.columns :]
             sizes = len(used) - self.columns + np.arange(self.columns)
         else:
             each = np.stack([self.places(column, order, False) for column in own - own[0]])
@@ -208,7 +208,6 @@ def _stretches(x: Integers) -> list[Integers]:
 
 
 def _ridged(products: Floats) -> tuple[Floats, Floats]:
-    """Products (..., n, n) with a touch of ridge, and it: columns may be constant, or equal."""
-    size = products.shape[-1]
-    ridge = np.asarray(1e-9 * np.trace(products, axis1=-2, axis2=-1) / size + 1e-9)
-    return products + ridge[..., None, None] * np.eye(size), ridge
+    """Products (..., n, n) with a touch of ridge, (..., n): columns may be constant, or equal."""
+    ridge = np.asarray(1e-9 * np.diagonal(products, axis1=-2, axis2=-1) + 1e-9)
+    return products + ridge[..., None] * np.eye(products.shape[-1]), ridge

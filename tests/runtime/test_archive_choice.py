@@ -1,0 +1,157 @@
+"""What is chosen by a part, or by a guess, is about as small as the best of all ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ae_runtime.archive import components, compress, fitting, lanes, modes, numbers
+from ae_runtime.archive.predictor import Predictor
+from ae_runtime.archive.promise import Promise
+
+RNG = np.random.default_rng
+ROWS = 40_000  # times 8: more values than all ways are made of
+
+
+def signals() -> dict[str, np.ndarray]:
+    """Rows that each of the ways is for."""
+    rng = RNG(0)
+    time = np.arange(ROWS)[:, None]
+    noise = rng.standard_normal((ROWS, 8))
+    sources = rng.standard_normal((ROWS // 8, 3)) @ rng.standard_normal((3, 64))
+    images = np.zeros((400, 784))
+    images[:, 200:500] = rng.integers(0, 200, (400, 300)) * (rng.random((400, 300)) < 0.3)
+    sensors = np.sin(np.arange(6000)[:, None] / rng.uniform(5, 50, 48))
+    return {
+        "walks": np.cumsum(noise, axis=0),
+        "waves": np.sin(time / np.arange(5, 13)) + 0.05 * noise,
+        "mixed": noise @ rng.standard_normal((8, 8)) + np.cumsum(noise, axis=0) / 10,
+        "wide": sources + 0.02 * rng.standard_normal(sources.shape),
+        "noise": rng.standard_normal((ROWS // 8, 64)),
+        "images": images,
+        "sensors": sensors + 0.05 * rng.standard_normal(sensors.shape),
+    }
+
+
+@pytest.mark.parametrize("share", [0.05, 0.001])
+@pytest.mark.parametrize("name", list(signals()))
+def test_of_many_rows_a_part_tells_the_smallest_way(name: str, share: float) -> None:
+    x = signals()[name].astype(np.float32)
+    assert x.size > 1 << 18
+    bound = np.full(x.shape[1], share * np.ptp(x).astype(np.float64))
+    promise = Promise(x.dtype, bound, False, x.shape[1:])
+    smallest = min(len(way.payload) for way in modes.classic(x, promise, every=True))
+    chosen = modes.encode(x, promise)
+    assert len(chosen.payload) <= 1.03 * smallest
+
+
+def test_all_ways_are_chosen() -> None:
+    chosen = set()
+    for name, share in (("walks", 0.01), ("waves", 0.001), ("wide", 0.001)):
+        x = signals()[name].astype(np.float32)
+        promise = Promise(x.dtype, share * np.ptp(x, axis=0).astype(float), False, x.shape[1:])
+        chosen.add(modes.NAMES[modes.encode(x, promise).mode])
+    assert chosen == {"interpolation", "grid", "pca"}
+
+
+@pytest.mark.parametrize("name", ["wide", "noise", "images", "sensors"])
+def test_wide_rows_are_stored_in_about_the_smallest_way(name: str) -> None:
+    x = signals()[name]
+    for step in (0.1, 0.001):
+        q = np.rint(x / (step * np.ptp(x))).astype(np.int64)
+        ways = numbers._of_wide(q) + numbers._REPEATS
+        ways += [numbers._Way(0, way, layout) for way in range(4) for layout in range(2)]
+        smallest = min(len(numbers._made(way, q, b"")) for way in ways)
+        packed = numbers.pack_rows(q)
+        assert len(packed) <= 1.05 * smallest
+        assert numbers.guess_rows(q) == pytest.approx(smallest, rel=0.15)
+        np.testing.assert_array_equal(numbers.unpack_rows(packed, *q.shape), q)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_what_is_likely_is_what_least_squares_leave(columns: int) -> None:
+    rng = RNG(columns)
+    mixed = np.cumsum(rng.standard_normal((3000, columns)), axis=0) @ rng.random((columns, columns))
+    q = np.rint(5 * mixed).astype(np.int64)
+    design = fitting._Design(q, 4)
+    for order in (0, 1, 2, 4):
+        for cross in (False, True):
+            likely = design.likely(order, cross)
+            for column in range(columns):
+                used = design.places(column, order, cross)
+                x, y = design.x[:, used], design.x[:, design.target(column)]
+                weights, *_ = np.linalg.lstsq(x, y, rcond=None)
+                left = np.square(y - x @ weights).mean()
+                bits = 0.5 * np.log2(left + 1 / 12)
+                assert likely[column] == pytest.approx(bits / 8 * 3000 + 2 * len(used), rel=1e-3)
+                np.testing.assert_allclose(
+                    x @ design.weights(used, column), x @ weights, atol=0.05 * np.sqrt(left + 1)
+                )
+
+
+def test_columns_that_are_constant_or_equal_have_a_predictor() -> None:
+    x = np.cumsum(RNG(0).integers(-9, 10, (2000, 1)), axis=0)
+    far = np.where(np.arange(2000)[:, None] % 2, 2**28 - 1, 1 - 2**28)
+    q = np.hstack([x, x, np.zeros_like(x), np.full_like(x, 77), far, -x])
+    packed = numbers.pack_rows(q)
+    np.testing.assert_array_equal(numbers.unpack_rows(packed, *q.shape), q)
+    assert len(packed) < 1.1 * len(numbers.pack_rows(x)) + 500
+
+
+def test_peaked_leftovers_take_fewer_bytes_than_by_least_squares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = RNG(0)
+    q = np.zeros((60_000, 2), np.int64)
+    jumps = rng.integers(-500, 500, q.shape) * (rng.random(q.shape) < 0.02)
+    noise = rng.integers(-2, 3, q.shape) + jumps
+    for at in range(1, len(q)):
+        q[at] = q[at - 1] * 7 // 8 + noise[at]
+    sizes = {}
+    for passes in (fitting._REWEIGHTED, ()):
+        monkeypatch.setattr(fitting, "_REWEIGHTED", passes)
+        sizes[len(passes)] = len(numbers.pack_rows(q))
+    assert sizes[4] < 0.99 * sizes[0]
+
+
+@pytest.mark.parametrize("rows", [1, 5, 128, 300, 2048, 5000])
+@pytest.mark.parametrize(("order", "columns"), [(0, 1), (1, 3), (4, 2), (16, 1)])
+def test_residuals_are_restored(order: int, columns: int, rows: int) -> None:
+    rng = RNG(rows)
+    before = rng.integers(-300, 300, (order * columns, columns)).astype(float)
+    for beside in (np.zeros((columns, columns)), np.triu(rng.integers(-99, 99, 2 * (columns,)), 1)):
+        constant, shift = rng.integers(-5000, 5000, columns), np.full(columns, 10)
+        predictor = Predictor(order, before, beside.astype(float), constant.astype(float), shift)
+        q = rng.integers(-1000, 1000, (rows, columns))
+        np.testing.assert_array_equal(predictor.restore(predictor.residuals(q)), q)
+
+
+def test_axes_are_swapped() -> None:
+    for shape in ((1, 1), (3, 70), (100, 33, 2), (64, 0), (0, 5)):
+        x = RNG(0).random(shape)
+        out = np.zeros((shape[1], shape[0], *shape[2:]))
+        lanes.swap(x, out)
+        np.testing.assert_array_equal(out, x.swapaxes(0, 1))
+
+
+def test_directions_are_kept_where_they_save() -> None:
+    rng = RNG(0)
+    noise = 20 * rng.standard_normal((4000, 40))
+    told = 500 * rng.standard_normal((4000, 3)) @ rng.standard_normal((3, 40))
+    for x, kept in ((noise, 0), (told + noise, 3)):
+        found = components.find(np.rint(x).astype(np.int64), 1)
+        assert components.worth(found, 2.0, len(x)) == kept
+    assert components.worth(found, 2.0, 1) == 0  # so few windows do not pay for a direction
+
+
+def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
+    from ae_runtime.archive import Archive
+
+    for name, x in signals().items():
+        bound = 0.01 * np.ptp(x, axis=0) + 1e-6
+        path = tmp_path / f"{name}.aez"
+        assert compress(x, path, max_error=bound).bytes < x.nbytes
+        with Archive(path) as archive:
+            assert (np.abs(archive[:] - x) <= bound).all()
