@@ -93,12 +93,21 @@ def test_stages_of_their_own_and_together_are_the_same(monkeypatch: pytest.Monke
     shape, width = (300, 50), np.full(50, 256)
     told, found = interpolation.find(smooth(shape) * 1e4, np.ones(shape, bool), width, (0, 1), 5)
     sizes = []
-    for many in (1, 1 << 30):
-        monkeypatch.setattr(interpolation, "_MANY", many)
+    for joined in range(len(told.left) + 1):
+        monkeypatch.setattr(interpolation, "_joined", lambda *_, joined=joined: joined)
         raw = interpolation.dump(told, shape)
         np.testing.assert_array_equal(interpolation.load(raw, shape, width), found)
         sizes.append(len(raw))
-    assert sizes[0] != sizes[1]
+    assert len(set(sizes)) > len(sizes) // 2
+
+
+def test_a_stream_of_its_own_must_save_more_than_its_time() -> None:
+    rng = np.random.default_rng(0)
+    one, other = (np.rint(rng.laplace(size=(1 << 18, 1)) * scale).astype(int) for scale in (2, 40))
+    assert interpolation._joined([one, one.copy(), one.copy()], 1) == 3
+    # Of which the law is another, too: the second may be all one number.
+    flat = np.where(rng.random(other.shape) < 1e-4, 50, 0)
+    assert interpolation._joined([one, flat], 1) == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
