@@ -14,6 +14,7 @@ from ae_runtime.errors import DataError
 
 Array = NDArray[Any]
 _EXACT = 1 << 53  # whole numbers up to here are exact in float64
+_TOGETHER = 1 << 15  # values that the processor's cache holds
 # Of a step, in bounds. Twice the bound would leave values half way between two points outside of it
 # once they are rounded to float32; each of these would be an exception, of 5 bytes and more.
 _WIDTH = 2 * (1 - 2.0**-10)
@@ -79,21 +80,36 @@ def to_grid(
     values, and those that rounding leaves outside of the bound are exceptions.
     """
     step = steps_of(bound, x.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        points = np.rint(x.astype(np.float64) / step)
-    usable = np.isfinite(points) & (np.abs(points) < _EXACT)
-    base = _bases(points, usable)
-    q = np.where(usable, points, 0).astype(np.int64) - base
+    grid = Grid(step, _bases(x, step), x.dtype)
+    q, usable = np.empty(x.shape, np.int64), np.empty(x.shape, np.bool_)
+    length = max(1, _TOGETHER // max(1, x.shape[1]))
+    for at in range(0, len(x), length):
+        part = slice(at, at + length)
+        q[part], usable[part] = _places(x[part], grid, bound, exact)
+    if not usable.all():
+        q = repeated(q, usable)
+    return Gridded(grid, q, np.flatnonzero(~usable))
+
+
+def _places(
+    x: Array, grid: Grid, bound: NDArray[np.float64], exact: NDArray[np.bool_] | None
+) -> tuple[Integers, NDArray[np.bool_]]:
+    """The points nearest to x (R, D), and where these are as they must be."""
+    points = _points(x, grid.step)
+    usable = np.abs(points) < _EXACT  # nowhere for NaN
+    q = np.where(usable, points, 0).astype(np.int64) - grid.base
     usable &= np.abs(q) < LIMIT
     q[~usable] = 0
-    grid = Grid(step, base, x.dtype)
     found = grid.values(q)
     usable &= within(found, x, bound)
     if exact is not None and exact.any():
         usable &= ~exact | (found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}"))
-    if not usable.all():
-        q = repeated(q, usable)
-    return Gridded(grid, q, np.flatnonzero(~usable))
+    return q, usable
+
+
+def _points(x: Array, step: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.rint(x.astype(np.float64) / step))
 
 
 def within(found: Array, x: Array, bound: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -103,12 +119,18 @@ def within(found: Array, x: Array, bound: NDArray[np.float64]) -> NDArray[np.boo
     return near
 
 
-def _bases(points: NDArray[np.float64], usable: NDArray[np.bool_]) -> Integers:
+def _bases(x: Array, step: NDArray[np.float64]) -> Integers:
     """The middle of each column's points where these are large, 0 elsewhere: q is small then."""
-    base = np.zeros(points.shape[1], np.int64)
-    largest = np.abs(points).max(axis=0, where=usable, initial=0)
-    for column in np.flatnonzero(largest >= LIMIT // 2).tolist():
-        base[column] = int(np.median(points[usable[:, column], column]))
+    base = np.zeros(x.shape[1], np.int64)
+    if not len(x):
+        return base
+    ends = np.stack([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)])
+    small = np.abs(_points(ends, step)).max(axis=0) < LIMIT // 2  # not for NaN
+    for column in np.flatnonzero(~small).tolist():
+        points = _points(x[:, column], step[column])
+        known = points[np.abs(points) < _EXACT]
+        if len(known) and np.abs(known).max() >= LIMIT // 2:
+            base[column] = int(np.median(known))
     return base
 
 

@@ -28,6 +28,7 @@ _FAR = 1 << 57  # sums of what is interpolated stay below 2^63
 _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
 _MANY = 1 << 18  # of all stages: time counts, too, of which each stream takes its own
 _STREAM_BITS = 1 / 256  # of each number, that a stream must save
+_SMALL_SHARE = 64  # of all numbers, a part that a stream is too small for
 _NEAR = 64  # numbers that are near each other
 _TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
 
@@ -106,7 +107,7 @@ def guess(told: Interpolated, shape: tuple[int, ...]) -> float:
     size = guess_rows(told.anchors)
     if not told.left:
         return size
-    return size + float(_together(told.left, _columns(shape, told.axes)).min())
+    return size + float(_together(told.left, _columns(shape, told.axes))[1].min())
 
 
 def dump(told: Interpolated, shape: tuple[int, ...]) -> bytes:
@@ -221,13 +222,20 @@ def _joined(left: list[Integers], columns: int) -> int:
     count = sum(each.size for each in left)
     if count < _MANY:
         return next((at for at, each in enumerate(left) if each.size >= _ALONE), len(left))
-    alone = len(left) - np.arange(len(left) + 1)
-    return int(np.argmin(8 * _together(left, columns) + _STREAM_BITS * count * alone))
+    begun, sizes = _together(left, columns)
+    joined = begun + np.arange(len(sizes))
+    return int(joined[np.argmin(8 * sizes + _STREAM_BITS * count * (len(left) - joined))])
 
 
-def _together(left: list[Integers], columns: int) -> NDArray[np.float64]:
-    """The bytes of all stages, about, with the first 0, 1, ... of them in one stream."""
-    return lawfit.together([each.reshape(-1, columns_of(columns)) for each in left])
+def _together(left: list[Integers], columns: int) -> tuple[int, NDArray[np.float64]]:
+    """How many of the first stages are too small for streams of their own.
+
+    And the bytes of all, about, with 0, 1, ... more of them in one stream.
+    """
+    parts = [each.reshape(-1, columns_of(columns)) for each in left]
+    sums = np.cumsum([each.size for each in left])
+    begun = 1 + int(np.searchsorted(sums, sums[-1] / _SMALL_SHARE))
+    return begun, lawfit.together([np.concatenate(parts[:begun]), *parts[begun:]])[1:]
 
 
 def _below(numbers: Integers, limit: int) -> Integers:
