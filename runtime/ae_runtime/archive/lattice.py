@@ -14,27 +14,35 @@ _DENSE = 0.6  # of the numbers, from which on ranks save too little
 _POINT_BITS = 8.0  # that a point may take, at most about
 
 
-def ranked(q: Integers) -> tuple[Integers, bytes]:
-    """(q (R, D) with ranks where these are smaller, the points that they are of)."""
+def ranked(q: Integers) -> tuple[Integers, dict[int, Integers]]:
+    """(q (R, D) with ranks where these are smaller, of these columns the numbers in order)."""
     columns = np.ascontiguousarray(q.T)
     found = {column: _points(each) for column, each in enumerate(columns)}
     kept = {column: points for column, points in found.items() if points is not None}
     if not kept:
-        return q, b""
+        return q, kept
     places = q.copy()
-    counts = np.zeros(q.shape[1], np.int64)
     for column, points in kept.items():
-        counts[column] = len(points)
         rank = np.zeros(int(points[-1] - points[0]) + 1, np.int64)
         rank[points - points[0]] = np.arange(len(points))
         places[:, column] = rank[columns[column] - points[0]]
+    return places, kept
+
+
+def dump(kept: dict[int, Integers], columns: int) -> bytes:
+    """The bytes of what `ranked` found of so many columns."""
+    if not kept:
+        return b""
+    counts = np.zeros(columns, np.int64)
+    for column, points in kept.items():
+        counts[column] = len(points)
     first = np.array([points[0] for points in kept.values()])
     steps = np.concatenate([np.diff(points) for points in kept.values()])
-    return places, join([pack(counts), pack(first), pack(steps)])
+    return join([pack(counts), pack(first), pack(steps)])
 
 
 def valued(places: Integers, raw: bytes) -> Integers:
-    """What `ranked` was given. Raises ArchiveCorrupt."""
+    """What `ranked` was given, of its places and of what `dump` made. Raises ArchiveCorrupt."""
     parts = Parts(raw)
     streams = [parts.take() for _ in range(3)]
     parts.end()
@@ -53,7 +61,7 @@ def valued(places: Integers, raw: bytes) -> Integers:
         count = int(counts[column])
         points = np.cumsum(np.concatenate([[start], steps[at : at + count - 1]]))
         at += count - 1
-        rank = places[:, column]
+        rank = np.ascontiguousarray(places[:, column])
         if points[-1] >= LIMIT or (rank < 0).any() or (rank >= count).any():
             raise ArchiveCorrupt("a column has a number beyond its points")
         q[:, column] = points[rank]

@@ -45,8 +45,9 @@ def pack_rows(q: Integers) -> bytes:
     Of long rows that are wide, as the one that is guessed to be the smallest.
     """
     few = q.shape[1] <= MAX_COLUMNS
-    places, points = lattice.ranked(q if few else q.reshape(-1, 1))
-    places = places.reshape(q.shape)
+    alike = q if few else q.reshape(-1, 1)
+    places, kept = lattice.ranked(alike)
+    places, points = places.reshape(q.shape), lattice.dump(kept, alike.shape[1])
     if few:
         predictor = fitting.fit(places)
         ways = [] if predictor is None else [_Way(0, LINEAR, predictor=predictor)]
