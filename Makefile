@@ -73,7 +73,7 @@ bench-samples: .venv/.ready  ## how far new digits and new rows of DATA's tables
 
 bench-compress: .venv/.ready build/compress-peers/.ready  ## bytes of archives and of SZ3, zfp, pcodec, zlib and PCA, on sets of DATA
 	$(BIN)/python benchmarks/compress/tables.py $(DATA)
-	$(BIN)/python benchmarks/compress/speed.py
+	$(BIN)/python benchmarks/compress/speed.py $(DATA)
 
 bench-margins: .venv/.ready  ## how far decoders are off in other arithmetics, in margins
 	$(BIN)/python benchmarks/compress/margins.py

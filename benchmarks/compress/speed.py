@@ -1,10 +1,11 @@
 """Megabytes a second of archives, in and out, on one processor, beside SZ3, pcodec and zlib.
 
-python benchmarks/compress/speed.py
+python benchmarks/compress/speed.py DATA
 
 Eight random walks of a million float32 each, and bounds of 1 %, .1 % and .01 % of their ranges.
 All run on one processor, one after another, and so again: the faster time counts. Then archives
-alone, of rows that other ways of storing are for.
+alone, of rows that other ways of storing are for, and of sets of DATA, forth and back until there
+are as many values.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ TIMES = 2
 ONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def main() -> None:
+def main(data: str) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print(f"{ROWS:,} x {COLUMNS} float32, MB/s on one processor: in, out, times smaller")
     with tempfile.TemporaryDirectory() as name:
-        ours = _run(sys.executable, "ours", name)
-        found = {"archive": ours["walks"]} | _run(str(PEERS), "peers", name)
+        ours = _run(sys.executable, "ours", name, data)
+        found = {"archive": ours["walks"]} | _run(str(PEERS), "peers")
     print(f"{'bound':10}" + "".join(f"{name:>26}" for name in found))
     for at, share in enumerate(SHARES):
         line = "".join(
@@ -45,9 +46,11 @@ def main() -> None:
         print(f"{name:10}" + line)
 
 
-def _run(python: str, who: str, folder: str) -> Any:
-    command = [python, __file__, who, folder]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | ONE)
+def _run(python: str, *words: str) -> Any:
+    command = [python, __file__, *words]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE
+    )
     return json.loads(done.stdout)
 
 
@@ -87,7 +90,24 @@ def signals() -> dict[str, Any]:
     }
 
 
-def ours(folder: str) -> dict[str, list[tuple[float, float, float]]]:
+def real(data: Path) -> dict[str, Any]:
+    """Sets that archives are measured on, forth and back, as many values as the others have."""
+    import numpy as np
+    import sets
+
+    found = {}
+    for name in ("ETTh1", "SKAB", "ECG"):
+        x = sets.SETS[name].load(data)
+        if x is None:
+            print(f"{data} does not have {name}", file=sys.stderr)
+            continue
+        both = np.concatenate([x, x[::-1]])
+        rows = ROWS * COLUMNS // x.shape[1]
+        found[name] = np.tile(both, (-(-rows // len(both)), 1))[:rows]
+    return found
+
+
+def ours(folder: str, data: str) -> dict[str, list[tuple[float, float, float]]]:
     import numpy as np
 
     from ae_runtime.archive import Archive, compress
@@ -108,7 +128,7 @@ def ours(folder: str) -> dict[str, list[tuple[float, float, float]]]:
             )
             for share in SHARES
         ]
-        for name, x in signals().items()
+        for name, x in (signals() | real(Path(data))).items()
     }
 
 
@@ -143,7 +163,9 @@ def peers() -> dict[str, list[tuple[float, float, float]]]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
+    if sys.argv[1:] == ["peers"]:
+        print(json.dumps(peers()))
+    elif sys.argv[1:2] == ["ours"]:
+        print(json.dumps(ours(*sys.argv[2:])))
     else:
-        print(json.dumps(ours(sys.argv[2]) if sys.argv[1] == "ours" else peers()))
+        main(*sys.argv[1:])

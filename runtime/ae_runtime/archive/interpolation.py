@@ -29,6 +29,7 @@ _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
 _MANY = 1 << 18  # of all stages: time counts, too, of which each stream takes its own
 _STREAM_BITS = 1 / 256  # of each number, that a stream must save
 _SMALL_SHARE = 64  # of all numbers, a part that a stream is too small for
+_TOGETHER = 1 << 14  # numbers that are interpolated at a time
 _NEAR = 64  # numbers that are near each other
 _TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
 
@@ -191,11 +192,26 @@ def _between(known: Integers, count: int, cubic: bool) -> Integers:
     inner = min(count, len(known) - 1)
     found = np.empty((count, *known.shape[1:]), np.int64)
     found[inner:] = known[inner:count]
-    found[:inner] = known[:inner] + known[1 : inner + 1] + 1 >> 1
-    if cubic and inner > 2:
-        near = known[1 : inner - 1] + known[2:inner]
-        far = known[: inner - 2] + known[3 : inner + 1]
-        found[1 : inner - 1] = 9 * near - far + 8 >> 4
+    # A stretch at a time, which the processor's cache holds.
+    length = max(1, _TOGETHER // max(1, known[:1].size))
+    for begin in range(0, inner, length):
+        end = min(begin + length, inner)
+        part = found[begin:end]
+        np.add(known[begin:end], known[begin + 1 : end + 1], out=part)
+        low, high = max(begin, 1), min(end, inner - 1)
+        if cubic and low < high:
+            inside = part[low - begin : high - begin]
+            inside *= 9
+            inside -= known[low - 1 : high - 1]
+            inside -= known[low + 2 : high + 2]
+            inside += 8
+            inside >>= 4
+            outside = [part[: low - begin], part[high - begin :]]
+        else:
+            outside = [part]
+        for each in outside:
+            each += 1
+            each >>= 1
     return found
 
 

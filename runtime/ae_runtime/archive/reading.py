@@ -241,7 +241,8 @@ class Archive:
             found: Array = self[at : at + 1][0]
             return found
         wanted = range(len(self))[rows]
-        low, high = (min(wanted), max(wanted) + 1) if wanted else (0, 0)
+        ends = sorted([wanted[0], wanted[-1]]) if wanted else [0, -1]
+        low, high = ends[0], ends[1] + 1
         parts = [
             (at, max(low, frame.first), min(high, frame.first + frame.rows))
             for at, frame in enumerate(self._frames)
