@@ -18,9 +18,7 @@ _WEIGHT_BYTES = 2
 _TAIL = 4096  # beyond it only the logarithm is looked at
 _TRIED = 3  # of the least squares, what they leave is counted
 _SMALL = 1 / 64  # of a constant, which is left away
-# Passes from least squares to least absolute error. Of many numbers each looks at one in so many
-# rows.
-_REWEIGHTED = (8, 8, 4, 2)
+_REWEIGHTED = (8, 8, 4, 2)  # passes to least absolute error, of many numbers at one in so many rows
 _MANY = 1 << 18
 _PEAKED = 0.78  # mean / root mean square of what is left; .80 of a normal law, .71 of Laplace's
 
@@ -108,12 +106,12 @@ class _Design:
             weights = np.linalg.solve(ridged, scaled.T @ (y * scale))
         return weights
 
-    def costed(self, column: list[int], choices: list[_Choice]) -> list[_Choice]:
-        """Choices with the bytes of all rows, guessed from the entropy of what they leave."""
+    def costed(self, of: list[int], choices: list[_Choice]) -> list[_Choice]:
+        """Choices of these columns with what all rows take, by what they leave of some."""
         full = np.zeros((self.x.shape[1], len(choices)))
         for at, choice in enumerate(choices):
             full[choice.used, at] = choice.weights
-        left = np.rint(self.x[:, [self.target(at) for at in column]] - self.x @ full).T
+        left = np.rint(self.x[:, [self.target(column) for column in of]] - self.x @ full).T
         return [
             choice._replace(bytes=_bytes(each, self.rows) + _WEIGHT_BYTES * len(choice.used))
             for choice, each in zip(choices, left, strict=True)
