@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,34 @@ def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
         assert compress(x, path, max_error=bound).bytes < x.nbytes
         with Archive(path) as archive:
             assert (np.abs(archive[:] - x) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted", "tries"),
+    [
+        (lambda f: f / 1.7, 1.7, 3),
+        (lambda f: np.sqrt(0.9**2 + (f / 9) ** 2), 9 * np.sqrt(0.19), 4),
+        (lambda f: 0.3 * f**0.7, 0.3 ** (-1 / 0.7), 10),
+        (lambda f: f / 1.7 if f < 1.3 else np.inf, 1.3, 17),
+        (lambda f: 1e300 if f > 3 else 0.1, 3, 17),
+        (lambda f: 0.0, 64, 17),
+        (lambda f: 0.5, 64, 17),
+        (lambda f: np.nan if f > 2 else 0.2, 2, 17),
+    ],
+)
+def test_the_widest_step_is_found_in_few_tries(
+    error: Callable[[float], float], wanted: float, tries: int
+) -> None:
+    tried = []
+
+    def error_of(factor: float) -> float:
+        tried.append(factor)
+        return float(error(factor))
+
+    promise = Promise(np.dtype(np.float32), np.ones(1), True, (1,))
+    factor = promise.widest(error_of)
+    assert factor is not None
+    assert factor == pytest.approx(wanted, rel=0.004)
+    assert error_of(factor * (1 - 1e-6)) <= 1
+    assert len(tried) - 1 <= tries
+    assert promise.widest(lambda factor: 1.001) is None

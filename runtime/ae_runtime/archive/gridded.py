@@ -22,6 +22,7 @@ _FINE = 1 / 8  # of the wanted root mean square: the grid that components are fo
 _WINDOWS = (1, 8, 32, 128, 256)  # rows
 _TRIED, _TRIED_ROWS = 4, 1024  # stretches, and rows of all, of which components are tried
 _CHOSEN_ROWS = 8192
+_LONG = 1 << 18  # values, of which a guess tells the windows apart
 _NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
 _MANY = 0.001  # of the values, for narrower steps to be tried
 _EXCEPTION_BITS = 40.0
@@ -171,7 +172,8 @@ def _coarse_components(x: Array, promise: Promise) -> bytes | None:
         if factor is None:
             continue
         coded = components.code(made.q[part], found, factor / _FINE, kept)
-        size = len(pack_rows(coded.codes)) * rows / len(x[part]) + len(pack(coded.directions))
+        codes = guess_rows(coded.codes) if x.size > _LONG else len(pack_rows(coded.codes))
+        size = codes * rows / len(x[part]) + len(pack(coded.directions))
         if best is None or size < best[0]:
             best = size, found, kept
     if best is None:

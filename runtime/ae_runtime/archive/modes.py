@@ -86,25 +86,30 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
     Of long x some rows tell which of them are made, unless every way is wanted.
     """
     fitted = cache(lambda: gridded.fit(x, promise))
-    on_grid = smooth = by_components = True
+    by_components = cache(lambda: gridded.encode_components(x, promise, fitted))
+    on_grid = smooth = told = True
     if x.size <= _FEW:
         way, _ = interpolated.choose(x, promise, fitted().factor)
     else:
         part, of_part = _stretch(x, promise)
         fit = gridded.fit(part, of_part)
         way, size = interpolated.choose(part, of_part, fit.factor)
-        share = size / guess_rows(fit.made.q)
-        smooth = every or share < _WORTH_IT
+        rest = guess_rows(fit.made.q)
+        smooth = every or size < _WORTH_IT * rest
         on_grid = every or not smooth
-        if not (every or promise.mean):  # of which components may always be the smallest
-            of_components = gridded.components_share(x, promise) / min(share, 1)
-            by_components = of_components < _TOLD_BY_COMPONENTS
-            if of_components < _SURELY:
-                on_grid = smooth = False
+        if promise.mean:  # of which components may always be the smallest
+            found = by_components()
+            share = np.inf if found is None else len(found) / x.size * part.size / rest
+        else:
+            share = gridded.components_share(x, promise)
+        share *= max(rest / size, 1)
+        told = every or share < _TOLD_BY_COMPONENTS
+        if not every and share < _SURELY:
+            on_grid = smooth = False
     if on_grid:
         yield Chosen(GRID, gridded.encode(x, fitted()))
     for mode, encoded in (
-        (COMPONENTS, gridded.encode_components(x, promise, fitted) if by_components else None),
+        (COMPONENTS, by_components() if told else None),
         (INTERPOLATED, interpolated.encode(x, promise, way) if smooth else None),
     ):
         if encoded is not None:

@@ -14,7 +14,9 @@ from ae_runtime.archive.header import Header
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
-_HALVINGS = 12  # of the search for a factor: to a thousandth
+_TRIES = 16  # of the search for a factor
+_AIM, _NEAR = 0.9996, 0.999  # errors that it looks for, and is content with
+_NARROW = 0.003  # octaves
 _WIDEST = 64.0  # times the wanted root mean square: all values are one by then
 
 
@@ -74,22 +76,62 @@ class Promise:
 
     def error(self, found: Array, x: Array) -> float:
         """The root mean square of error / bound over finite values of columns that may change."""
-        free = ~self.exact
-        true = x[:, free].astype(np.float64)
-        known = np.isfinite(true)
+        free, bound = ~self.exact, self.bound
+        if not free.all():
+            found, x, bound = found[:, free], x[:, free], bound[free]
         with np.errstate(over="ignore", invalid="ignore"):
-            off = (found[:, free] - true) / self.bound[free]
-            return float(np.sqrt(np.mean(np.square(off[known])))) if known.any() else 0.0
+            off = found - x.astype(np.float64)
+            off /= bound
+            np.square(off, out=off)
+        if not np.isfinite(off.sum()):
+            off = off[np.isfinite(x)]
+        return float(np.sqrt(off.mean())) if off.size else 0.0
 
     def widest(self, error_of: Callable[[float], float], finest: float = 1 / 64) -> float | None:
-        """The largest factor with an error of at most 1; None if the finest has a larger one."""
-        low, high = np.log2(finest), np.log2(_WIDEST)
-        if not error_of(finest) <= 1:
+        """About the largest factor with an error of at most 1; None if the finest has a larger one.
+
+        Squares of errors grow about as those of steps do, from what is there without any: a secant
+        leads through the last two. Two steps to the same side are followed by one by half.
+        """
+        low, high = float(np.log2(finest)), float(np.log2(_WIDEST))
+        error = error_of(finest)
+        if not error <= 1:
             return None
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if error_of(2.0**middle) <= 1 else (low, middle)
+        before, last = (0.0, 0.0), (finest**2, error * error)
+        kept, rises = error, 0  # of the last steps, up or down
+        for _ in range(_TRIES):
+            width = high - low
+            if kept > _NEAR or width < _NARROW:
+                break
+            middle = low + width / 2
+            if abs(rises) < 2:
+                middle = _secant(before, last, low, high) or middle
+            else:
+                rises = 0
+            error = error_of(2.0**middle)
+            before, last = last, (4.0**middle, error * error)
+            if error <= 1:
+                low, kept, rises = middle, error, max(rises, 0) + 1
+            else:
+                high, rises = middle, min(rises, 0) - 1
         return float(np.float32(2.0**low))  # as a chunk keeps it
+
+
+def _secant(
+    before: tuple[float, float], last: tuple[float, float], low: float, high: float
+) -> float | None:
+    """The logarithm of the factor that two squares (of factor, of error) lead to, if it is between.
+
+    None where they lead nowhere.
+    """
+    rise, run = last[1] - before[1], last[0] - before[0]
+    if not np.isfinite(rise) or rise * run <= 0:
+        return None
+    square = last[0] + (_AIM**2 - last[1]) * run / rise
+    if not 4.0**low < square < 4.0**high:
+        return None
+    edge = (high - low) / 1000
+    return float(np.clip(np.log2(square) / 2, low + edge, high - edge))
 
 
 def promise_of(header: Header) -> Promise:
