@@ -187,3 +187,15 @@ def test_the_widest_step_is_found_in_few_tries(
     assert error_of(factor * (1 - 1e-6)) <= 1
     assert len(tried) - 1 <= tries
     assert promise.widest(lambda factor: 1.001) is None
+
+
+@pytest.mark.parametrize("rows", [3000, 5000])
+def test_a_mean_error_takes_fewer_bytes_than_a_bound(rows: int) -> None:
+    x = signals()["wide"][:rows].astype(np.float32)
+    for share in (0.05, 0.0001):
+        bound = share * np.ptp(x, axis=0).astype(np.float64)
+        sizes = {
+            mean: len(modes.encode(x, Promise(x.dtype, bound, mean, x.shape[1:])).payload)
+            for mean in (False, True)
+        }
+        assert sizes[True] < sizes[False]

@@ -70,31 +70,45 @@ def encode(x: Array, fitted: Fitted) -> bytes:
 
 
 def encode_components(x: Array, promise: Promise, fitted: Callable[[], Fitted]) -> bytes | None:
-    """Of x (R, D), by components; None where there can be none."""
-    if promise.mean:
-        return _coarse_components(x, promise)
-    if not _has_components(*x.shape):
-        return None
+    """Of x (R, D), by components; None where there can be none.
+
+    Of a mean error what they leave may be left away.
+    """
+    coarse = _coarse_components(x, promise) if promise.mean else None
+    rows, columns = x.shape
+    told = _has_components(rows, columns)
+    if told and promise.mean and x.size > _LONG:
+        size, rest = _guessed(x, promise)
+        told = size * x.size < len(coarse) if coarse is not None else size < rest
+    if not told:
+        return coarse
     q = fitted().made.q
-    coded = _coded(q, len(q))
-    return _payload(x, *fitted(), components.dump(coded, q - coded.predicted(*q.shape)))
+    coded = _coded(q, rows)
+    left = _payload(x, *fitted(), components.dump(coded, q - coded.predicted(rows, columns)))
+    return left if coarse is None else min(coarse, left, key=len)
 
 
 def components_share(x: Array, promise: Promise) -> float:
-    """What components leave of the bytes of x (R, D) on a grid, about, as some rows have it.
+    """What components, and what they leave, take of the bytes of x (R, D) on a grid, about.
 
     Infinite where there can be none.
     """
-    rows, columns = x.shape
-    if not _has_components(rows, columns):
+    if not _has_components(*x.shape):
         return np.inf
+    size, rest = _guessed(x, promise)
+    return size / rest
+
+
+def _guessed(x: Array, promise: Promise) -> tuple[float, float]:
+    """Bytes of a value by components, with what they leave, and on a grid, as some rows have it."""
+    rows = len(x)
     length = min(rows, _TRIED_ROWS) // _TRIED
     begins = np.linspace(0, rows - length, _TRIED).astype(int).tolist()
     part = np.concatenate([x[begin : begin + length] for begin in begins])
     q = fit(part, promise).made.q
     coded = _coded(q, rows)
     size = components.guess(coded, q - coded.predicted(*q.shape), len(q) / rows)
-    return size / guess_rows(q)
+    return size / q.size, guess_rows(q) / q.size
 
 
 def _has_components(rows: int, columns: int) -> bool:

@@ -103,7 +103,7 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
         else:
             share = gridded.components_share(x, promise)
         share *= max(rest / size, 1)
-        told = every or share < _TOLD_BY_COMPONENTS
+        told = every or promise.mean or share < _TOLD_BY_COMPONENTS
         if not every and share < _SURELY:
             on_grid = smooth = False
     if on_grid:
