@@ -101,6 +101,16 @@ def test_columns_that_are_constant_or_equal_have_a_predictor() -> None:
     assert len(packed) < 1.1 * len(numbers.pack_rows(x)) + 500
 
 
+@pytest.mark.parametrize("columns", [1, 40])
+def test_differences_beyond_what_is_predicted(columns: int) -> None:
+    far = np.where(np.arange(200)[:, None] % 2, 2**28 - 1, 1 - 2**28)
+    q = far + np.zeros((1, columns), np.int64)
+    np.testing.assert_array_equal(numbers.unpack_rows(numbers.pack_rows(q), *q.shape), q)
+    for way in numbers._of_wide(q):
+        raw = numbers._made(way, q, b"")
+        np.testing.assert_array_equal(numbers.unpack_rows(raw, *q.shape), q)
+
+
 def test_peaked_leftovers_take_fewer_bytes_than_by_least_squares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
