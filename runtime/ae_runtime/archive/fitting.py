@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.predictor import MAX_COLUMNS, Floats, Predictor
+from ae_runtime.archive.stretch import LONG, spread
 
 ORDERS = (0, 1, 2, 3, 4, 8, 16)
 _CROSS_COLUMNS = 16  # at most: the weights of each column grow with all of them
@@ -19,7 +20,6 @@ _TAIL = 4096  # beyond it only the logarithm is looked at
 _TRIED = 3  # of the least squares, what they leave is counted
 _SMALL = 1 / 64  # of a constant, which is left away
 _REWEIGHTED = (8, 8, 4, 2)  # passes to least absolute error, of many numbers at one in so many rows
-_MANY = 1 << 18
 _PEAKED = 0.78  # mean / root mean square of what is left; .80 of a normal law, .71 of Laplace's
 
 
@@ -95,7 +95,7 @@ class _Design:
         # Those of the largest order and all columns lie together: no copy of them is made.
         used = slice(count) if choice.used[-1] == count - 1 else choice.used
         for turn, thinned in enumerate(_REWEIGHTED):
-            rows = self.x[:: thinned if self.rows * self.columns > _MANY else 1]
+            rows = self.x[:: thinned if self.rows * self.columns > LONG else 1]
             x, y = rows[:, used], rows[:, self.target(column)]
             size = np.abs(y - x @ weights)
             if not turn and size.mean() > _PEAKED * np.sqrt(np.mean(np.square(size))):
@@ -203,7 +203,7 @@ def _stretches(x: Integers) -> list[Integers]:
     count, length = _SAMPLE
     if len(x) <= count * length:
         return [x]
-    return [x[at : at + length] for at in np.linspace(0, len(x) - length, count).astype(int)]
+    return spread(x, count, length)
 
 
 def _ridged(products: Floats) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from ae_runtime.archive.integers import Integers, pack, unpack
 from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
+from ae_runtime.archive.stretch import LONG, spread
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -22,7 +23,6 @@ _FINE = 1 / 8  # of the wanted root mean square: the grid that components are fo
 _WINDOWS = (1, 8, 32, 128, 256)  # rows
 _TRIED, _TRIED_ROWS = 4, 1024  # stretches, and rows of all, of which components are tried
 _CHOSEN_ROWS = 8192
-_LONG = 1 << 18  # values, of which a guess tells the windows apart
 _NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
 _MANY = 0.001  # of the values, for narrower steps to be tried
 _EXCEPTION_BITS = 40.0
@@ -77,7 +77,7 @@ def encode_components(x: Array, promise: Promise, fitted: Callable[[], Fitted]) 
     coarse = _coarse_components(x, promise) if promise.mean else None
     rows, columns = x.shape
     told = _has_components(rows, columns)
-    if told and promise.mean and x.size > _LONG:
+    if told and promise.mean and x.size > LONG:
         size, rest = _guessed(x, promise)
         told = size * x.size < len(coarse) if coarse is not None else size < rest
     if not told:
@@ -103,9 +103,7 @@ def _guessed(x: Array, promise: Promise) -> tuple[float, float]:
     """Bytes of a value by components, with what they leave, and on a grid, as some rows have it."""
     rows = len(x)
     length = min(rows, _TRIED_ROWS) // _TRIED
-    begins = np.linspace(0, rows - length, _TRIED).astype(int).tolist()
-    part = np.concatenate([x[begin : begin + length] for begin in begins])
-    q = fit(part, promise).made.q
+    q = fit(np.concatenate(spread(x, _TRIED, length)), promise).made.q
     coded = _coded(q, rows)
     size = components.guess(coded, q - coded.predicted(*q.shape), len(q) / rows)
     return size / q.size, guess_rows(q) / q.size
@@ -186,7 +184,7 @@ def _coarse_components(x: Array, promise: Promise) -> bytes | None:
         if factor is None:
             continue
         coded = components.code(made.q[part], found, factor / _FINE, kept)
-        codes = guess_rows(coded.codes) if x.size > _LONG else len(pack_rows(coded.codes))
+        codes = guess_rows(coded.codes) if x.size > LONG else len(pack_rows(coded.codes))
         size = codes * rows / len(x[part]) + len(pack(coded.directions))
         if best is None or size < best[0]:
             best = size, found, kept

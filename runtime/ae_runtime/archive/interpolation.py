@@ -19,6 +19,7 @@ from ae_runtime.archive.integers import Integers, columns_of, pack, unpack
 from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.archive.stretch import LONG
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,7 @@ Places = tuple[slice, ...]
 MAX_LEVELS = 24
 _FAR = 1 << 57  # sums of what is interpolated stay below 2^63
 _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
-_MANY = 1 << 18  # of all stages: time counts, too, of which each stream takes its own
-_STREAM_BITS = 1 / 256  # of each number, that a stream must save
+_STREAM_BITS = 1 / 256  # of each of many numbers, that a stream must save for the time it takes
 _SMALL_SHARE = 64  # of all numbers, a part that a stream is too small for
 _TOGETHER = 1 << 14  # numbers that are interpolated at a time
 _NEAR = 64  # numbers that are near each other
@@ -236,7 +236,7 @@ def _columns(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
 def _joined(left: list[Integers], columns: int) -> int:
     """How many of the first stages have a stream in common."""
     count = sum(each.size for each in left)
-    if count < _MANY:
+    if count <= LONG:
         return next((at for at, each in enumerate(left) if each.size >= _ALONE), len(left))
     begun, sizes = _together(left, columns)
     joined = begun + np.arange(len(sizes))

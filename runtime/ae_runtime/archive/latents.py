@@ -17,6 +17,7 @@ from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
+from ae_runtime.archive.stretch import LONG
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -26,7 +27,7 @@ Floats = NDArray[np.float64]
 _ZONES = (0.0, 0.1, 0.2)
 _FINER, _MOST = 4.0, 1024.0  # between the factors of the latents' steps that are tried
 _HOPELESS = 2.0  # times the bytes of other ways, before widths of steps are tried
-_FEW, _TRIED = 1 << 18, 1 << 15  # values: of more, so many show what latents make of them
+_TRIED = 1 << 15  # of many values, which show what latents make of them
 
 
 class Leftover:
@@ -112,7 +113,7 @@ def encode(
     """
     search = _coarsest if promise.mean else _smallest
     task, tried = _Task(x, z, decoder, promise, rate), None
-    if x.size > _FEW:
+    if x.size > LONG:
         window = decoder.model.window or 1
         count = max(1, _TRIED // (window * x.shape[1]))
         first = (len(z) - count) // 2

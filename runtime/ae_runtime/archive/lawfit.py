@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ae_runtime.archive import laws
 from ae_runtime.archive.laws import CENTRE, CONTEXTS, ESCAPE, LAWS, OFFSETS, RATES, STATES, SYMBOLS
 from ae_runtime.archive.plans import MAX_MODELS, Model, Plan
+from ae_runtime.archive.stretch import LONG, spread
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -19,7 +20,7 @@ _STRETCHES, _ROWS = 16, 256  # of a sample
 _SHORT, _NUMBERS, _RATES = 64, 16384, (1, 3, 5)
 _ESCAPE_COST = 12.0  # bits, a guess
 _LANE_BYTES = 600  # of a stream, for each lane: one costs about 3
-_MANY, _MANY_LANE_BYTES = 1 << 18, 250  # numbers of which more lanes save time worth .7 % of bytes
+_LONG_LANE_BYTES = 250  # of many numbers: more lanes save time worth .7 % of bytes
 _LANE_NUMBERS = 4096  # at most, or decoding is slow
 
 
@@ -30,7 +31,7 @@ def plan(rows: Integers) -> Plan:
     cost = _costs(sample, starts, range(len(RATES))) * len(rows)  # (columns, models) in bits
     which, models = _chosen(cost)
     size = _bytes(cost, which, models)
-    each = _LANE_BYTES if rows.size < _MANY else _MANY_LANE_BYTES
+    each = _LANE_BYTES if rows.size < LONG else _LONG_LANE_BYTES
     lanes = int(np.log2(max(size / each, 1)))
     least = int(np.ceil(np.log2(max(rows.size / _LANE_NUMBERS, 1))))
     rate, law, offset = np.unravel_index(models, (len(RATES), LAWS, len(OFFSETS)))
@@ -111,8 +112,7 @@ def _sampled(rows: Integers, count: int, length: int) -> Integers:
     if len(rows) <= count * length:
         count = max(1, min(count, len(rows) // length))
         length = len(rows) // count
-    at = np.linspace(0, len(rows) - length, count).astype(int)
-    return np.stack([rows[low : low + length] for low in at])
+    return np.stack(spread(rows, count, length))
 
 
 def _histograms(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive import integers
+from ae_runtime.archive.stretch import spread
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -33,8 +34,7 @@ def guess(x: Array) -> float:
     length = max(1, _SAMPLE_VALUES // (_STRETCHES * x.shape[1]))
     if len(x) <= 2 * _STRETCHES * length:
         return 0
-    begins = np.linspace(0, len(x) - length, _STRETCHES).astype(int).tolist()
-    part = np.concatenate([x[begin : begin + length] for begin in begins])
+    part = np.concatenate(spread(x, _STRETCHES, length))
     return len(pack(part)) * x.size / part.size
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ae_runtime.archive import gridded, interpolated, latents, lossless
 from ae_runtime.archive.numbers import guess_rows
 from ae_runtime.archive.promise import Promise
-from ae_runtime.archive.stretch import middle
+from ae_runtime.archive.stretch import LONG, middle
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError
 
 if TYPE_CHECKING:  # which need onnxruntime: most archives do not
@@ -31,7 +31,6 @@ NAMES = {
     LATENTS: "model",
     INTERPOLATED: "interpolation",
 }
-_FEW = 1 << 18  # values, of which all ways are made
 # Of the bytes of some rows on the grid: for all rows to be interpolated; told by components, too;
 # and by these alone.
 _WORTH_IT, _TOLD_BY_COMPONENTS, _SURELY = 0.99, 0.95, 0.8
@@ -88,7 +87,7 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
     fitted = cache(lambda: gridded.fit(x, promise))
     by_components = cache(lambda: gridded.encode_components(x, promise, fitted))
     on_grid = smooth = told = True
-    if x.size <= _FEW:
+    if x.size <= LONG:
         way, _ = interpolated.choose(x, promise, fitted().factor)
     else:
         part, of_part = _stretch(x, promise)

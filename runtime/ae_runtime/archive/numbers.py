@@ -10,6 +10,7 @@ from ae_runtime.archive import fitting, lattice, lawfit
 from ae_runtime.archive.integers import Integers, columns_of, pack, repeats, unpack
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT, MAX_COLUMNS, MAX_ORDER, Predictor
+from ae_runtime.archive.stretch import LONG
 from ae_runtime.errors import ArchiveCorrupt
 
 # How the numbers were made smaller, and the order in which they are stored. Of the format.
@@ -23,7 +24,6 @@ _FEW = 16384  # numbers, of which weights may take more than they save
 _LARGE = 1 << 40  # sums of what is left stay exact below
 _OTHERS = 32  # added to an order: that of all columns
 _WEIGHT = np.dtype("<i2")
-_LONG = 1 << 18  # numbers, of which a part tells the ways that are made
 
 
 class _Way(NamedTuple):
@@ -55,10 +55,10 @@ def pack_rows(q: Integers) -> bytes:
             ways.append(_guessed(places, (BY_ROW,)))
     else:
         ways = _of_wide(places)
-        if q.size > _LONG:
+        if q.size > LONG:
             ways = [min(ways + _sparse(places, ways), key=lambda way: way.bytes)]
     found = [_made(way, places, points) for way in ways]
-    if not few and q.size <= _LONG and 8 * min(map(len, found)) < _SPARSE_BITS * q.size:
+    if not few and q.size <= LONG and 8 * min(map(len, found)) < _SPARSE_BITS * q.size:
         found += [_made(way, places, points) for way in _REPEATS]
     return min(found, key=len)
 

@@ -12,7 +12,6 @@ until `order` the difference from the row before.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,11 +53,9 @@ class Predictor:
         """Rows of a lane."""
         return _LANE * max(self.order, 1)
 
-    def predict(self, sums: Floats, columns: Any = slice(None)) -> Floats:
-        """Weighted sums without the constant, (..., columns), as whole numbers."""
-        scale = self._scale[columns]
-        half = 0.5 / scale
-        whole: Floats = np.floor((sums + (self.constant[columns] + half)) * scale)
+    def predict(self, sums: Floats) -> Floats:
+        """Weighted sums without the constant, (..., D), as whole numbers."""
+        whole: Floats = np.floor((sums + (self.constant + 0.5 / self._scale)) * self._scale)
         return whole
 
     def residuals(self, q: Integers) -> Integers:

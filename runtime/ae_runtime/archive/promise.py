@@ -83,9 +83,9 @@ class Promise:
             off = found - x.astype(np.float64)
             off /= bound
             np.square(off, out=off)
-        if not np.isfinite(off.sum()):
-            off = off[np.isfinite(x)]
-        return float(np.sqrt(off.mean())) if off.size else 0.0
+            if not np.isfinite(off.sum()):
+                off = off[np.isfinite(x)]
+            return float(np.sqrt(off.mean())) if off.size else 0.0
 
     def widest(self, error_of: Callable[[float], float], finest: float = 1 / 64) -> float | None:
         """About the largest factor with an error of at most 1; None if the finest has a larger one.
@@ -103,11 +103,9 @@ class Promise:
             width = high - low
             if kept > _NEAR or width < _NARROW:
                 break
-            middle = low + width / 2
-            if abs(rises) < 2:
-                middle = _secant(before, last, low, high) or middle
-            else:
-                rises = 0
+            middle = None if abs(rises) > 1 else _secant(before, last, low, high)
+            if middle is None:
+                middle, rises = low + width / 2, 0
             error = error_of(2.0**middle)
             before, last = last, (4.0**middle, error * error)
             if error <= 1:

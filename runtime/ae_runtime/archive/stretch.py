@@ -1,17 +1,28 @@
-"""A stretch in the middle of rows, by which ways of storing all of them are compared."""
+"""Stretches of rows, by which ways of storing all of them are compared."""
 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+LONG = 1 << 18  # values: of more, time counts too, and some of them tell what is made of all
 VALUES = 1 << 15
 
 
-def middle(shape: tuple[int, ...], values: int = VALUES) -> tuple[slice, ...]:
-    """At most so many values of an array of this shape, as compact as they can be."""
+def middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """At most VALUES of an array of this shape, as compact as they can be."""
     kept = list(shape)
-    while prod(kept) > values:
+    while prod(kept) > VALUES:
         longest = kept.index(max(kept))
         kept[longest] = -(-kept[longest] // 2)
     begins = [(size - length) // 2 for size, length in zip(shape, kept, strict=True)]
     return tuple(slice(at, at + length) for at, length in zip(begins, kept, strict=True))
+
+
+def spread(rows: NDArray[Any], count: int, length: int) -> list[NDArray[Any]]:
+    """`count` stretches of so many rows, from the first to the last."""
+    begins = np.linspace(0, len(rows) - length, count).astype(int).tolist()
+    return [rows[begin : begin + length] for begin in begins]
