@@ -12,6 +12,11 @@ import pytest
 # As ae_train does when it is imported, for tests that import torch first.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
+# Two threads of products in each of two workers wait for each other, for six times as long. Before
+# numpy is imported, of which processes that tests start have it, too.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from ae_runtime.archive import Archive, compress
 from ae_runtime.archive.header import DTYPES
@@ -66,6 +67,22 @@ def test_dtypes(tmp_path: Path, dtype: str, max_error: float | None) -> None:
         assert (np.abs(found.astype(float) - x) <= max_error).all()
     else:
         assert max(abs(int(a) - int(b)) for a, b in zip(found.flat, x.flat, strict=True)) <= 3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rmse", [0, (0, 4, 0.6)])
+def test_dtypes_with_a_mean_error(tmp_path: Path, dtype: str, rmse: ArrayLike) -> None:
+    numbers = np.dtype(dtype)
+    x = (walk(700, 3) * 20).clip(0, 120).astype(numbers)
+    compress(x, tmp_path / "x.aez", rmse=rmse, chunk_rows=300)
+    found = read(tmp_path / "x.aez")
+    assert found.dtype == numbers
+    bound = np.broadcast_to(np.asarray(rmse, float), 3)
+    np.testing.assert_array_equal(found[:, bound == 0], x[:, bound == 0])
+    free = bound > 0
+    for at in range(0, len(x) if free.any() else 0, 300):
+        off = (found[at : at + 300, free].astype(float) - x[at : at + 300, free]) / bound[free]
+        assert np.sqrt(np.square(off).mean()) <= 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime.archive import components, compress, fitting, lanes, modes, numbers
+from ae_runtime.archive import coarse, components, compress, fitting, gridded, lanes, modes, numbers
 from ae_runtime.archive.predictor import Predictor
 from ae_runtime.archive.promise import Promise
 
@@ -36,13 +36,14 @@ def signals() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("share", [0.05, 0.001])
 @pytest.mark.parametrize("name", list(signals()))
-def test_of_many_rows_a_part_tells_the_smallest_way(name: str, share: float) -> None:
+def test_of_many_rows_a_part_tells_the_smallest_way(name: str, share: float, mean: bool) -> None:
     x = signals()[name].astype(np.float32)
     assert x.size > 1 << 18
     bound = np.full(x.shape[1], share * np.ptp(x).astype(np.float64))
-    promise = Promise(x.dtype, bound, False, x.shape[1:])
+    promise = Promise(x.dtype, bound, mean, x.shape[1:])
     smallest = min(len(way.payload) for way in modes.classic(x, promise, every=True))
     chosen = modes.encode(x, promise)
     assert len(chosen.payload) <= 1.03 * smallest
@@ -157,6 +158,29 @@ def test_directions_are_kept_where_they_save() -> None:
     assert components.worth(found, 2.0, 1) == 0  # so few windows do not pay for a direction
 
 
+def test_directions_of_large_windows_are_the_leading_ones() -> None:
+    rng = RNG(0)
+    sources = rng.standard_normal((500, 20)) * np.linspace(9, 3, 20)
+    mixed = np.linalg.qr(rng.standard_normal((320, 20))).Q
+    q = np.rint(50 * (sources @ mixed.T + 0.01 * rng.standard_normal((500, 320)))).astype(np.int64)
+    found = components.find(q.reshape(-1, 40), 8)
+    rows = q - np.rint(q.mean(axis=0))
+    variances = np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1]
+    np.testing.assert_allclose(found.variances[:20], variances[:20], rtol=1e-6)
+    assert found.variances.shape == (64,)
+    assert found.total == pytest.approx(variances.sum())
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(64), atol=1e-9)
+
+
+def test_components_that_miss_a_mean_error_leave_the_chunk_to_other_ways() -> None:
+    x = signals()["mixed"].astype(np.float32)
+    promise = Promise(x.dtype, 1e-6 * np.ptp(x, axis=0).astype(float), True, x.shape[1:])
+    plans = coarse.plans(x, promise)
+    assert plans
+    assert gridded.encode_coarse(x, promise, plans) is None
+    assert promise.keeps(modes.decode(*modes.encode(x, promise), x.shape, promise), x)
+
+
 def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
     from ae_runtime.archive import Archive
 
@@ -197,6 +221,35 @@ def test_the_widest_step_is_found_in_few_tries(
     assert error_of(factor * (1 - 1e-6)) <= 1
     assert len(tried) - 1 <= tries
     assert promise.widest(lambda factor: 1.001) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "near", "tries"),
+    [
+        (lambda f: f / 1.7, 1.73, 2),
+        (lambda f: f / 1.7, 1.69, 2),
+        (lambda f: np.sqrt(0.9**2 + 0.19 * (f / 5) ** 2), 4, 4),
+        (lambda f: np.sqrt(0.9**2 + 0.19 * (f / 5) ** 2), 7, 4),
+        (lambda f: np.sqrt(0.9**2 + 0.19 * (f / 5) ** 2), 64, 6),
+        (lambda f: np.sqrt(1.01 + f), 1.7, 5),  # which no factor keeps
+        (lambda f: f / 40 + 0.02 * np.sin(99 * f), 38, 8),
+    ],
+)
+def test_the_widest_step_near_a_guess_is_found_sooner(
+    error: Callable[[float], float], near: float, tries: int
+) -> None:
+    tried = []
+
+    def error_of(factor: float) -> float:
+        tried.append(factor)
+        return float(error(factor))
+
+    factor = Promise(np.dtype(np.float32), np.ones(1), True, (1,)).widest(error_of, near)
+    assert len(tried) <= tries
+    if factor is None:
+        assert error(1 / 64) > 1
+    else:
+        assert 0.98 < error(factor * (1 - 1e-7)) <= 1
 
 
 @pytest.mark.parametrize("rows", [3000, 5000])

@@ -9,13 +9,13 @@ beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive import lawfit
-from ae_runtime.archive.integers import Integers, pack, unpack
+from ae_runtime.archive.integers import FEW, Integers, pack, repeats, unpack
 from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
@@ -26,18 +26,25 @@ MAX_SIZE = 1024  # values of a window: its directions are found by an effort of 
 _MAX_SHIFT = 14
 # 2^20 * 2^22 * 2^10 components stay below 2^53.
 _CODE, _DIRECTION = 1 << 20, 1 << 22
+_TOGETHER = 1 << 15  # values
 _SAMPLE = 4096  # windows that directions are found from
+_WHOLE = 256  # values of a window of some rows, of more the leading directions are found
+_LEADING, _TURNS = 64, 2  # how many of these, and iterations to them
 _COST_BITS = 10.0  # of a number in a direction
 
 
 @dataclass(frozen=True)
 class Directions:
-    """middle (S,), and the directions (S, k) of the largest variances (k,) of windows of S."""
+    """middle (S,), and the directions (S, k) of the largest variances (k,) of windows of S.
+
+    total: of all variances, of which those of large windows are not all here.
+    """
 
     window: int
     middle: Floats
     vectors: Floats
     variances: Floats
+    total: float
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,21 @@ class Coded:
 
     def predicted(self, rows: int, columns: int) -> Integers:
         """(R, D). Raises ArchiveCorrupt where it leads beyond LIMIT."""
-        sums = self.codes.astype(np.float64) @ self.directions.T.astype(np.float64)
-        sums += self.constant * 2.0**self.shift + (2.0**self.shift / 2)
-        q = np.floor(sums / 2.0**self.shift).reshape(-1, columns)[:rows]
-        if not (np.abs(q) < LIMIT).all():
-            raise ArchiveCorrupt("components lead to numbers beyond 2^28")
-        return q.astype(np.int64)
+        directions = self.directions.T.astype(np.float64)
+        constant = self.constant * 2.0**self.shift + (2.0**self.shift / 2)
+        q = np.empty((len(self.codes), len(self.constant)), np.int64)
+        # A stretch of windows at a time, which the processor's cache holds.
+        length = max(1, _TOGETHER // q.shape[1])
+        for at in range(0, len(q), length):
+            sums = self.codes[at : at + length].astype(np.float64) @ directions
+            sums += constant
+            sums *= 2.0**-self.shift
+            np.floor(sums, out=sums)
+            told = sums.reshape(-1)[: rows * columns - at * q.shape[1]]
+            if not -LIMIT < told.min() <= told.max() < LIMIT:
+                raise ArchiveCorrupt("components lead to numbers beyond 2^28")
+            q[at : at + length] = sums
+        return q.reshape(-1, columns)[:rows]
 
 
 def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
@@ -72,32 +88,56 @@ def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
 
 
 def find(q: Integers, window: int) -> Directions:
-    """The directions of windows of q (R, D)."""
+    """The directions of windows of q (R, D); of large windows the first of them."""
     rows = windows_of(q, window).astype(np.float64)
     if len(rows) > _SAMPLE:
         rows = rows[:: len(rows) // _SAMPLE]
     middle = np.rint(rows.mean(axis=0))
     off = rows - middle
-    if len(off) < off.shape[1]:  # fewer windows than values: the same directions from the others
+    if window > 1 and off.shape[1] > _WHOLE:
+        variances, vectors = _leading(off)
+    elif len(off) < off.shape[1]:  # fewer windows than values: the same directions from the others
         variances, left = np.linalg.eigh(off @ off.T / len(off))
         vectors = off.T @ left / np.sqrt(np.maximum(variances * len(off), 1e-12))
     else:
         variances, vectors = np.linalg.eigh(off.T @ off / len(off))
     order = np.argsort(-variances)
-    return Directions(window, middle, vectors[:, order], np.maximum(variances[order], 0))
+    variances = np.maximum(variances[order], 0)
+    total = float(np.square(off).sum()) / len(off)
+    return Directions(window, middle, vectors[:, order], variances, total)
 
 
-def code(q: Integers, found: Directions, step: float, kept: int) -> Coded:
-    """The coordinates of q (R, D), in steps, along the first `kept` directions."""
-    rows = windows_of(q, found.window)
+def _leading(off: Floats) -> tuple[Floats, Floats]:
+    """About the variances and directions that are the largest, by subspace iteration.
+
+    N. Halko et al., "Finding structure with randomness", SIAM Review 53 (2011), algorithm 4.4.
+    """
+    count = min(_LEADING, *off.shape)
+    some = np.random.default_rng(0).standard_normal((len(off), count))
+    found = np.linalg.qr(off.T @ some).Q
+    for _ in range(_TURNS):
+        found = np.linalg.qr(off.T @ (off @ found)).Q
+    seen = off @ found
+    variances, turned = np.linalg.eigh(seen.T @ seen / len(off))
+    return variances, found @ turned
+
+
+def coordinates(q: Integers, found: Directions, kept: int) -> Floats:
+    """Of windows of q (R, D) along the first `kept` directions, (W, kept)."""
+    off = windows_of(q, found.window) - found.middle
+    return np.asarray(off @ found.vectors[:, :kept])
+
+
+def code(places: Floats, found: Directions, step: float) -> Coded:
+    """Coordinates (W, k) in steps."""
+    kept = places.shape[1]
     vectors, deviation = found.vectors[:, :kept], np.sqrt(found.variances[:kept].max(initial=0))
-    wanted = np.log2(10 * max(deviation, 1) * np.sqrt(rows.shape[1])) - 2 * np.log2(step)
+    wanted = np.log2(10 * max(deviation, 1) * np.sqrt(len(vectors))) - 2 * np.log2(step)
     room = np.log2(_DIRECTION / max(np.abs(vectors).max(initial=0) * step, 1)) - 1
     shift = int(np.clip(np.ceil(wanted), 0, max(0, min(_MAX_SHIFT, int(room)))))
-    codes = np.rint((rows - found.middle) @ vectors / step)
     return Coded(
         found.window,
-        np.clip(codes, 1 - _CODE, _CODE - 1).astype(np.int64),
+        np.clip(np.rint(places / step), 1 - _CODE, _CODE - 1).astype(np.int64),
         np.rint(vectors * (step * 2.0**shift)).astype(np.int64),
         found.middle.astype(np.int64),
         shift,
@@ -125,22 +165,31 @@ def _normal_bits(variances: Floats) -> Floats:
     return np.asarray(0.5 * np.log2(1 + 2 * np.pi * np.e * np.maximum(variances, 0)))
 
 
-def likely(found: Directions, error: float, windows: float) -> int:
-    """The number of directions of the fewest bits for a root mean square error, by their variances.
+class Likely(NamedTuple):
+    """A number of directions, the step of their codes, and the bytes of codes of all windows."""
+
+    kept: int
+    step: float
+    bytes: float
+
+
+def likely(found: Directions, error: float, windows: float) -> Likely | None:
+    """The fewest bytes for a root mean square error, by variances; None where that is too small.
 
     What is left out and what rounding to steps adds make the error; each number of directions has
     its step so, and each direction then a rate (Gaussian, at high resolution).
     """
     size, kept = len(found.middle), np.arange(1, len(found.variances) + 1)
-    left = size * error**2 - (found.variances.sum() - np.cumsum(found.variances))
+    left = size * error**2 - (found.total - np.cumsum(found.variances))
     step2 = 12 * left / kept
     usable = step2 > 0
     if not usable.any():
-        return len(kept)
+        return None
     step2 = np.where(usable, step2, 1)
     rates = 0.5 * np.log2(1 + 2 * np.pi * np.e * found.variances / step2[:, None])
-    bits = np.tril(rates).sum(axis=1) * windows + _COST_BITS * size * kept
-    return int(kept[np.argmin(np.where(usable, bits, np.inf))])
+    codes = np.tril(rates).sum(axis=1) * windows
+    best = int(np.argmin(np.where(usable, codes + _COST_BITS * size * kept, np.inf)))
+    return Likely(int(kept[best]), float(np.sqrt(step2[best])), float(codes[best]) / 8)
 
 
 def dump(coded: Coded, left: Integers | None) -> bytes:
@@ -157,12 +206,19 @@ def dump(coded: Coded, left: Integers | None) -> bytes:
     )
 
 
-def guess(coded: Coded, left: Integers, share: float) -> float:
-    """The bytes of `dump`, about, and sooner; of the directions their share, as others use them."""
+def guess(coded: Coded, left: Integers, times: float) -> float:
+    """The bytes of `dump`, about, and sooner, of so many times as many rows."""
     if not coded.codes.size:
-        return guess_rows(left)
-    directions = share * lawfit.guess(coded.directions.reshape(-1, 1))
-    return directions + guess_rows(coded.codes) + guess_rows(left)
+        return guess_rows(left, times)
+    numbers = guess_rows(coded.codes, times) + guess_rows(left, times)
+    return guess_directions(coded) + numbers
+
+
+def guess_directions(coded: Coded) -> float:
+    """Their bytes, about."""
+    line = coded.directions.T.reshape(-1, 1)
+    size = lawfit.guess(line)
+    return min(size, len(repeats(line))) if line.size <= FEW else size
 
 
 def load(raw: bytes, rows: int, columns: int) -> Integers:

@@ -35,12 +35,13 @@ class Grid:
 
     def values(self, q: Integers) -> Array:
         """(R, D) in `dtype` of q (R, D): one product of exact numbers, the same bits everywhere."""
+        x = np.empty(q.shape, self.dtype)
+        length = max(1, _TOGETHER // max(1, q.shape[1]))
         with np.errstate(over="ignore"):  # the outermost points may lie outside of the dtype
-            exact = (q + self.base) * self.step
-            if self.dtype.kind != "f":
-                limits = np.iinfo(self.dtype)
-                exact = np.clip(exact, limits.min, limits.max)
-            return exact.astype(self.dtype)
+            for at in range(0, len(q), length):
+                exact = (q[at : at + length] + self.base) * self.step
+                x[at : at + length] = _cut(exact, self.dtype)
+        return x
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,26 @@ def to_grid(
     if not usable.all():
         q = repeated(q, usable)
     return Gridded(grid, q, np.flatnonzero(~usable))
+
+
+def nearest(x: Array, step: NDArray[np.float64]) -> Array:
+    """The points of a grid that are nearest to x (R, D), in its dtype: what most values become."""
+    found = np.empty_like(x)
+    length = max(1, _TOGETHER // max(1, x.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for at in range(0, len(x), length):
+            exact = _points(x[at : at + length], step)
+            exact *= step
+            found[at : at + length] = _cut(exact, x.dtype)
+    return found
+
+
+def _cut(exact: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Itself, no value beyond those that integers have: the outermost points may be."""
+    if dtype.kind == "f":
+        return exact
+    limits = np.iinfo(dtype)
+    return np.clip(exact, limits.min, limits.max, out=exact)
 
 
 def _places(

@@ -18,7 +18,7 @@ Integers = NDArray[np.int64]
 # a number is never given another meaning.
 CONSTANT, ZLIB, ENTROPY = 0, 1, 2
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
-_FEW = 4096  # numbers, of which zlib may take fewer bytes; of more it is slower only
+FEW = 4096  # numbers, of which zlib may take fewer bytes; of more it is slower only
 _LARGE = 1 << 62
 
 
@@ -39,7 +39,7 @@ def pack(values: NDArray[Any], columns: int = 1) -> bytes:
         rows = flat.reshape(-1, columns_of(columns))
         chosen = plan(rows)
         streams.append(bytes([ENTROPY << 4 | chosen.lanes]) + entropy.encode(rows, chosen))
-    if not streams or len(flat) <= _FEW:
+    if not streams or len(flat) <= FEW:
         streams.append(repeats(flat))
     return min(streams, key=len)
 

@@ -49,34 +49,48 @@ class Units:
         return np.where(usable, wanted, 0), usable
 
 
-def choose(x: Array, promise: Promise, factor: float) -> tuple[Way, float]:
-    """How rows x (R, D) are likely to take the fewest bytes, and about how many these are."""
+def choose(x: Array, promise: Promise, factor: float, times: float) -> tuple[Way, float]:
+    """How rows like x (R, D) are likely to take the fewest bytes, and about how many these are.
+
+    factor: of a grid that keeps the promise. times: how many times as many rows there are.
+    """
     units = Units(promise, factor, x.shape[1])
     tried = [
         _found(x, promise, units, axes, levels)[0] for axes in _axes(promise) for levels in _LEVELS
     ]
     best = min(tried, key=interpolation.likely)
-    size = interpolation.guess(best, (len(x), *promise.row_shape))
-    return Way(best.axes, best.levels, factor), size
+    way = Way(best.axes, best.levels, factor)
+    if promise.mean:
+        way = way._replace(factor=_widest(x, promise, way) or factor)
+        best, _ = _told(x, promise, way)
+    return way, interpolation.guess(best, (len(x), *promise.row_shape), times)
 
 
 def encode(x: Array, promise: Promise, way: Way) -> bytes | None:
     """Of x (R, D); None where the finest steps do not keep the promise of a mean error."""
-
-    def found_at(factor: float) -> tuple[interpolation.Interpolated, Array]:
-        units = Units(promise, factor, x.shape[1])
-        told, found = _found(x, promise, units, way.axes, way.levels)
-        return told, units.grid.values(found)
-
-    factor: float | None = way.factor
-    if promise.mean:
-        factor = promise.widest(lambda factor: promise.error(found_at(factor)[1], x))
+    factor = _widest(x, promise, way) if promise.mean else way.factor
     if factor is None:
         return None
-    told, values = found_at(factor)
+    told, values = _told(x, promise, way._replace(factor=factor))
     places = np.flatnonzero(promise.broken(values, x))
     numbers = interpolation.dump(told, (len(x), *promise.row_shape))
     return join([factor_bytes(factor), numbers, pack_exceptions(x, places)])
+
+
+def _widest(x: Array, promise: Promise, way: Way) -> float | None:
+    """The factor of the widest steps that keep a mean error, which may be near that of the way."""
+
+    def error_of(factor: float) -> float:
+        return promise.error(_told(x, promise, way._replace(factor=factor))[1], x)
+
+    return promise.widest(error_of, way.factor)
+
+
+def _told(x: Array, promise: Promise, way: Way) -> tuple[interpolation.Interpolated, Array]:
+    """How x (R, D) is told, and what a reader gets."""
+    units = Units(promise, way.factor, x.shape[1])
+    told, found = _found(x, promise, units, way.axes, way.levels)
+    return told, units.grid.values(found)
 
 
 def decode(payload: bytes, rows: int, columns: int, promise: Promise) -> Array:

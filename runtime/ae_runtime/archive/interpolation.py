@@ -103,12 +103,12 @@ def likely(told: Interpolated) -> float:
     return bits
 
 
-def guess(told: Interpolated, shape: tuple[int, ...]) -> float:
-    """The bytes of `dump`, about, and sooner."""
-    size = guess_rows(told.anchors)
+def guess(told: Interpolated, shape: tuple[int, ...], times: float) -> float:
+    """The bytes of `dump`, about, and sooner, of so many times as many rows."""
+    size = guess_rows(told.anchors, times)
     if not told.left:
         return size
-    return size + float(_together(told.left, _columns(shape, told.axes))[1].min())
+    return size + times * float(_together(told.left, _columns(shape, told.axes))[1].min())
 
 
 def dump(told: Interpolated, shape: tuple[int, ...]) -> bytes:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.archive import gridded, interpolated, latents, lossless
+from ae_runtime.archive import coarse, gridded, interpolated, latents, lossless
+from ae_runtime.archive.coarse import Coarse
 from ae_runtime.archive.numbers import guess_rows
 from ae_runtime.archive.promise import Promise
 from ae_runtime.archive.stretch import LONG, middle
@@ -31,9 +32,10 @@ NAMES = {
     LATENTS: "model",
     INTERPOLATED: "interpolation",
 }
+_FEW_BYTES = 1 << 14  # which guesses may be far from
 # Of the bytes of some rows on the grid: for all rows to be interpolated; told by components, too;
 # and by these alone.
-_WORTH_IT, _TOLD_BY_COMPONENTS, _SURELY = 0.99, 0.95, 0.8
+_WORTH_IT, _TOLD_BY_COMPONENTS, _SURELY = 0.99, 0.95, 0.85
 
 
 class Chosen(NamedTuple):
@@ -84,35 +86,55 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
 
     Of long x some rows tell which of them are made, unless every way is wanted.
     """
-    fitted = cache(lambda: gridded.fit(x, promise))
-    by_components = cache(lambda: gridded.encode_components(x, promise, fitted))
-    on_grid = smooth = told = True
-    if x.size <= LONG:
-        way, _ = interpolated.choose(x, promise, fitted().factor)
+    part, of_part = (x, promise) if x.size <= LONG else _stretch(x, promise)
+    fit = gridded.fit(part, of_part)
+    times = x.size / part.size
+    way, size = interpolated.choose(part, of_part, fit.factor, times)
+    alone = coarse.plans(x, promise) if promise.mean else []
+    if part is x or every:
+        likely = _Likely(True, True, True, True)
     else:
-        part, of_part = _stretch(x, promise)
-        fit = gridded.fit(part, of_part)
-        way, size = interpolated.choose(part, of_part, fit.factor)
-        rest = guess_rows(fit.made.q)
-        smooth = every or size < _WORTH_IT * rest
-        on_grid = every or not smooth
-        if promise.mean:  # of which components may always be the smallest
-            found = by_components()
-            share = np.inf if found is None else len(found) / x.size * part.size / rest
-        else:
-            share = gridded.components_share(x, promise)
-        share *= max(rest / size, 1)
-        told = every or promise.mean or share < _TOLD_BY_COMPONENTS
-        if not every and share < _SURELY:
-            on_grid = smooth = False
-    if on_grid:
+        likely = _likely(x, promise, fit.factor, alone, size / guess_rows(fit.made.q, times))
+    fitted = cache(lambda: fit if part is x else gridded.fit(x, promise, fit.factor))
+    found = [
+        (COMPONENTS, gridded.encode_coarse(x, promise, alone) if likely.alone else None),
+        (COMPONENTS, gridded.encode_components(x, fitted()) if likely.components else None),
+        (INTERPOLATED, interpolated.encode(x, promise, way) if likely.interpolated else None),
+    ]
+    made = [Chosen(mode, encoded) for mode, encoded in found if encoded is not None]
+    if likely.grid or not made:
         yield Chosen(GRID, gridded.encode(x, fitted()))
-    for mode, encoded in (
-        (COMPONENTS, by_components() if told else None),
-        (INTERPOLATED, interpolated.encode(x, promise, way) if smooth else None),
-    ):
-        if encoded is not None:
-            yield Chosen(mode, encoded)
+    yield from made
+
+
+class _Likely(NamedTuple):
+    """Which ways are made: components with what they leave, and alone, are two."""
+
+    grid: bool
+    alone: bool
+    components: bool
+    interpolated: bool
+
+
+def _likely(
+    x: Array, promise: Promise, factor: float, alone: list[Coarse], interpolated: float
+) -> _Likely:
+    """By what ways may take, in bytes of the rows on a grid, of about this factor."""
+    by_alone, by_components = np.inf, gridded.components_share(x, promise)
+    if alone:
+        some = coarse.some(x, 1)
+        on_grid = gridded.fit(some, promise, factor).made.q
+        by_alone = alone[0].bytes / guess_rows(on_grid, len(x) / len(some))
+    smooth = interpolated < _WORTH_IT
+    share = min(by_alone, by_components) / min(interpolated, 1)
+    surely, told = share < _SURELY, share < _TOLD_BY_COMPONENTS
+    few = bool(alone) and alone[0].bytes < _FEW_BYTES
+    return _Likely(
+        grid=not smooth and not surely,
+        alone=few or (told and by_alone <= by_components),
+        components=told and by_components < by_alone,
+        interpolated=smooth and not surely,
+    )
 
 
 def _stretch(x: Array, promise: Promise) -> tuple[Array, Promise]:

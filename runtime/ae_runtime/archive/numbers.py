@@ -63,16 +63,16 @@ def pack_rows(q: Integers) -> bytes:
     return min(found, key=len)
 
 
-def guess_rows(q: Integers) -> float:
-    """The bytes of pack_rows, about, and sooner."""
+def guess_rows(q: Integers, times: float = 1.0) -> float:
+    """The bytes of pack_rows, about, and sooner, of so many times as many rows."""
     if q.shape[1] > MAX_COLUMNS:
         ways = _of_wide(q)
-        return min(way.bytes for way in ways + _sparse(q, ways))
+        return times * min(way.bytes for way in ways + _sparse(q, ways))
     places, _ = lattice.ranked(q)
     predictor = fitting.fit(places, roughly=True)
     if predictor is None:
-        return len(pack_rows(q))
-    return lawfit.guess(predictor.residuals(places)) + len(_weights(predictor))
+        return times * len(pack_rows(q))
+    return times * lawfit.guess(predictor.residuals(places)) + len(_weights(predictor))
 
 
 def _of_wide(q: Integers) -> list[_Way]:

@@ -14,8 +14,11 @@ from ae_runtime.archive.header import Header
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
+_TOGETHER = 1 << 15  # values
 _TRIES = 16  # of the search for a factor
 _AIM, _NEAR = 0.9996, 0.999  # errors that it looks for, and is content with
+_SURE, _NEARER = 3, 0.004  # tries, and how much further below is enough for each more
+_FAILED = 3  # tries, all of them too wide, for the finest to be next
 _NARROW = 0.003  # octaves
 _WIDEST = 64.0  # times the wanted root mean square: all values are one by then
 
@@ -76,65 +79,84 @@ class Promise:
 
     def error(self, found: Array, x: Array) -> float:
         """The root mean square of error / bound over finite values of columns that may change."""
-        free, bound = ~self.exact, self.bound
-        if not free.all():
-            found, x, bound = found[:, free], x[:, free], bound[free]
+        free = ~self.exact
+        every, bound = bool(free.all()), self.bound[free]
+        squares, count = 0.0, 0
+        # A stretch of rows at a time, which the processor's cache holds.
+        length = max(1, _TOGETHER // max(1, x.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
-            off = found - x.astype(np.float64)
-            off /= bound
-            np.square(off, out=off)
-            if not np.isfinite(off.sum()):
-                off = off[np.isfinite(x)]
-            return float(np.sqrt(off.mean())) if off.size else 0.0
+            for at in range(0, len(x), length):
+                part, of = x[at : at + length], found[at : at + length]
+                if not every:
+                    part, of = part[:, free], of[:, free]
+                off = of - part.astype(np.float64)
+                off /= bound
+                np.square(off, out=off)
+                total = float(off.sum())
+                if not np.isfinite(total):
+                    off = off[np.isfinite(part)]
+                    total = float(off.sum())
+                squares += total
+                count += off.size
+            return float(np.sqrt(squares / count)) if count else 0.0
 
-    def widest(self, error_of: Callable[[float], float], finest: float = 1 / 64) -> float | None:
+    def widest(
+        self, error_of: Callable[[float], float], near: float | None = None, finest: float = 1 / 64
+    ) -> float | None:
         """About the largest factor with an error of at most 1; None if the finest has a larger one.
 
-        Squares of errors grow about as those of steps do, from what is there without any: a secant
-        leads through the last two. Two steps to the same side are followed by one by half.
+        near: where it may be. Squares of errors grow about as those of steps do, from what is there
+        without any: a secant leads through the last two, the further the more steps went to the
+        same side before. Of errors that jump one further below 1 is enough after some tries.
         """
-        low, high = float(np.log2(finest)), float(np.log2(_WIDEST))
-        error = error_of(finest)
-        if not error <= 1:
-            return None
-        before, last = (0.0, 0.0), (finest**2, error * error)
-        kept, rises = error, 0  # of the last steps, up or down
-        for _ in range(_TRIES):
-            width = high - low
-            if kept > _NEAR or width < _NARROW:
-                break
-            middle = None if abs(rises) > 1 else _secant(before, last, low, high)
-            if middle is None:
-                middle, rises = low + width / 2, 0
-            error = error_of(2.0**middle)
-            before, last = last, (4.0**middle, error * error)
+        least, high = float(np.log2(finest)), float(np.log2(_WIDEST))
+        low = least
+        at = low if near is None else min(max(float(np.log2(near)), low), high)
+        before = last = 0.0, 0.0
+        kept, rises = 0.0, 0  # the error at low, and the last steps up or down
+        for tries in range(_TRIES):
+            error = error_of(2.0**at)
+            before, last = last, (4.0**at, error * error)
             if error <= 1:
-                low, kept, rises = middle, error, max(rises, 0) + 1
+                low, kept, rises = at, error, max(rises, 0) + 1
+            elif at == least:
+                return None
             else:
-                high, rises = middle, min(rises, 0) - 1
+                high, rises = at, min(rises, 0) - 1
+            if kept > _NEAR - _NEARER * max(tries - _SURE, 0) or high - low < _NARROW:
+                break
+            if not kept and rises <= -_FAILED:
+                at = least
+            else:
+                at = _next(before, last, low, high, 2.0 ** (abs(rises) - 1))
+        if not kept and not error_of(finest) <= 1:
+            return None
         return float(np.float32(2.0**low))  # as a chunk keeps it
 
 
-def _secant(
-    before: tuple[float, float], last: tuple[float, float], low: float, high: float
-) -> float | None:
-    """The logarithm of the factor that two squares (of factor, of error) lead to, if it is between.
+def _next(
+    before: tuple[float, float], last: tuple[float, float], low: float, high: float, reach: float
+) -> float:
+    """The logarithm of a factor between two, to which two squares (of factor, of error) lead.
 
-    None where they lead nowhere.
+    Reach: how far to go of the way. Half way between where they lead nowhere.
     """
     rise, run = last[1] - before[1], last[0] - before[0]
-    if not np.isfinite(rise) or rise * run <= 0:
-        return None
-    square = last[0] + (_AIM**2 - last[1]) * run / rise
-    if not 4.0**low < square < 4.0**high:
-        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.divide(rise, run)
+        if not slope > 0:
+            slope = np.divide(last[1], last[0])
+        square = last[0] + reach * np.divide(_AIM**2 - last[1], slope)
+    if not 4.0**low < square < np.inf:  # nor for NaN
+        return low + (high - low) / 2
     edge = (high - low) / 1000
     return float(np.clip(np.log2(square) / 2, low + edge, high - edge))
 
 
 def promise_of(header: Header) -> Promise:
     """Of all chunks of an archive."""
-    return Promise(header.numpy, header.bound, header.rmse is not None, tuple(header.row_shape))
+    mean = header.rmse is not None and bool((header.bound > 0).any())
+    return Promise(header.numpy, header.bound, mean, tuple(header.row_shape))
 
 
 def factor_bytes(factor: float) -> bytes:
