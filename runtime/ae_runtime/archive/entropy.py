@@ -28,10 +28,11 @@ _CELL = CONTEXTS * SYMBOLS
 _QUARTERS = np.arange(256)
 _SHIFT = laws.octave(_QUARTERS)
 _HALF = (1 << _SHIFT) >> 1
-_ROW = laws.row(_QUARTERS)
+# The same, and the row of a table, by state.
+_SHIFTS, _HALVES, _ROWS = (np.repeat(each, STEPS) for each in (_SHIFT, _HALF, laws.row(_QUARTERS)))
 # Numbers as arrays: of others numpy makes one at each of many short calls.
-_ZERO, _HIGHEST, _STEP_BITS = np.array(0), np.array(STATES - 1), np.array(STEPS.bit_length() - 1)
-_CENTRE, _ESCAPE, _SYMBOL = np.array(CENTRE), np.array(ESCAPE, np.uint64), np.array(SYMBOLS - 1)
+_ZERO, _HIGHEST = np.array(0), np.array(STATES - 1)
+_CENTRE, _ESCAPE = np.array(CENTRE), np.array(ESCAPE, np.uint64)
 _PART, _PARTS = np.array(laws.TOTAL - 1), np.array(PRECISION)
 _LEAST, _WORD = np.array(_LOWEST), np.array(16)
 _ROOM, _TOTAL, _HALF_WORD = (np.array(number, np.uint32) for number in (20, laws.TOTAL, 16))
@@ -75,23 +76,21 @@ def _modelled(
     spread: Integers, lanes: Lanes, plan: Plan, tables: _Tables
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Of each number the place of its symbol in the tables, and the context it is coded in."""
-    places = np.zeros(spread.shape, np.uint16)
-    quarters = np.zeros(spread.shape, np.uint8)
+    places, told = (np.zeros(spread.shape, np.uint16) for _ in range(2))
     states = lanes.columns_of(plan.starts * STEPS + STEPS // 2)
     models = lanes.columns_of(plan.which * _CELL)
-    rows = _ROW * SYMBOLS
+    rows = _ROWS * SYMBOLS
     several = len(plan.models) > 1
     for step, group, count in lanes.active():
         state = states[group, :count]
-        quarter = state >> _STEP_BITS
-        quarters[step, group, :count] = quarter
-        symbol = spread[step, group, :count] + _HALF[quarter]
-        symbol >>= _SHIFT[quarter]
+        told[step, group, :count] = state
+        symbol = spread[step, group, :count] + _HALVES[state]
+        symbol >>= _SHIFTS[state]
         symbol += _CENTRE
         # As unsigned numbers those below 0 are large, too.
         unsigned = symbol.view(np.uint64)
         np.minimum(unsigned, _ESCAPE, out=unsigned)
-        symbol += rows[quarter]
+        symbol += rows[state]
         if several:
             symbol += models[group, :count]
         place = tables.coded[symbol]
@@ -99,7 +98,11 @@ def _modelled(
         state += tables.move[place]
         np.maximum(state, _ZERO, out=state)
         np.minimum(state, _HIGHEST, out=state)
-    return places, quarters
+    return places, _quarters(told)
+
+
+def _quarters(states: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    return np.floor_divide(states, STEPS, out=np.empty(states.shape, np.uint8), casting="unsafe")
 
 
 def _coded(places: NDArray[np.uint16], lanes: Lanes, tables: _Tables) -> bytes:
@@ -169,24 +172,24 @@ def _decoded(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
     """Of each number its symbol and its context; and how many words they took."""
     shape = lanes.steps, lanes.groups, lanes.width
-    symbols, quarters = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    places, told = (np.zeros(shape, np.uint16) for _ in range(2))
     states = lanes.columns_of(plan.starts * STEPS + STEPS // 2)
     models = lanes.columns_of(plan.which * (CONTEXTS << PRECISION))
-    rows = _ROW << PRECISION
+    rows = _ROWS << PRECISION
     several = len(plan.models) > 1
     frequency, begin = tables.frequency.astype(np.int64), tables.begin.astype(np.int64)
     at = 0
     for step, group, count in lanes.active():
         x, state = states_of_rans[:count], states[group, :count]
-        quarter = state >> _STEP_BITS
-        quarters[step, group, :count] = quarter
+        told[step, group, :count] = state
         slot = x & _PART
-        part = rows[quarter]
+        part = rows[state]
         part += slot
         if several:
             part += models[group, :count]
-        place = tables.symbol_of[part].astype(np.int64)
-        symbols[step, group, :count] = place & _SYMBOL
+        short = tables.symbol_of[part]
+        places[step, group, :count] = short
+        place = short.astype(np.int64)
         x >>= _PARTS
         x *= frequency[place]
         slot -= begin[place]
@@ -203,7 +206,8 @@ def _decoded(
         np.minimum(state, _HIGHEST, out=state)
     if (states_of_rans != _LOWEST).any():  # which the encoder began with
         raise ArchiveCorrupt("a stream does not lead back to where it began")
-    return symbols, quarters, at
+    symbols = np.bitwise_and(places, SYMBOLS - 1, out=np.empty(shape, np.uint8), casting="unsafe")
+    return symbols, _quarters(told), at
 
 
 def _numbers(symbols: NDArray[np.uint8], quarters: NDArray[np.uint8], raw: bytes) -> Integers:

@@ -76,15 +76,19 @@ def find(
     anchors = repeated(flat, usable[places].reshape(flat.shape))
     found[places] = anchors.reshape(first.shape) * widths[places]
     cubic, left = [], []
+    every = bool(usable.all())
     for stage in _stages(wanted.shape, axes, levels):
-        known = stage.of(found, stage.known)
+        known, told = stage.of(found, stage.known), stage.of(found, stage.told)
         to_tell, of, free = (stage.of(each, stage.told) for each in (wanted, widths, usable))
         smooth = _is_cubic(known, to_tell, of, free)
-        between = _between(known, len(to_tell), smooth)
-        r = np.rint((to_tell - between) / of)
-        r[~(free & (np.abs(r) < LIMIT))] = 0
-        whole = r.astype(np.int64)
-        stage.of(found, stage.told)[...] = between + whole * of
+        whole = np.empty(to_tell.shape, np.int64)
+        for part, between in _between(known, len(to_tell), smooth):
+            r = np.rint((to_tell[part] - between) / of[part])
+            if not (every and r.min() > -LIMIT and r.max() < LIMIT):
+                r[~(free[part] & (np.abs(r) < LIMIT))] = 0
+            whole[part] = r
+            between += whole[part] * of[part]
+            told[part] = between
         cubic.append(smooth)
         left.append(whole)
     return Interpolated(axes, levels, anchors, cubic, left), found
@@ -157,10 +161,11 @@ def load(raw: bytes, shape: tuple[int, ...], width: Integers) -> Integers:
             left, stream = stream[:size], stream[size:]
         else:
             left = unpack(parts.take(), size, columns)
-        told = stage.of(found, stage.told)
-        between = _between(stage.of(found, stage.known), len(told), bits[number])
-        between += _below(left, LIMIT).reshape(told.shape) * stage.of(widths, stage.told)
-        told[...] = _below(between, _FAR)
+        known, told = stage.of(found, stage.known), stage.of(found, stage.told)
+        left, of = _below(left, LIMIT).reshape(told.shape), stage.of(widths, stage.told)
+        for part, between in _between(known, len(told), bits[number]):
+            between += left[part] * of[part]
+            told[part] = _below(between, _FAR)
     parts.end()
     return found
 
@@ -184,19 +189,20 @@ def _stages(shape: tuple[int, ...], axes: tuple[int, ...], levels: int) -> Itera
             places[axis] = slice(None, None, stride)
 
 
-def _between(known: Integers, count: int, cubic: bool) -> Integers:
+def _between(known: Integers, count: int, cubic: bool) -> Iterator[tuple[slice, Integers]]:
     """`count` numbers along the first axis, each after one of the known, by those beside it.
 
-    As many as are known, the last of which is repeated, or one less.
+    As many as are known, the last of which is repeated, or one less. A stretch at a time, which the
+    processor's cache holds, and where it is.
     """
     inner = min(count, len(known) - 1)
-    found = np.empty((count, *known.shape[1:]), np.int64)
-    found[inner:] = known[inner:count]
-    # A stretch at a time, which the processor's cache holds.
     length = max(1, _TOGETHER // max(1, known[:1].size))
-    for begin in range(0, inner, length):
-        end = min(begin + length, inner)
-        part = found[begin:end]
+    for begin in range(0, count, length):
+        stop = min(begin + length, count)
+        end = min(stop, inner)
+        found = np.empty((stop - begin, *known.shape[1:]), np.int64)
+        part = found[: max(end - begin, 0)]
+        found[len(part) :] = known[begin + len(part) : stop]
         np.add(known[begin:end], known[begin + 1 : end + 1], out=part)
         low, high = max(begin, 1), min(end, inner - 1)
         if cubic and low < high:
@@ -212,7 +218,7 @@ def _between(known: Integers, count: int, cubic: bool) -> Integers:
         for each in outside:
             each += 1
             each >>= 1
-    return found
+        yield slice(begin, stop), found
 
 
 def _is_cubic(known: Integers, told: Floats, width: Integers, usable: NDArray[np.bool_]) -> bool:
@@ -220,11 +226,13 @@ def _is_cubic(known: Integers, told: Floats, width: Integers, usable: NDArray[np
     count = len(told)
     length = min(count, max(8, _TRIED * count // told.size))
     begin = (count - length) // 2
-    part, beside = slice(begin, begin + length), slice(begin, begin + length + 1)
-    costs = []
+    some = slice(begin, begin + length)
+    told, width, usable = told[some], width[some], usable[some]
+    costs = [0.0, 0.0]
     for cubic in (False, True):
-        off = (told[part] - _between(known[beside], length, cubic)) / width[part]
-        costs.append(float(np.log2(1 + np.abs(off[usable[part]])).sum()))
+        for part, between in _between(known[begin : begin + length + 1], length, cubic):
+            off = (told[part] - between) / width[part]
+            costs[cubic] += float(np.log2(1 + np.abs(off[usable[part]])).sum())
     return costs[1] < costs[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +66,15 @@ class Promise:
 
     def broken(self, found: Array, x: Array) -> NDArray[np.bool_]:
         """Which values (R, D) of found are not what was promised of single values of x."""
-        same = found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}")
-        if not len(self.bound):
-            return np.asarray(~same)
-        near = np.isfinite(x) if self.mean else within(found, x, self.bound)
-        right: NDArray[np.bool_] = same | (near & ~self.exact)
-        return ~right
+        wrong = np.empty(x.shape, np.bool_)
+        for part in _parts(x):
+            was, is_ = x[part], found[part]
+            same = is_.view(f"u{x.itemsize}") == was.view(f"u{x.itemsize}")
+            if len(self.bound):
+                near = np.isfinite(was) if self.mean else within(is_, was, self.bound)
+                same |= near & ~self.exact
+            np.logical_not(same, out=wrong[part])
+        return wrong
 
     def keeps(self, found: Array, x: Array) -> bool:
         """Whether found is what was promised of x (R, D)."""
@@ -82,19 +85,17 @@ class Promise:
         free = ~self.exact
         every, bound = bool(free.all()), self.bound[free]
         squares, count = 0.0, 0
-        # A stretch of rows at a time, which the processor's cache holds.
-        length = max(1, _TOGETHER // max(1, x.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
-            for at in range(0, len(x), length):
-                part, of = x[at : at + length], found[at : at + length]
+            for part in _parts(x):
+                was, is_ = x[part], found[part]
                 if not every:
-                    part, of = part[:, free], of[:, free]
-                off = of - part.astype(np.float64)
+                    was, is_ = was[:, free], is_[:, free]
+                off = is_ - was.astype(np.float64)
                 off /= bound
                 np.square(off, out=off)
                 total = float(off.sum())
                 if not np.isfinite(total):
-                    off = off[np.isfinite(part)]
+                    off = off[np.isfinite(was)]
                     total = float(off.sum())
                 squares += total
                 count += off.size
@@ -132,6 +133,13 @@ class Promise:
         if not kept and not error_of(finest) <= 1:
             return None
         return float(np.float32(2.0**low))  # as a chunk keeps it
+
+
+def _parts(x: Array) -> Iterator[slice]:
+    """Stretches of the rows (R, D), each of which the processor's cache holds."""
+    length = max(1, _TOGETHER // max(1, x.shape[1]))
+    for at in range(0, len(x), length):
+        yield slice(at, at + length)
 
 
 def _next(
