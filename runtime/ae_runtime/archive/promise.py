@@ -114,25 +114,29 @@ class Promise:
         low = least
         at = low if near is None else min(max(float(np.log2(near)), low), high)
         before = last = 0.0, 0.0
-        kept, rises = 0.0, 0  # the error at low, and the last steps up or down
+        kept: tuple[float, float] | None = None  # the widest factor that does, and its error
+        rises = 0  # the last steps up or down
         for tries in range(_TRIES):
-            error = error_of(2.0**at)
-            before, last = last, (4.0**at, error * error)
+            factor = float(np.float32(2.0**at))  # as a chunk keeps it
+            error = error_of(factor)
+            before, last = last, (factor * factor, error * error)
             if error <= 1:
-                low, kept, rises = at, error, max(rises, 0) + 1
+                low, kept, rises = at, (factor, error), max(rises, 0) + 1
             elif at == least:
                 return None
             else:
                 high, rises = at, min(rises, 0) - 1
-            if kept > _NEAR - _NEARER * max(tries - _SURE, 0) or high - low < _NARROW:
+            if high - low < _NARROW:
                 break
-            if not kept and rises <= -_FAILED:
+            if kept is not None and kept[1] > _NEAR - _NEARER * max(tries - _SURE, 0):
+                break
+            if kept is None and rises <= -_FAILED:
                 at = least
             else:
                 at = _next(before, last, low, high, 2.0 ** (abs(rises) - 1))
-        if not kept and not error_of(finest) <= 1:
-            return None
-        return float(np.float32(2.0**low))  # as a chunk keeps it
+        if kept is None:
+            return finest if error_of(finest) <= 1 else None
+        return kept[0]
 
 
 def _parts(x: Array) -> Iterator[slice]:
@@ -155,7 +159,7 @@ def _next(
         if not slope > 0:
             slope = np.divide(last[1], last[0])
         square = last[0] + reach * np.divide(_AIM**2 - last[1], slope)
-    if not 4.0**low < square < np.inf:  # nor for NaN
+    if not (slope < np.inf and 4.0**low < square < np.inf):  # nor for NaN
         return low + (high - low) / 2
     edge = (high - low) / 1000
     return float(np.clip(np.log2(square) / 2, low + edge, high - edge))
