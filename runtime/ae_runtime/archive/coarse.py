@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 from ae_runtime.archive import components
 from ae_runtime.archive.components import MAX_SIZE, Coded, Directions, Likely
 from ae_runtime.archive.grid import Gridded, to_grid
-from ae_runtime.archive.integers import pack
-from ae_runtime.archive.numbers import guess_rows, pack_rows
+from ae_runtime.archive.numbers import guess_rows
 from ae_runtime.archive.promise import Promise
 from ae_runtime.archive.stretch import LONG, VALUES, spread
 
 Array = NDArray[Any]
 FINE = 1 / 8  # of the wanted root mean square: the grid that components are found on
 _WINDOWS = (1, 8, 32, 128, 256)  # rows
-_CHOSEN_ROWS = 8192  # in the middle of few
-_STRETCHES = 16  # of many
-_WINDOWS_GUESSED = 512  # of many, at least
+_STRETCHES = 16  # of rows
+_WINDOWS_GUESSED = 512  # in these, at least
 _ALIKE = 0.95  # of the bytes of codes without neighbours, where these tell nothing
 _CLOSE = 0.95  # of the bytes that a larger window looks to take, and may
 
@@ -68,22 +66,18 @@ def plans(x: Array, promise: Promise) -> list[Coarse]:
 
 
 def some(x: NDArray[Any], window: int) -> NDArray[Any]:
-    """Some of the rows (R, D), of long x in stretches of windows."""
-    if x.size <= LONG:
-        begin = max(0, len(x) - _CHOSEN_ROWS) // 2
-        return x[begin : begin + _CHOSEN_ROWS]
+    """Stretches of windows of the rows (R, D), where these are long."""
     length = max(_WINDOWS_GUESSED, 2 * VALUES // x.shape[1] // window) // _STRETCHES * window
-    return x if _STRETCHES * length >= len(x) else np.concatenate(spread(x, _STRETCHES, length))
+    if x.size <= LONG or _STRETCHES * length >= len(x):
+        return x
+    return np.concatenate(spread(x, _STRETCHES, length))
 
 
 def _tried(made: Gridded, found: Directions, likely: Likely) -> Coarse:
     rows, kept, step = some(made.q, found.window), likely.kept, likely.step
     coded = components.code(components.coordinates(rows, found, kept), found, step)
-    times = len(made.q) / found.window / len(coded.codes)
-    if made.q.size > LONG:
-        codes, directions = guess_rows(coded.codes, times), components.guess_directions(coded)
-    else:
-        codes, directions = times * len(pack_rows(coded.codes)), len(pack(coded.directions))
+    codes = guess_rows(coded.codes, len(made.q) / found.window / len(coded.codes))
+    directions = components.guess_directions(coded)
     return Coarse(codes, directions, likely.bytes, made, found, kept, FINE * step)
 
 

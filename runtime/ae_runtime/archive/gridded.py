@@ -15,7 +15,7 @@ from ae_runtime.archive.integers import Integers, pack, unpack
 from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
-from ae_runtime.archive.stretch import spread
+from ae_runtime.archive.stretch import LONG, spread
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
@@ -81,15 +81,21 @@ def encode_components(x: Array, fitted: Fitted) -> bytes | None:
 
 
 def encode_coarse(x: Array, promise: Promise, plans: list[Coarse]) -> bytes | None:
-    """Of x (R, D), by components alone; None where these do not keep the mean error."""
+    """Of x (R, D), by components alone; None where these do not keep the mean error.
+
+    By the smallest of the plans; of long x by the first that does.
+    """
+    found: list[bytes] = []
     for plan in plans:
         coded = coarse.code(x, promise, plan)
         if coded is not None:
             grid, q = plan.made.grid, plan.made.q
             places = np.flatnonzero(promise.broken(grid.values(coded.predicted(*x.shape)), x))
             numbers = components.dump(coded, None)
-            return _payload(x, coarse.FINE, Gridded(grid, q, places), numbers)
-    return None
+            found.append(_payload(x, coarse.FINE, Gridded(grid, q, places), numbers))
+            if x.size > LONG:
+                break
+    return min(found, key=len, default=None)
 
 
 def components_share(x: Array, promise: Promise) -> float:

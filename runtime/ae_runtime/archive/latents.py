@@ -162,7 +162,8 @@ def _smallest(task: _Task, as_in: _Found | None) -> _Found | None:
 def _coarsest(task: _Task, as_in: _Found | None) -> _Found | None:
     """Latents alone, in the widest steps that keep the root mean square error."""
     x, z, decoder, promise, _ = task
-    every = []
+    every: list[_Found] = []
+    near = None if as_in is None else as_in.factor
     for zone in _ZONES if as_in is None else (as_in.zone,):
 
         def values_at(factor: float, zone: float = zone) -> Array:
@@ -171,8 +172,9 @@ def _coarsest(task: _Task, as_in: _Found | None) -> _Found | None:
         def error_of(factor: float, values_at: Callable[[float], Array] = values_at) -> float:
             return promise.error(values_at(factor), x)
 
-        factor = promise.widest(error_of, finest=2.0**-10)
+        factor = promise.widest(error_of, near, finest=2.0**-10)
         if factor is not None:
+            near = factor
             places = np.flatnonzero(promise.broken(values_at(factor), x))
             payload = _payload(x, _steps(z, decoder, factor, zone), factor, None, places)
             every.append(_Found(payload, factor, zone))
