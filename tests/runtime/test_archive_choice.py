@@ -232,7 +232,7 @@ def test_the_widest_step_is_found_in_few_tries(
         (lambda f: np.sqrt(0.9**2 + 0.19 * (f / 5) ** 2), 7, 4),
         (lambda f: np.sqrt(0.9**2 + 0.19 * (f / 5) ** 2), 64, 6),
         (lambda f: np.sqrt(1.01 + f), 1.7, 5),  # which no factor keeps
-        (lambda f: f / 40 + 0.02 * np.sin(99 * f), 38, 8),
+        (lambda f: f / 40 + 0.02 * np.sin(99 * f), 38, 10),
     ],
 )
 def test_the_widest_step_near_a_guess_is_found_sooner(
