@@ -152,9 +152,10 @@ def test_directions_are_kept_where_they_save() -> None:
     rng = RNG(0)
     noise = 20 * rng.standard_normal((4000, 40))
     told = 500 * rng.standard_normal((4000, 3)) @ rng.standard_normal((3, 40))
-    for x, kept in ((noise, 0), (told + noise, 3)):
-        found = components.find(np.rint(x).astype(np.int64), 1)
-        assert components.worth(found, 2.0, len(x)) == kept
+    for x, kept in ((noise, 0), (told + noise, 3), (np.tile(told, 8) + np.tile(noise, 8), 40)):
+        for some in (False, True):
+            found = components.find(np.rint(x).astype(np.int64), 1, some)
+            assert components.worth(found, 2.0, len(x)) == kept
     assert components.worth(found, 2.0, 1) == 0  # so few windows do not pay for a direction
 
 
@@ -163,12 +164,12 @@ def test_directions_of_large_windows_are_the_leading_ones() -> None:
     sources = rng.standard_normal((500, 20)) * np.linspace(9, 3, 20)
     mixed = np.linalg.qr(rng.standard_normal((320, 20))).Q
     q = np.rint(50 * (sources @ mixed.T + 0.01 * rng.standard_normal((500, 320)))).astype(np.int64)
-    found = components.find(q.reshape(-1, 40), 8)
+    found = components.find(q.reshape(-1, 40), 8, some=True)
     rows = q - np.rint(q.mean(axis=0))
     variances = np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1]
     np.testing.assert_allclose(found.variances[:20], variances[:20], rtol=1e-6)
     assert found.variances.shape == (64,)
-    assert found.total == pytest.approx(variances.sum())
+    assert found.spread.sum() == pytest.approx(variances.sum())
     np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(64), atol=1e-9)
 
 

@@ -58,7 +58,7 @@ def plans(x: Array, promise: Promise) -> list[Coarse]:
             break
         if x.size > LONG and tried and not _may_be_smaller(tried, window):
             break
-        found = components.find(made.q, window)
+        found = components.find(made.q, window, some=window > 1)
         likely = components.likely(found, wanted, rows / window)
         if likely is not None:
             tried.append(_tried(made, found, likely))

@@ -28,7 +28,7 @@ _MAX_SHIFT = 14
 _CODE, _DIRECTION = 1 << 20, 1 << 22
 _TOGETHER = 1 << 15  # values
 _SAMPLE = 4096  # windows that directions are found from
-_WHOLE = 256  # values of a window of some rows, of more the leading directions are found
+_WHOLE = 256  # values of a window, of which all directions are found, in any case
 _LEADING, _TURNS = 64, 2  # how many of these, and iterations to them
 _COST_BITS = 10.0  # of a number in a direction
 
@@ -37,14 +37,14 @@ _COST_BITS = 10.0  # of a number in a direction
 class Directions:
     """middle (S,), and the directions (S, k) of the largest variances (k,) of windows of S.
 
-    total: of all variances, of which those of large windows are not all here.
+    spread: variances of the S values, of which directions that are not here have their part.
     """
 
     window: int
     middle: Floats
     vectors: Floats
     variances: Floats
-    total: float
+    spread: Floats
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
     return q.reshape(len(q) // window, -1)
 
 
-def find(q: Integers, window: int) -> Directions:
-    """The directions of windows of q (R, D); of large windows the first of them."""
+def find(q: Integers, window: int, some: bool = False) -> Directions:
+    """The directions of windows of q (R, D); or some, the first of them, where these are large."""
     rows = windows_of(q, window).astype(np.float64)
     if len(rows) > _SAMPLE:
         rows = rows[:: len(rows) // _SAMPLE]
     middle = np.rint(rows.mean(axis=0))
     off = rows - middle
-    if window > 1 and off.shape[1] > _WHOLE:
+    if some and off.shape[1] > _WHOLE:
         variances, vectors = _leading(off)
     elif len(off) < off.shape[1]:  # fewer windows than values: the same directions from the others
         variances, left = np.linalg.eigh(off @ off.T / len(off))
@@ -103,8 +103,8 @@ def find(q: Integers, window: int) -> Directions:
         variances, vectors = np.linalg.eigh(off.T @ off / len(off))
     order = np.argsort(-variances)
     variances = np.maximum(variances[order], 0)
-    total = float(np.square(off).sum()) / len(off)
-    return Directions(window, middle, vectors[:, order], variances, total)
+    spread = np.square(off).sum(axis=0) / len(off)
+    return Directions(window, middle, vectors[:, order], variances, spread)
 
 
 def _leading(off: Floats) -> tuple[Floats, Floats]:
@@ -154,7 +154,7 @@ def worth(found: Directions, step: float, windows: int) -> int:
     # Of each value (S,) what a direction takes away, and what rounding its codes brings back.
     taken = np.cumsum(squares * found.variances, axis=1)
     rounding = np.cumsum(squares, axis=1) * (step**2 / 12)
-    left = taken[:, -1:] - np.hstack([np.zeros((size, 1)), taken - rounding])
+    left = found.spread[:, None] - np.hstack([np.zeros((size, 1)), taken - rounding])
     codes = np.append(0, np.cumsum(_normal_bits(found.variances / step**2)))
     bits = windows * (codes + _normal_bits(left).sum(axis=0))
     return int(np.argmin(bits + _COST_BITS * size * np.arange(kept + 1)))
@@ -180,7 +180,7 @@ def likely(found: Directions, error: float, windows: float) -> Likely | None:
     its step so, and each direction then a rate (Gaussian, at high resolution).
     """
     size, kept = len(found.middle), np.arange(1, len(found.variances) + 1)
-    left = size * error**2 - (found.total - np.cumsum(found.variances))
+    left = size * error**2 - (found.spread.sum() - np.cumsum(found.variances))
     step2 = 12 * left / kept
     usable = step2 > 0
     if not usable.any():

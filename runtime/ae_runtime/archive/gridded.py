@@ -108,7 +108,7 @@ def components_share(x: Array, promise: Promise) -> float:
         return np.inf
     length = min(rows, _TRIED_ROWS) // _TRIED
     q = fit(np.concatenate(spread(x, _TRIED, length)), promise).made.q
-    coded = _coded(q, rows)
+    coded = _coded(q, rows, some=True)
     times = rows / len(q)
     return components.guess(coded, q - coded.predicted(*q.shape), times) / guess_rows(q, times)
 
@@ -150,8 +150,8 @@ def _payload(x: Array, factor: float, made: Gridded, numbers: bytes) -> bytes:
     )
 
 
-def _coded(q: Integers, rows: int) -> components.Coded:
-    """Of q (R, D), which are some of so many rows, along all directions that pay."""
-    found = components.find(q, 1)
+def _coded(q: Integers, rows: int, some: bool = False) -> components.Coded:
+    """Of q (R, D), which are some of so many rows, along all directions, or some, that pay."""
+    found = components.find(q, 1, some)
     kept = components.worth(found, _STEP, rows)
     return components.code(components.coordinates(q, found, kept), found, _STEP)
