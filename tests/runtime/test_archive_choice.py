@@ -193,6 +193,18 @@ def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
             assert (np.abs(archive[:] - x) <= bound).all()
 
 
+def widest(error: Callable[[float], float], near: float | None) -> tuple[float | None, int]:
+    """The factor that is found, and in how many tries."""
+    tried = []
+
+    def error_of(factor: float) -> float:
+        tried.append(factor)
+        return float(error(factor))
+
+    promise = Promise(np.dtype(np.float32), np.ones(1), True, (1,))
+    return promise.widest(error_of, near), len(tried)
+
+
 @pytest.mark.parametrize(
     ("error", "wanted", "tries"),
     [
@@ -209,19 +221,15 @@ def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
 def test_the_widest_step_is_found_in_few_tries(
     error: Callable[[float], float], wanted: float, tries: int
 ) -> None:
-    tried = []
-
-    def error_of(factor: float) -> float:
-        tried.append(factor)
-        return float(error(factor))
-
-    promise = Promise(np.dtype(np.float32), np.ones(1), True, (1,))
-    factor = promise.widest(error_of)
-    assert factor is not None
+    factor, tried = widest(error, None)
     assert factor == pytest.approx(wanted, rel=0.004)
-    assert error_of(factor * (1 - 1e-6)) <= 1
-    assert len(tried) - 1 <= tries
-    assert promise.widest(lambda factor: 1.001) is None
+    assert factor is not None
+    assert error(factor) <= 1
+    assert tried <= tries
+
+
+def test_no_step_is_found_where_all_are_too_wide() -> None:
+    assert widest(lambda factor: 1.001, None) == (None, 1)
 
 
 @pytest.mark.parametrize(
@@ -239,18 +247,12 @@ def test_the_widest_step_is_found_in_few_tries(
 def test_the_widest_step_near_a_guess_is_found_sooner(
     error: Callable[[float], float], near: float, tries: int
 ) -> None:
-    tried = []
-
-    def error_of(factor: float) -> float:
-        tried.append(factor)
-        return float(error(factor))
-
-    factor = Promise(np.dtype(np.float32), np.ones(1), True, (1,)).widest(error_of, near)
-    assert len(tried) <= tries
+    factor, tried = widest(error, near)
+    assert tried <= tries
     if factor is None:
         assert error(1 / 64) > 1
     else:
-        assert 0.98 < error(factor * (1 - 1e-7)) <= 1
+        assert 0.98 < error(factor) <= 1
 
 
 @pytest.mark.parametrize("rows", [3000, 5000])

@@ -74,6 +74,7 @@ def some(x: NDArray[Any], window: int) -> NDArray[Any]:
 
 
 def _tried(made: Gridded, found: Directions, likely: Likely) -> Coarse:
+    """With these components, of which some of the rows tell the bytes."""
     rows, kept, step = some(made.q, found.window), likely.kept, likely.step
     coded = components.code(components.coordinates(rows, found, kept), found, step)
     codes = guess_rows(coded.codes, len(made.q) / found.window / len(coded.codes))

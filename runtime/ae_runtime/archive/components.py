@@ -19,6 +19,7 @@ from ae_runtime.archive.integers import FEW, Integers, pack, repeats, unpack
 from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.archive.stretch import cached
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
@@ -26,7 +27,6 @@ MAX_SIZE = 1024  # values of a window: its directions are found by an effort of 
 _MAX_SHIFT = 14
 # 2^20 * 2^22 * 2^10 components stay below 2^53.
 _CODE, _DIRECTION = 1 << 20, 1 << 22
-_TOGETHER = 1 << 15  # values
 _SAMPLE = 4096  # windows that directions are found from
 _WHOLE = 256  # values of a window, of which all directions are found, in any case
 _LEADING, _TURNS = 64, 2  # how many of these, and iterations to them
@@ -65,17 +65,15 @@ class Coded:
         directions = self.directions.T.astype(np.float64)
         constant = self.constant * 2.0**self.shift + (2.0**self.shift / 2)
         q = np.empty((len(self.codes), len(self.constant)), np.int64)
-        # A stretch of windows at a time, which the processor's cache holds.
-        length = max(1, _TOGETHER // q.shape[1])
-        for at in range(0, len(q), length):
-            sums = self.codes[at : at + length].astype(np.float64) @ directions
+        for part in cached(*q.shape):
+            sums = self.codes[part].astype(np.float64) @ directions
             sums += constant
             sums *= 2.0**-self.shift
             np.floor(sums, out=sums)
-            told = sums.reshape(-1)[: rows * columns - at * q.shape[1]]
+            told = sums.reshape(-1)[: rows * columns - part.start * q.shape[1]]
             if not -LIMIT < told.min() <= told.max() < LIMIT:
                 raise ArchiveCorrupt("components lead to numbers beyond 2^28")
-            q[at : at + length] = sums
+            q[part] = sums
         return q.reshape(-1, columns)[:rows]
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.predictor import LIMIT
+from ae_runtime.archive.stretch import cached
 from ae_runtime.errors import DataError
 
 Array = NDArray[Any]
 _EXACT = 1 << 53  # whole numbers up to here are exact in float64
-_TOGETHER = 1 << 15  # values that the processor's cache holds
 _ABREAST = 256  # rows that are looked at side by side
 # Of a step, in bounds. Twice the bound would leave values half way between two points outside of it
 # once they are rounded to float32; each of these would be an exception, of 5 bytes and more.
@@ -36,11 +36,10 @@ class Grid:
     def values(self, q: Integers) -> Array:
         """(R, D) in `dtype` of q (R, D): one product of exact numbers, the same bits everywhere."""
         x = np.empty(q.shape, self.dtype)
-        length = max(1, _TOGETHER // max(1, q.shape[1]))
         with np.errstate(over="ignore"):  # the outermost points may lie outside of the dtype
-            for at in range(0, len(q), length):
-                exact = (q[at : at + length] + self.base) * self.step
-                x[at : at + length] = _cut(exact, self.dtype)
+            for part in cached(*q.shape):
+                exact = (q[part] + self.base) * self.step
+                x[part] = _cut(exact, self.dtype)
         return x
 
 
@@ -84,9 +83,7 @@ def to_grid(
     step = steps_of(bound, x.dtype)
     grid = Grid(step, _bases(x, step), x.dtype)
     q, usable = np.empty(x.shape, np.int64), np.empty(x.shape, np.bool_)
-    length = max(1, _TOGETHER // max(1, x.shape[1]))
-    for at in range(0, len(x), length):
-        part = slice(at, at + length)
+    for part in cached(*x.shape):
         q[part], usable[part] = _places(x[part], grid, bound, exact)
     if not usable.all():
         q = repeated(q, usable)
@@ -96,12 +93,11 @@ def to_grid(
 def nearest(x: Array, step: NDArray[np.float64]) -> Array:
     """The points of a grid that are nearest to x (R, D), in its dtype: what most values become."""
     found = np.empty_like(x)
-    length = max(1, _TOGETHER // max(1, x.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
-        for at in range(0, len(x), length):
-            exact = _points(x[at : at + length], step)
+        for part in cached(*x.shape):
+            exact = _points(x[part], step)
             exact *= step
-            found[at : at + length] = _cut(exact, x.dtype)
+            found[part] = _cut(exact, x.dtype)
     return found
 
 

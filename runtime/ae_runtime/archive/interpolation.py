@@ -19,7 +19,7 @@ from ae_runtime.archive.integers import Integers, columns_of, pack, unpack
 from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
-from ae_runtime.archive.stretch import LONG
+from ae_runtime.archive.stretch import LONG, cached
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
@@ -29,7 +29,6 @@ _FAR = 1 << 57  # sums of what is interpolated stay below 2^63
 _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
 _STREAM_BITS = 1 / 256  # of each of many numbers, that a stream must save for the time it takes
 _SMALL_SHARE = 64  # of all numbers, a part that a stream is too small for
-_TOGETHER = 1 << 14  # numbers that are interpolated at a time
 _NEAR = 64  # numbers that are near each other
 _TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
 
@@ -196,9 +195,8 @@ def _between(known: Integers, count: int, cubic: bool) -> Iterator[tuple[slice, 
     processor's cache holds, and where it is.
     """
     inner = min(count, len(known) - 1)
-    length = max(1, _TOGETHER // max(1, known[:1].size))
-    for begin in range(0, count, length):
-        stop = min(begin + length, count)
+    for told in cached(count, known[:1].size):
+        begin, stop = told.start, told.stop
         end = min(stop, inner)
         found = np.empty((stop - begin, *known.shape[1:]), np.int64)
         part = found[: max(end - begin, 0)]
@@ -218,7 +216,7 @@ def _between(known: Integers, count: int, cubic: bool) -> Iterator[tuple[slice, 
         for each in outside:
             each += 1
             each >>= 1
-        yield slice(begin, stop), found
+        yield told, found
 
 
 def _is_cubic(known: Integers, told: Floats, width: Integers, usable: NDArray[np.bool_]) -> bool:

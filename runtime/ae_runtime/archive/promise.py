@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.grid import steps_of, within
 from ae_runtime.archive.header import Header
+from ae_runtime.archive.stretch import cached
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
-_TOGETHER = 1 << 15  # values
 _TRIES = 16  # of the search for a factor
 _AIM, _NEAR = 0.9996, 0.999  # errors that it looks for, and is content with
 _SURE, _NEARER = 5, 0.004  # tries, and how much further below is enough for each more
@@ -67,7 +67,7 @@ class Promise:
     def broken(self, found: Array, x: Array) -> NDArray[np.bool_]:
         """Which values (R, D) of found are not what was promised of single values of x."""
         wrong = np.empty(x.shape, np.bool_)
-        for part in _parts(x):
+        for part in cached(*x.shape):
             was, is_ = x[part], found[part]
             same = is_.view(f"u{x.itemsize}") == was.view(f"u{x.itemsize}")
             if len(self.bound):
@@ -86,7 +86,7 @@ class Promise:
         every, bound = bool(free.all()), self.bound[free]
         squares, count = 0.0, 0
         with np.errstate(over="ignore", invalid="ignore"):
-            for part in _parts(x):
+            for part in cached(*x.shape):
                 was, is_ = x[part], found[part]
                 if not every:
                     was, is_ = was[:, free], is_[:, free]
@@ -137,13 +137,6 @@ class Promise:
         if kept is None:
             return finest if error_of(finest) <= 1 else None
         return kept[0]
-
-
-def _parts(x: Array) -> Iterator[slice]:
-    """Stretches of the rows (R, D), each of which the processor's cache holds."""
-    length = max(1, _TOGETHER // max(1, x.shape[1]))
-    for at in range(0, len(x), length):
-        yield slice(at, at + length)
 
 
 def _next(

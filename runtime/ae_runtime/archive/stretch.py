@@ -1,7 +1,8 @@
-"""Stretches of rows, by which ways of storing all of them are compared."""
+"""Stretches of rows: those that tell how to store all of them, and those that a cache holds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -26,3 +27,10 @@ def spread(rows: NDArray[Any], count: int, length: int) -> list[NDArray[Any]]:
     """`count` stretches of so many rows, from the first to the last."""
     begins = np.linspace(0, len(rows) - length, count).astype(int).tolist()
     return [rows[begin : begin + length] for begin in begins]
+
+
+def cached(rows: int, size: int) -> Iterator[slice]:
+    """Stretches of rows of so many values, one after another, that the processor's cache holds."""
+    length = max(1, VALUES // max(1, size))
+    for begin in range(0, rows, length):
+        yield slice(begin, min(begin + length, rows))
