@@ -13,11 +13,13 @@ from ae_runtime.archive.stretch import LONG, spread
 
 ORDERS = (0, 1, 2, 3, 4, 8, 16)
 _CROSS_COLUMNS = 16  # at most: the weights of each column grow with all of them
-_SAMPLE = (4, 4096)  # stretches of rows that are looked at
+_STRETCHES = 4  # of rows that are looked at
+_SAMPLE, _ROUGHLY = 4096, 1024  # rows of a stretch
+_TOGETHER = 1 << 19  # numbers of designs, about
 _FRACTION_BITS = 12
 _WEIGHT_BYTES = 2
 _TAIL = 4096  # beyond it only the logarithm is looked at
-_TRIED = 3  # of the least squares, what they leave is counted
+_TRIED = 3  # of the least squares, what they leave is counted; roughly, the likeliest does
 _SMALL = 1 / 64  # of a constant, which is left away
 _REWEIGHTED = (8, 8, 4, 2)  # passes to least absolute error, of many numbers at one in so many rows
 _PEAKED = 0.78  # mean / root mean square of what is left; .80 of a normal law, .71 of Laplace's
@@ -35,87 +37,107 @@ class _Choice(NamedTuple):
 class _Design:
     """Everything that a row can be predicted from, once for all columns.
 
-    A row of `x` is a one, the rows before (nearest first), then the row itself.
+    x (groups, rows, places): columns that tell each other are a group, each of many columns is one.
+    A row of it is a one, the group's rows before (nearest first), then its row itself.
     """
 
-    def __init__(self, q: Integers, order: int) -> None:
+    def __init__(self, q: Integers, order: int, size: int, sample: int) -> None:
         self.order, self.rows, self.columns = order, len(q), int(q.shape[1])
-        parts = []
-        for piece in _stretches(q):
-            rows = len(piece) - order
-            lags = [piece[order - lag : order - lag + rows] for lag in range(1, order + 1)]
-            parts.append(np.hstack([np.ones((rows, 1)), *lags, piece[order:]]))
-        self.x = np.concatenate(parts)
-        self.products = self.x.T @ self.x
+        self.size = size  # columns of a group
+        pieces = [
+            piece.reshape(len(piece), -1, size).swapaxes(0, 1) for piece in _stretches(q, sample)
+        ]
+        groups, rows = len(pieces[0]), pieces[0].shape[1] - order
+        self.x: Floats = np.ones((groups, len(pieces) * rows, self.target(self.size)))
+        for at, piece in enumerate(pieces):
+            stretch = self.x[:, at * rows : (at + 1) * rows, 1:]
+            for lag in range(order + 1):
+                told = lag - 1 if lag else order
+                stretch[:, :, told * self.size : (told + 1) * self.size] = piece[
+                    :, order - lag : order - lag + rows
+                ]
+        self.products = self.x.swapaxes(1, 2) @ self.x
 
-    def target(self, column: int) -> int:
-        """The place of a column of the row itself."""
-        return 1 + self.order * self.columns + column
+    def target(self, place: int) -> int:
+        """Where the row itself has a column of a group."""
+        return 1 + self.order * self.size + place
+
+    def of(self, column: int) -> tuple[int, int]:
+        """The group of a column, and where its row itself has it."""
+        return column // self.size, self.target(column % self.size)
 
     def places(self, column: int, order: int, cross: bool) -> NDArray[np.int64]:
-        """Of the ones, the rows before, and with `cross` those of all columns."""
-        lags = np.arange(order)[:, None] * self.columns + 1
+        """Of the ones, the rows before, and with `cross` those of all columns of the group."""
+        lags, place = np.arange(order)[:, None] * self.size + 1, column % self.size
         if not cross:
-            return np.concatenate([[0], (lags + column).ravel()])
-        beside = self.target(0) + np.arange(column)
-        return np.concatenate([[0], (lags + np.arange(self.columns)).ravel(), beside])
+            return np.concatenate([[0], (lags + place).ravel()])
+        beside = self.target(0) + np.arange(place)
+        return np.concatenate([[0], (lags + np.arange(self.size)).ravel(), beside])
 
-    def likely(self, order: int, cross: bool) -> Floats:
-        """Bytes of each column (D,), as if what least squares leave were of a normal law."""
-        own = self.target(0) + np.arange(self.columns)
+    def likely(self, orders: list[int], cross: bool) -> Floats:
+        """Bytes of each column, (orders, D), as if what least squares leave were of a normal law.
+
+        What the largest order takes away is that of one place after another (Cholesky).
+        """
+        columns = [0] if cross else list(range(self.columns))
+        used = np.stack([self.places(column, orders[-1], cross) for column in columns])
+        groups, own = (np.array(each)[:, None] for each in zip(*map(self.of, columns), strict=True))
         if cross:
-            # What each is left with once it is told by all before it: Cholesky's diagonal.
-            used = np.append(self.places(0, order, True), own)
-            ridged, ridge = _ridged(self.products[np.ix_(used, used)])
-            diagonal = np.diagonal(np.linalg.cholesky(ridged))
-            left = np.square(diagonal[-self.columns :]) - ridge[-self.columns :]
-            sizes = len(used) - self.columns + np.arange(self.columns)
-        else:
-            each = np.stack([self.places(column, order, False) for column in own - own[0]])
-            sums = self.products[each, own[:, None]]
-            ridged, _ = _ridged(self.products[each[:, :, None], each[:, None, :]])
-            weights = np.linalg.solve(ridged, sums[..., None])[..., 0]
-            left = self.products[own, own] - (weights * sums).sum(axis=1)
-            sizes = np.full(self.columns, each.shape[1])
+            own = own + np.arange(self.size)
+        groups = groups[:, :, None]
+        among, _ = _ridged(self.products[groups, used[:, :, None], used[:, None, :]])
+        to_tell = self.products[groups, used[:, :, None], own[:, None, :]]
+        taken = np.linalg.solve(np.linalg.cholesky(among), to_tell)
+        whole, ridge = _ridged(self.products[groups, own[:, :, None], own[:, None, :]])
+        ends = [1 + order * (self.size if cross else 1) for order in orders]
+        left = np.stack([whole - taken[:, :end].swapaxes(1, 2) @ taken[:, :end] for end in ends])
+        # Columns of the row itself, too, tell those after them.
+        diagonal = np.diagonal(np.linalg.cholesky(left), axis1=-2, axis2=-1)
+        variances = (np.square(diagonal) - ridge).reshape(len(orders), -1) / self.x.shape[1]
         # Of a grid as fine as the numbers'.
-        bits = 0.5 * np.log2(np.maximum(left / len(self.x), 0.0) + 1 / 12)
+        bits = 0.5 * np.log2(np.maximum(variances, 0.0) + 1 / 12)
+        sizes = np.array(ends)[:, None] + (np.arange(self.columns) if cross else 0)
         return np.asarray(bits / 8 * self.rows + _WEIGHT_BYTES * sizes)
 
     def weights(self, used: NDArray[np.int64], column: int) -> Floats:
         """Least squares."""
-        ridged, _ = _ridged(self.products[np.ix_(used, used)])
-        return np.linalg.solve(ridged, self.products[used, self.target(column)])
+        group, target = self.of(column)
+        products = self.products[group]
+        return _solved(products[np.ix_(used, used)], products[used, target])
 
-    def reweighted(self, choice: _Choice, column: int) -> Floats | None:
+    def reweighted(self, choice: _Choice, column: int, thin: bool) -> Floats | None:
         """Nearer to least absolute error: what is left over is peaked, and costs its logarithm.
 
-        None where it is not peaked.
+        None where it is not peaked. thin: by some of the rows.
         """
         weights, count = choice.weights, len(choice.used)
+        group, target = self.of(column)
         # Those of the largest order and all columns lie together: no copy of them is made.
         used = slice(count) if choice.used[-1] == count - 1 else choice.used
         for turn, thinned in enumerate(_REWEIGHTED):
-            rows = self.x[:: thinned if self.rows * self.columns > LONG else 1]
-            x, y = rows[:, used], rows[:, self.target(column)]
+            rows = self.x[group, :: thinned if thin else 1]
+            x, y = rows[:, used], rows[:, target]
             size = np.abs(y - x @ weights)
             if not turn and size.mean() > _PEAKED * np.sqrt(np.mean(np.square(size))):
                 return None
             scale = np.sqrt(1 / np.maximum(size, 0.5))
             scaled = x * scale[:, None]
-            ridged, _ = _ridged(scaled.T @ scaled)
-            weights = np.linalg.solve(ridged, scaled.T @ (y * scale))
+            weights = _solved(scaled.T @ scaled, scaled.T @ (y * scale))
         return weights
 
     def costed(self, of: list[int], choices: list[_Choice]) -> list[_Choice]:
         """Choices of these columns with what all rows take, by what they leave of some."""
-        full = np.zeros((self.x.shape[1], len(choices)))
-        for at, choice in enumerate(choices):
-            full[choice.used, at] = choice.weights
-        left = np.rint(self.x[:, [self.target(column) for column in of]] - self.x @ full).T
-        return [
-            choice._replace(bytes=_bytes(each, self.rows) + _WEIGHT_BYTES * len(choice.used))
-            for choice, each in zip(choices, left, strict=True)
-        ]
+        found = []
+        for group, x in enumerate(self.x):
+            own = [at for at, column in enumerate(of) if self.of(column)[0] == group]
+            full = np.zeros((x.shape[1], len(own)))
+            for place, at in enumerate(own):
+                full[choices[at].used, place] = choices[at].weights
+            targets = [self.of(of[at])[1] for at in own]
+            for at, left in zip(own, np.rint(x[:, targets] - x @ full).T, strict=True):
+                size = _bytes(left, self.rows) + _WEIGHT_BYTES * len(choices[at].used)
+                found.append(choices[at]._replace(bytes=size))
+        return found
 
 
 def fit(q: Integers, roughly: bool = False) -> Predictor | None:
@@ -127,30 +149,36 @@ def fit(q: Integers, roughly: bool = False) -> Predictor | None:
     order = max((n for n in ORDERS if 8 * n < rows), default=0)
     if columns > MAX_COLUMNS or not order:
         return None
-    design = _Design(q, order)
-    chosen = _chosen(design)
-    if not roughly:
-        chosen = _reweighted(design, chosen)
-    return _put_together(chosen, columns, design)
+    size = columns if columns <= _CROSS_COLUMNS else 1
+    sample, count = (_ROUGHLY, 1) if roughly else (_SAMPLE, _TRIED)
+    together = max(size, _TOGETHER // (min(rows, _STRETCHES * sample) * (order + 2)))
+    chosen: list[_Choice] = []
+    for first in range(0, columns, together):
+        design = _Design(q[:, first : first + together], order, size, sample)
+        best = _chosen(design, count)
+        chosen += best if roughly else _reweighted(design, best, q.size > LONG)
+    return _put_together(chosen, order, size)
 
 
-def _chosen(design: _Design) -> list[_Choice]:
+def _chosen(design: _Design, count: int) -> list[_Choice]:
     """For each column the cheapest of the least squares."""
-    columns = design.columns
-    kinds = [
-        (order, cross)
-        for order in ORDERS
-        for cross in ((False, True) if 1 < columns <= _CROSS_COLUMNS else (False,))
-        if order <= design.order and 8 * order * columns**cross <= len(design.x)
-    ]
-    likely = np.stack([design.likely(order, cross) for order, cross in kinds])
+    columns, rows = design.columns, design.x.shape[1]
+    kinds, likely = [], []
+    for cross in (False, True) if design.size > 1 else (False,):
+        each = design.size if cross else 1
+        orders = [n for n in ORDERS if n <= design.order and 8 * n * each <= rows]
+        kinds += [(order, cross) for order in orders]
+        likely.append(design.likely(orders, cross))
+    bytes_of = np.concatenate(likely)
     places, tried = [], []
     for column in range(columns):
-        for at in np.argsort(likely[:, column], kind="stable")[:_TRIED].tolist():
+        for at in np.argsort(bytes_of[:, column], kind="stable")[:count].tolist():
             order, cross = kinds[at]
             used = design.places(column, order, cross)
             places.append(column)
             tried.append(_Choice(0.0, order, used, design.weights(used, column)))
+    if count == 1:
+        return tried
     found = design.costed(places, tried)
     return [
         min(found[at : at + len(found) // columns], key=lambda choice: choice.bytes)
@@ -158,9 +186,9 @@ def _chosen(design: _Design) -> list[_Choice]:
     ]
 
 
-def _reweighted(design: _Design, chosen: list[_Choice]) -> list[_Choice]:
+def _reweighted(design: _Design, chosen: list[_Choice], thin: bool) -> list[_Choice]:
     best = list(chosen)
-    weights = {at: design.reweighted(choice, at) for at, choice in enumerate(chosen)}
+    weights = {at: design.reweighted(choice, at, thin) for at, choice in enumerate(chosen)}
     tried = {at: chosen[at]._replace(weights=w) for at, w in weights.items() if w is not None}
     for at, choice in zip(tried, design.costed(list(tried), list(tried.values())), strict=True):
         best[at] = min(choice, chosen[at], key=lambda choice: choice.bytes)
@@ -177,14 +205,15 @@ def _bytes(left: Floats, rows: int) -> float:
     return bits / 8 * rows / len(left)
 
 
-def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Predictor:
-    order = max(choice.order for choice in choices)
+def _put_together(choices: list[_Choice], longest: int, size: int) -> Predictor:
+    """Of each column's choice, from designs of the longest order, in groups of so many columns."""
+    columns, order = len(choices), max(choice.order for choice in choices)
     before = np.zeros((order, columns, columns))
     beside = np.zeros((columns, columns))
     constant = np.zeros(columns)
     shift: NDArray[np.int64] = np.zeros(columns, np.int64)
     for column, choice in enumerate(choices):
-        full = np.zeros(design.target(columns))
+        full = np.zeros(1 + (longest + 1) * size)
         full[choice.used] = choice.weights
         full[0] *= abs(full[0]) > _SMALL
         largest = float(np.abs(full[1:]).max(initial=0))
@@ -192,18 +221,22 @@ def _put_together(choices: list[_Choice], columns: int, design: _Design) -> Pred
         shift[column] = min(_FRACTION_BITS, max(0, 14 - int(np.ceil(np.log2(max(largest, 1e-9))))))
         whole = np.clip(np.rint(full * 2.0 ** shift[column]), -32767, 32767)
         constant[column] = np.clip(np.rint(full[0] * 2.0 ** shift[column]), -(2**47), 2**47)
-        lags = whole[1 : 1 + design.order * columns].reshape(design.order, columns)
-        before[:, :, column] = lags[:order][::-1]
-        beside[:, column] = whole[1 + design.order * columns :]
+        first = column // size * size
+        told = whole[1:].reshape(longest + 1, size)
+        before[:, first : first + size, column] = told[:order][::-1]
+        beside[first : first + size, column] = told[longest]
     return Predictor(order, before.reshape(-1, columns), beside, constant, shift)
 
 
-def _stretches(x: Integers) -> list[Integers]:
+def _stretches(x: Integers, length: int) -> list[Integers]:
     """Stretches of rows over all of x, together no more than are worth looking at."""
-    count, length = _SAMPLE
-    if len(x) <= count * length:
-        return [x]
-    return spread(x, count, length)
+    return [x] if len(x) <= _STRETCHES * length else spread(x, _STRETCHES, length)
+
+
+def _solved(products: Floats, sums: Floats) -> Floats:
+    """The weights (n,) of least squares, by products (n, n) and those with what is told (n,)."""
+    ridged, _ = _ridged(products)
+    return np.asarray(np.linalg.solve(ridged, sums), np.float64)
 
 
 def _ridged(products: Floats) -> tuple[Floats, Floats]:

@@ -98,12 +98,7 @@ def _costs(sample: Integers, starts: Integers, rates: Sequence[int]) -> Floats:
     """Bits, on average a row, of each column by each model of some rates, (D, models)."""
     stretches, length, columns = sample.shape
     counts, low = _histograms(sample, starts, rates)  # (rates, columns, cells), (rates, columns)
-    cells = np.flatnonzero(counts)
-    places = cells % (CONTEXTS * SYMBOLS)
-    each = counts.reshape(-1)[cells, None] * _bits()[places]
-    first = np.searchsorted(cells, np.arange(low.size) * CONTEXTS * SYMBOLS)
-    found = np.add.reduceat(each, first) + low.reshape(-1, 1)
-    found = found.reshape(len(rates), columns, -1).swapaxes(0, 1)
+    found = (counts @ _bits() + low[:, :, None]).swapaxes(0, 1)
     return np.asarray(found.reshape(columns, -1) / (stretches * length))
 
 
@@ -117,7 +112,7 @@ def _sampled(rows: Integers, count: int, length: int) -> Integers:
 
 def _histograms(
     sample: Integers, starts: Integers, rates: Sequence[int]
-) -> tuple[Floats, Integers]:
+) -> tuple[NDArray[np.float32], Integers]:
     """For each rate and column how often each symbol is in each row; and bits left away."""
     stretches, length, columns = sample.shape
     cell = CONTEXTS * SYMBOLS
@@ -149,7 +144,7 @@ def _histograms(
     if columns > 1:
         places += base * (columns - 1) + np.arange(columns) * cell
     counts = np.bincount(places.reshape(-1), minlength=len(rates) * columns * cell)
-    return counts.reshape(len(rates), columns, cell).astype(np.float64), low.sum(axis=1)
+    return counts.reshape(len(rates), columns, cell).astype(np.float32), low.sum(axis=1)
 
 
 @lru_cache

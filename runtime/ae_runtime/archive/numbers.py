@@ -71,7 +71,7 @@ def guess_rows(q: Integers, times: float = 1.0) -> float:
     places, _ = lattice.ranked(q)
     predictor = fitting.fit(places, roughly=True)
     if predictor is None:
-        return times * len(pack_rows(q))
+        return times * lawfit.guess(places)
     return times * lawfit.guess(predictor.residuals(places)) + len(_weights(predictor))
 
 

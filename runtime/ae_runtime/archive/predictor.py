@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.lanes import swap
+from ae_runtime.archive.stretch import cached
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
 LIMIT = 1 << 28  # of the numbers: 2^28 * 2^15 * 2^9 taps stays below 2^53
 MAX_ORDER = 16
 MAX_COLUMNS = 32  # of which each has weights of its own
-_TOGETHER = 4096  # rows
+_ABREAST = 32  # values of a row, or of several as one
 _LANE = 128  # rows of a lane for each of `order`: starting anew costs less than 1 % so
 
 
@@ -53,36 +54,51 @@ class Predictor:
         """Rows of a lane."""
         return _LANE * max(self.order, 1)
 
-    def predict(self, sums: Floats) -> Floats:
-        """Weighted sums without the constant, (..., D), as whole numbers."""
-        whole: Floats = np.floor((sums + (self.constant + 0.5 / self._scale)) * self._scale)
-        return whole
-
     def residuals(self, q: Integers) -> Integers:
         """What is left of q (R, D), |q| < LIMIT, to be stored."""
-        r = q.copy()
-        if not len(q):
+        r = np.empty_like(q)
+        rows, columns = q.shape
+        if not q.size:
             return r
-        order, lane = self.order, self.lane
-        # A stretch of rows at a time, which the processor's cache holds.
-        for low in range(0, len(q), _TOGETHER):
-            x = q[max(low - order, 0) : low + _TOGETHER].astype(np.float64)
-            sums = x @ self.beside
-            for lag in range(1, order + 1):
-                sums[lag:] += x[:-lag] @ self._weights_of(lag)
-            sums = sums[min(low, order) :]
-            r[low : low + len(sums)] -= self.predict(sums).astype(np.int64)
-        first = np.arange(0, len(q), lane)
-        for at in range(1, order):
-            start = first[first + at < len(q)] + at
+        # Some rows are one: few products of larger matrices take less time than many of small ones.
+        abreast = max(1, _ABREAST // columns)
+        before = -(-self.order // abreast)
+        weights = self._weights(abreast, before)
+        constant, scale = (np.tile(each, abreast) for each in (self.constant, self._scale))
+        constant += 0.5 / scale
+        for part in cached(-(-rows // abreast), abreast * columns):
+            low, high = part.start * abreast, min(part.stop * abreast, rows)
+            known = min(low, before * abreast)
+            x = np.zeros((before + part.stop - part.start, abreast * columns))
+            begin = before * abreast - known
+            x.reshape(-1, columns)[begin : begin + known + high - low] = q[low - known : high]
+            told = np.zeros((len(x) - before, abreast * columns))
+            for at, each in enumerate(weights):
+                told += x[at : at + len(told)] @ each
+            told += constant
+            told *= scale
+            np.subtract(x[before:], np.floor(told, out=told), out=told)
+            r[low:high] = told.reshape(-1, columns)[: high - low]
+        first = np.arange(0, rows, self.lane)
+        for at in range(1, self.order):
+            start = first[first + at < rows] + at
             r[start] = q[start] - q[start - 1]
         r[first] = np.diff(q[first], axis=0, prepend=0)
         return r
 
-    def _weights_of(self, lag: int) -> Floats:
-        columns = self.before.shape[1]
-        at = (self.order - lag) * columns
-        return self.before[at : at + columns]
+    def _weights(self, abreast: int, before: int) -> Floats:
+        """Of so many rows as one, and of as many before these, again and again, oldest first.
+
+        (before + 1, abreast * D, abreast * D): rows are what tells, columns what is told.
+        """
+        columns = len(self.beside)
+        weights = np.zeros((before + 1, abreast, columns, abreast, columns))
+        lags = self.before.reshape(self.order, columns, columns)[::-1]
+        for row in range(abreast):
+            for lag, each in enumerate((self.beside, *lags)):
+                block, at = divmod(before * abreast + row - lag, abreast)
+                weights[block, at, :, row] = each
+        return weights.reshape(before + 1, abreast * columns, -1)
 
     def restore(self, r: Integers) -> Integers:
         """The rows q (R, D) of residuals. Raises ArchiveCorrupt where these lead beyond LIMIT."""
