@@ -113,8 +113,8 @@ def _at_promise(x: Array, promise: Promise, way: Lossy) -> tuple[int, Array] | N
             if promise.keeps(found, x):
                 return size, found
         return None
-    widest = promise.widest(lambda factor: promise.error(at(factor)[1], x))
-    return None if widest is None else at(widest)
+    kept = promise.widest(at, x)
+    return None if kept is None else (kept.told, kept.values)
 
 
 def _sz3(module: Any) -> Lossy:

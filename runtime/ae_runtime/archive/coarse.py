@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive import components
 from ae_runtime.archive.components import MAX_SIZE, Coded, Directions, Likely
-from ae_runtime.archive.grid import Gridded, to_grid
+from ae_runtime.archive.grid import Gridded, grid_of, to_grid
+from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.numbers import guess_rows
-from ae_runtime.archive.promise import Promise
+from ae_runtime.archive.promise import Kept, Promise
 from ae_runtime.archive.stretch import LONG, VALUES, spread
 
 Array = NDArray[Any]
@@ -23,17 +25,35 @@ _ALIKE = 0.95  # of the bytes of codes without neighbours, where these tell noth
 _CLOSE = 0.95  # of the bytes that a larger window looks to take, and may
 
 
+class Fine:
+    """Rows x (R, D) on the grid that components are found on: some of them, or all."""
+
+    def __init__(self, x: Array, promise: Promise) -> None:
+        self.x, self.exact = x, promise.exact
+        self.bound = promise.bound_at(FINE, x.shape[1])
+        self.grid = grid_of(x, self.bound)
+
+    @cached_property
+    def whole(self) -> Gridded:
+        return to_grid(self.x, self.bound, self.exact, self.grid)
+
+    def of(self, rows: Array) -> Integers:
+        """Of rows of x, the numbers (R, D)."""
+        made = self.whole if rows is self.x else to_grid(rows, self.bound, self.exact, self.grid)
+        return made.q
+
+
 class Coarse(NamedTuple):
     """How rows are told by components.
 
-    codes, directions: bytes of these, about. alone: of codes, as if neighbours told nothing. made:
-    the rows on the grid that components are found on. factor: of their steps, about.
+    codes, directions: bytes of these, about. alone: of codes, as if neighbours told nothing. fine:
+    the grid that components are found on. factor: of their steps, about.
     """
 
     codes: float
     directions: float
     alone: float
-    made: Gridded
+    fine: Fine
     found: Directions
     kept: int
     factor: float
@@ -49,19 +69,19 @@ def plans(x: Array, promise: Promise) -> list[Coarse]:
     As variances and some of the rows x (R, D) tell; it may be that they do not keep it.
     """
     rows, columns = x.shape
-    made = to_grid(x, promise.bound_at(FINE, columns), promise.exact)
+    fine = Fine(x, promise)
     free = ~promise.exact
-    wanted = float(np.sqrt(np.mean(np.square((promise.bound / made.grid.step)[free]))))
+    wanted = float(np.sqrt(np.mean(np.square((promise.bound / fine.grid.step)[free]))))
     tried: list[Coarse] = []
     for window in _WINDOWS:
         if window * columns > MAX_SIZE or window > rows:
             break
         if x.size > LONG and tried and not _may_be_smaller(tried, window):
             break
-        found = components.find(made.q, window, some=window > 1)
+        found = components.find(fine.of(components.sampled(x, window)), window, some=window > 1)
         likely = components.likely(found, wanted, rows / window)
         if likely is not None:
-            tried.append(_tried(made, found, likely))
+            tried.append(_tried(fine, found, likely))
     return sorted(tried, key=lambda one: one.bytes)
 
 
@@ -73,28 +93,25 @@ def some(x: NDArray[Any], window: int) -> NDArray[Any]:
     return np.concatenate(spread(x, _STRETCHES, length))
 
 
-def _tried(made: Gridded, found: Directions, likely: Likely) -> Coarse:
+def _tried(fine: Fine, found: Directions, likely: Likely) -> Coarse:
     """With these components, of which some of the rows tell the bytes."""
-    rows, kept, step = some(made.q, found.window), likely.kept, likely.step
+    rows, kept, step = fine.of(some(fine.x, found.window)), likely.kept, likely.step
     coded = components.code(components.coordinates(rows, found, kept), found, step)
-    codes = guess_rows(coded.codes, len(made.q) / found.window / len(coded.codes))
+    codes = guess_rows(coded.codes, len(fine.x) / found.window / len(coded.codes))
     directions = components.guess_directions(coded)
-    return Coarse(codes, directions, likely.bytes, made, found, kept, FINE * step)
+    return Coarse(codes, directions, likely.bytes, fine, found, kept, FINE * step)
 
 
-def code(x: Array, promise: Promise, plan: Coarse) -> Coded | None:
+def code(x: Array, promise: Promise, plan: Coarse) -> Kept[Coded] | None:
     """All of x (R, D), in the widest steps that keep the root mean square; None where none do."""
-    made, found = plan.made, plan.found
+    made, found = plan.fine.whole, plan.found
     places = components.coordinates(made.q, found, plan.kept)
 
-    def coded(factor: float) -> Coded:
-        return components.code(places, found, factor / FINE)
+    def tell(factor: float) -> tuple[Coded, Array]:
+        coded = components.code(places, found, factor / FINE)
+        return coded, made.grid.values(coded.predicted(*x.shape))
 
-    def error_of(factor: float) -> float:
-        return promise.error(made.grid.values(coded(factor).predicted(*x.shape)), x)
-
-    factor = promise.widest(error_of, plan.factor)
-    return None if factor is None else coded(factor)
+    return promise.widest(tell, x, plan.factor)
 
 
 def _may_be_smaller(tried: list[Coarse], window: int) -> bool:

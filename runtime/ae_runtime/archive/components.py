@@ -85,11 +85,17 @@ def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
     return q.reshape(len(q) // window, -1)
 
 
+def sampled(rows: NDArray[Any], window: int) -> NDArray[Any]:
+    """Of many rows (R, D) those windows, one after another, that directions are found from."""
+    count = -(-len(rows) // window) // _SAMPLE
+    if count <= 1:
+        return rows
+    return windows_of(rows, window)[::count].reshape(-1, rows.shape[1])
+
+
 def find(q: Integers, window: int, some: bool = False) -> Directions:
     """The directions of windows of q (R, D); or some, the first of them, where these are large."""
-    rows = windows_of(q, window).astype(np.float64)
-    if len(rows) > _SAMPLE:
-        rows = rows[:: len(rows) // _SAMPLE]
+    rows = windows_of(sampled(q, window), window).astype(np.float64)
     middle = np.rint(rows.mean(axis=0))
     off = rows - middle
     if some and off.shape[1] > _WHOLE:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.predictor import LIMIT
-from ae_runtime.archive.stretch import cached
+from ae_runtime.archive.stretch import abreast
 from ae_runtime.errors import DataError
 
 Array = NDArray[Any]
@@ -36,10 +36,8 @@ class Grid:
     def values(self, q: Integers) -> Array:
         """(R, D) in `dtype` of q (R, D): one product of exact numbers, the same bits everywhere."""
         x = np.empty(q.shape, self.dtype)
-        with np.errstate(over="ignore"):  # the outermost points may lie outside of the dtype
-            for part in cached(*q.shape):
-                exact = (q[part] + self.base) * self.step
-                x[part] = _cut(exact, self.dtype)
+        for part, (base, step) in abreast(len(q), self.base, self.step):
+            x[part].reshape(-1)[:] = _value(q[part].reshape(-1), base, step, self.dtype)
         return x
 
 
@@ -72,19 +70,31 @@ def steps_of(bound: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.flo
     return _WIDTH * bound
 
 
+def grid_of(x: Array, bound: NDArray[np.float64]) -> Grid:
+    """The widest grid for the rows x (R, D) within `bound` (D,)."""
+    step = steps_of(bound, x.dtype)
+    return Grid(step, _bases(x, step), x.dtype)
+
+
 def to_grid(
-    x: Array, bound: NDArray[np.float64], exact: NDArray[np.bool_] | None = None
+    x: Array,
+    bound: NDArray[np.float64],
+    exact: NDArray[np.bool_] | None = None,
+    grid: Grid | None = None,
 ) -> Gridded:
     """The rows x (R, D) on the widest grid within `bound` (D,), taken back and checked.
 
     exact (D,): columns whose values must be points of the grid, bit for bit. NaN, infinite
-    values, and those that rounding leaves outside of the bound are exceptions.
+    values, and those that rounding leaves outside of the bound are exceptions. grid: where it is
+    known, of more rows.
     """
-    step = steps_of(bound, x.dtype)
-    grid = Grid(step, _bases(x, step), x.dtype)
+    grid = grid or grid_of(x, bound)
     q, usable = np.empty(x.shape, np.int64), np.empty(x.shape, np.bool_)
-    for part in cached(*x.shape):
-        q[part], usable[part] = _places(x[part], grid, bound, exact)
+    kept = np.zeros(x.shape[1], np.bool_) if exact is None else exact
+    for part, of_columns in abreast(len(x), grid.step, grid.base, bound, kept):
+        found = _places(x[part].reshape(-1), *of_columns)
+        for into, each in zip((q, usable), found, strict=True):
+            into[part].reshape(-1)[:] = each
     if not usable.all():
         q = repeated(q, usable)
     return Gridded(grid, q, np.flatnonzero(~usable))
@@ -92,12 +102,12 @@ def to_grid(
 
 def nearest(x: Array, step: NDArray[np.float64]) -> Array:
     """The points of a grid that are nearest to x (R, D), in its dtype: what most values become."""
-    found = np.empty_like(x)
+    found = np.empty(x.shape, x.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        for part in cached(*x.shape):
-            exact = _points(x[part], step)
-            exact *= step
-            found[part] = _cut(exact, x.dtype)
+        for part, (of_columns,) in abreast(len(x), step):
+            exact = _points(x[part].reshape(-1), of_columns)
+            exact *= of_columns
+            found[part].reshape(-1)[:] = _cut(exact, x.dtype)
     return found
 
 
@@ -109,18 +119,31 @@ def _cut(exact: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64
     return np.clip(exact, limits.min, limits.max, out=exact)
 
 
+def _value(q: Integers, base: Integers, step: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
+    """Of numbers (N,), each with its own base and step."""
+    with np.errstate(over="ignore"):  # the outermost points may lie outside of the dtype
+        return _cut((q + base) * step, dtype).astype(dtype)
+
+
 def _places(
-    x: Array, grid: Grid, bound: NDArray[np.float64], exact: NDArray[np.bool_] | None
+    x: Array,
+    step: NDArray[np.float64],
+    base: Integers,
+    bound: NDArray[np.float64],
+    exact: NDArray[np.bool_],
 ) -> tuple[Integers, NDArray[np.bool_]]:
-    """The points nearest to x (R, D), and where these are as they must be."""
-    points = _points(x, grid.step)
+    """The points nearest to values (N,), each on its own grid; where these are as they must be."""
+    points = _points(x, step)
     usable = np.abs(points) < _EXACT  # nowhere for NaN
-    q = np.where(usable, points, 0).astype(np.int64) - grid.base
+    if not usable.all():
+        points[~usable] = 0
+    q = points.astype(np.int64)
+    q -= base
     usable &= np.abs(q) < LIMIT
     q[~usable] = 0
-    found = grid.values(q)
+    found = _value(q, base, step, x.dtype)
     usable &= within(found, x, bound)
-    if exact is not None and exact.any():
+    if exact.any():
         usable &= ~exact | (found.view(f"u{x.itemsize}") == x.view(f"u{x.itemsize}"))
     return q, usable
 

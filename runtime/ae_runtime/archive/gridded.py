@@ -44,13 +44,12 @@ def fit(x: Array, promise: Promise, near: float = _EVEN) -> Fitted:
     if promise.mean:
         columns = x.shape[1]
 
-        def error_of(factor: float) -> float:
-            return promise.error(
-                nearest(x, steps_of(promise.bound_at(factor, columns), x.dtype)), x
-            )
+        def tell(factor: float) -> tuple[None, Array]:
+            return None, nearest(x, steps_of(promise.bound_at(factor, columns), x.dtype))
 
+        kept = promise.widest(tell, x, near)
         # The finest may still miss what rounding to integers costs; that is seen when decoded.
-        factor = promise.widest(error_of, near) or 1.0
+        factor = 1.0 if kept is None else kept.factor
         return Fitted(factor, _gridded(x, promise, factor))
     found = [Fitted(1.0, _gridded(x, promise))]
     if (
@@ -87,30 +86,30 @@ def encode_coarse(x: Array, promise: Promise, plans: list[Coarse]) -> bytes | No
     """
     found: list[bytes] = []
     for plan in plans:
-        coded = coarse.code(x, promise, plan)
-        if coded is not None:
-            grid, q = plan.made.grid, plan.made.q
-            places = np.flatnonzero(promise.broken(grid.values(coded.predicted(*x.shape)), x))
-            numbers = components.dump(coded, None)
-            found.append(_payload(x, coarse.FINE, Gridded(grid, q, places), numbers))
+        kept = coarse.code(x, promise, plan)
+        if kept is not None:
+            places = np.flatnonzero(promise.broken(kept.values, x))
+            made = Gridded(plan.fine.grid, plan.fine.whole.q, places)
+            found.append(_payload(x, coarse.FINE, made, components.dump(kept.told, None)))
             if x.size > LONG:
                 break
     return min(found, key=len, default=None)
 
 
-def components_share(x: Array, promise: Promise) -> float:
-    """What components, and what they leave, take of the bytes of x (R, D) on a grid, about.
+def guess_components(x: Array, promise: Promise) -> tuple[float, float]:
+    """Bytes of x (R, D) by components and what they leave, about, and on a grid.
 
-    As some rows have it; infinite where there can be none.
+    As some rows have it. Infinite, and none, where there can be no components.
     """
     rows = len(x)
     if not _has_components(*x.shape):
-        return np.inf
+        return np.inf, 0.0
     length = min(rows, _TRIED_ROWS) // _TRIED
     q = fit(np.concatenate(spread(x, _TRIED, length)), promise).made.q
     coded = _coded(q, rows, some=True)
     times = rows / len(q)
-    return components.guess(coded, q - coded.predicted(*q.shape), times) / guess_rows(q, times)
+    told = components.guess(coded, q - coded.predicted(*q.shape), times)
+    return told, guess_rows(q, times)
 
 
 def _has_components(rows: int, columns: int) -> bool:

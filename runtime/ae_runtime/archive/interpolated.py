@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,13 @@ from ae_runtime.archive.grid import Grid, steps_of
 from ae_runtime.archive.integers import Integers
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.predictor import LIMIT
-from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
+from ae_runtime.archive.promise import Kept, Promise, factor_bytes, factor_of
 
 Array = NDArray[Any]
 _FINE = 256  # units of a step of floats, in which what is interpolated is rounded
 _LEVELS = (3, 5, interpolation.MAX_LEVELS)
 _LONG = 8  # of an axis of a row, for its values to be neighbours
+_FAR = 1.15  # of the bytes on a grid, which no wider steps make up for
 
 
 class Way(NamedTuple):
@@ -49,46 +51,52 @@ class Units:
         return np.where(usable, wanted, 0), usable
 
 
-def choose(x: Array, promise: Promise, factor: float, times: float) -> tuple[Way, float]:
+def choose(
+    x: Array, promise: Promise, factor: float, times: float, on_grid: float
+) -> tuple[Way, float]:
     """How rows like x (R, D) are likely to take the fewest bytes, and about how many these are.
 
-    factor: of a grid that keeps the promise. times: how many times as many rows there are.
+    factor: of a grid that keeps the promise, on which they take about so many bytes. times: how
+    many times as many rows there are.
     """
     units = Units(promise, factor, x.shape[1])
     tried = [
         _found(x, promise, units, axes, levels)[0] for axes in _axes(promise) for levels in _LEVELS
     ]
     best = min(tried, key=interpolation.likely)
-    way = Way(best.axes, best.levels, factor)
-    if promise.mean:
-        way = way._replace(factor=_widest(x, promise, way) or factor)
-        best, _ = _told(x, promise, way)
-    return way, interpolation.guess(best, (len(x), *promise.row_shape), times)
+    way, shape = Way(best.axes, best.levels, factor), (len(x), *promise.row_shape)
+    size = interpolation.guess(best, shape, times)
+    kept = _widest(x, promise, way) if promise.mean and size < _FAR * on_grid else None
+    if kept is not None:
+        way = way._replace(factor=kept.factor)
+        size = interpolation.guess(kept.told, shape, times)
+    return way, size
 
 
 def encode(x: Array, promise: Promise, way: Way) -> bytes | None:
     """Of x (R, D); None where the finest steps do not keep the promise of a mean error."""
-    factor = _widest(x, promise, way) if promise.mean else way.factor
-    if factor is None:
+    kept = (
+        _widest(x, promise, way)
+        if promise.mean
+        else Kept(way.factor, *_told(x, promise, way, way.factor))
+    )
+    if kept is None:
         return None
-    told, values = _told(x, promise, way._replace(factor=factor))
-    places = np.flatnonzero(promise.broken(values, x))
-    numbers = interpolation.dump(told, (len(x), *promise.row_shape))
-    return join([factor_bytes(factor), numbers, pack_exceptions(x, places)])
+    places = np.flatnonzero(promise.broken(kept.values, x))
+    numbers = interpolation.dump(kept.told, (len(x), *promise.row_shape))
+    return join([factor_bytes(kept.factor), numbers, pack_exceptions(x, places)])
 
 
-def _widest(x: Array, promise: Promise, way: Way) -> float | None:
-    """The factor of the widest steps that keep a mean error, which may be near that of the way."""
-
-    def error_of(factor: float) -> float:
-        return promise.error(_told(x, promise, way._replace(factor=factor))[1], x)
-
-    return promise.widest(error_of, way.factor)
+def _widest(x: Array, promise: Promise, way: Way) -> Kept[interpolation.Interpolated] | None:
+    """In the widest steps that keep a mean error, which may be near those of the way."""
+    return promise.widest(partial(_told, x, promise, way), x, way.factor)
 
 
-def _told(x: Array, promise: Promise, way: Way) -> tuple[interpolation.Interpolated, Array]:
-    """How x (R, D) is told, and what a reader gets."""
-    units = Units(promise, way.factor, x.shape[1])
+def _told(
+    x: Array, promise: Promise, way: Way, factor: float
+) -> tuple[interpolation.Interpolated, Array]:
+    """How x (R, D) is told in steps of this factor, and what a reader gets."""
+    units = Units(promise, factor, x.shape[1])
     told, found = _found(x, promise, units, way.axes, way.levels)
     return told, units.grid.values(found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,18 +165,16 @@ def _coarsest(task: _Task, as_in: _Found | None) -> _Found | None:
     near = None if as_in is None else as_in.factor
     for zone in _ZONES if as_in is None else (as_in.zone,):
 
-        def values_at(factor: float, zone: float = zone) -> Array:
-            return _alone(x.shape, x.dtype, _steps(z, decoder, factor, zone), factor, decoder)
+        def tell(factor: float, zone: float = zone) -> tuple[Integers, Array]:
+            q = _steps(z, decoder, factor, zone)
+            return q, _alone(x.shape, x.dtype, q, factor, decoder)
 
-        def error_of(factor: float, values_at: Callable[[float], Array] = values_at) -> float:
-            return promise.error(values_at(factor), x)
-
-        factor = promise.widest(error_of, near, finest=2.0**-10)
-        if factor is not None:
-            near = factor
-            places = np.flatnonzero(promise.broken(values_at(factor), x))
-            payload = _payload(x, _steps(z, decoder, factor, zone), factor, None, places)
-            every.append(_Found(payload, factor, zone))
+        kept = promise.widest(tell, x, near, finest=2.0**-10)
+        if kept is not None:
+            near = kept.factor
+            places = np.flatnonzero(promise.broken(kept.values, x))
+            payload = _payload(x, kept.told, near, None, places)
+            every.append(_Found(payload, near, zone))
     return min(every, key=lambda found: len(found.payload), default=None)
 
 

@@ -32,10 +32,10 @@ NAMES = {
     LATENTS: "model",
     INTERPOLATED: "interpolation",
 }
-_FEW_BYTES = 1 << 14  # which guesses may be far from
-# Of the bytes of some rows on the grid: for all rows to be interpolated; told by components, too;
-# and by these alone.
-_WORTH_IT, _TOLD_BY_COMPONENTS, _SURELY = 0.99, 0.95, 0.85
+_FEW_BYTES = 1 << 14  # which guesses may be far from, and components are the best at
+# Of the bytes of some rows on the grid, for all rows to be interpolated. Of what these take in the
+# better of the two, for components to be tried, and to do.
+_WORTH_IT, _TOLD, _ENOUGH = 0.99, 0.95, 0.93
 
 
 class Chosen(NamedTuple):
@@ -89,51 +89,66 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
     part, of_part = (x, promise) if x.size <= LONG else _stretch(x, promise)
     fit = gridded.fit(part, of_part)
     times = x.size / part.size
-    way, size = interpolated.choose(part, of_part, fit.factor, times)
+    on_grid = guess_rows(fit.made.q, times)
+    way, size = interpolated.choose(part, of_part, fit.factor, times, on_grid)
     alone = coarse.plans(x, promise) if promise.mean else []
     if part is x or every:
-        likely = _Likely(True, True, True, True)
+        likely = _Likely(True, True, 0.0, True, True, fit.factor)
     else:
-        likely = _likely(x, promise, fit.factor, alone, size / guess_rows(fit.made.q, times))
-    fitted = cache(lambda: fit if part is x else gridded.fit(x, promise, fit.factor))
-    found = [
-        (COMPONENTS, gridded.encode_coarse(x, promise, alone) if likely.alone else None),
-        (COMPONENTS, gridded.encode_components(x, fitted()) if likely.components else None),
-        (INTERPOLATED, interpolated.encode(x, promise, way) if likely.interpolated else None),
+        likely = _likely(x, promise, fit.factor, alone, size / on_grid)
+    fitted = cache(lambda: fit if part is x else gridded.fit(x, promise, likely.factor))
+    told = [
+        gridded.encode_coarse(x, promise, alone) if likely.alone else None,
+        gridded.encode_components(x, fitted()) if likely.components else None,
     ]
-    made = [Chosen(mode, encoded) for mode, encoded in found if encoded is not None]
-    if likely.grid or not made:
+    made = [Chosen(COMPONENTS, encoded) for encoded in told if encoded is not None]
+    if made and min(len(way.payload) for way in made) < likely.enough:
+        yield from made
+        return
+    encoded = interpolated.encode(x, promise, way) if likely.interpolated else None
+    if likely.grid or encoded is None:
         yield Chosen(GRID, gridded.encode(x, fitted()))
     yield from made
+    if encoded is not None:
+        yield Chosen(INTERPOLATED, encoded)
 
 
 class _Likely(NamedTuple):
-    """Which ways are made: components with what they leave, and alone, are two."""
+    """Which ways are made, and the factor of a grid, about.
 
-    grid: bool
+    alone, components: components alone, and with what they leave. enough: bytes of these, below
+    which the others are not made.
+    """
+
     alone: bool
     components: bool
+    enough: float
     interpolated: bool
+    grid: bool
+    factor: float
 
 
 def _likely(
     x: Array, promise: Promise, factor: float, alone: list[Coarse], interpolated: float
 ) -> _Likely:
-    """By what ways may take, in bytes of the rows on a grid, of about this factor."""
-    by_alone, by_components = np.inf, gridded.components_share(x, promise)
-    if alone:
+    """By what ways may take: interpolated, in bytes of rows on a grid of about this factor."""
+    best, smooth = min(interpolated, 1), interpolated < _WORTH_IT
+    by_components, on_grid = gridded.guess_components(x, promise)
+    components, by_alone = by_components / max(best * on_grid, 1), np.inf
+    if promise.mean:
         some = coarse.some(x, 1)
-        on_grid = gridded.fit(some, promise, factor).made.q
-        by_alone = alone[0].bytes / guess_rows(on_grid, len(x) / len(some))
-    smooth = interpolated < _WORTH_IT
-    share = min(by_alone, by_components) / min(interpolated, 1)
-    surely, told = share < _SURELY, share < _TOLD_BY_COMPONENTS
+        factor, made = gridded.fit(some, promise, factor)
+        on_grid = guess_rows(made.q, len(x) / len(some))
+    if alone:
+        by_alone = alone[0].bytes / max(best * on_grid, 1)
     few = bool(alone) and alone[0].bytes < _FEW_BYTES
     return _Likely(
-        grid=not smooth and not surely,
-        alone=few or (told and by_alone <= by_components),
-        components=told and by_components < by_alone,
-        interpolated=smooth and not surely,
+        alone=few or by_alone < min(_TOLD, components),
+        components=components < min(_TOLD, by_alone),
+        enough=max(_FEW_BYTES, _ENOUGH * best * on_grid),
+        interpolated=smooth,
+        grid=not smooth,
+        factor=factor,
     )
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.archive.grid import steps_of, within
 from ae_runtime.archive.header import Header
-from ae_runtime.archive.stretch import cached
+from ae_runtime.archive.stretch import abreast
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
+Told = TypeVar("Told")
 _TRIES = 16  # of the search for a factor
 _AIM, _NEAR = 0.9996, 0.999  # errors that it looks for, and is content with
 _SURE, _NEARER = 5, 0.004  # tries, and how much further below is enough for each more
@@ -31,6 +32,14 @@ WHOLE = next(
     for bound in (_HALF, float(np.nextafter(_HALF, 0)), float(np.nextafter(_HALF, 1)))
     if steps_of(np.array([bound]), np.dtype(np.float64))[0] == 1
 )
+
+
+class Kept(NamedTuple, Generic[Told]):
+    """Rows in steps that keep a promise: these, over the bound's; how rows are told; as read."""
+
+    factor: float
+    told: Told
+    values: Array
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,14 @@ class Promise:
     def broken(self, found: Array, x: Array) -> NDArray[np.bool_]:
         """Which values (R, D) of found are not what was promised of single values of x."""
         wrong = np.empty(x.shape, np.bool_)
-        for part in cached(*x.shape):
-            was, is_ = x[part], found[part]
+        bound = self.bound if len(self.bound) else np.zeros(x.shape[1])
+        for part, (most, exact) in abreast(len(x), bound, bound == 0):
+            was, is_ = x[part].reshape(-1), found[part].reshape(-1)
             same = is_.view(f"u{x.itemsize}") == was.view(f"u{x.itemsize}")
             if len(self.bound):
-                near = np.isfinite(was) if self.mean else within(is_, was, self.bound)
-                same |= near & ~self.exact
-            np.logical_not(same, out=wrong[part])
+                near = np.isfinite(was) if self.mean else within(is_, was, most)
+                same |= near & ~exact
+            np.logical_not(same, out=wrong[part].reshape(-1))
         return wrong
 
     def keeps(self, found: Array, x: Array) -> bool:
@@ -83,30 +93,35 @@ class Promise:
     def error(self, found: Array, x: Array) -> float:
         """The root mean square of error / bound over finite values of columns that may change."""
         free = ~self.exact
-        every, bound = bool(free.all()), self.bound[free]
-        squares, count = 0.0, 0
+        every, squares, count = bool(free.all()), 0.0, 0
+        if not free.any():
+            return 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            for part in cached(*x.shape):
+            for part, (bound,) in abreast(len(x), self.bound[free]):
                 was, is_ = x[part], found[part]
                 if not every:
                     was, is_ = was[:, free], is_[:, free]
-                off = is_ - was.astype(np.float64)
+                off = is_.reshape(-1) - was.reshape(-1).astype(np.float64)
                 off /= bound
-                np.square(off, out=off)
-                total = float(off.sum())
+                total = float(off @ off)
                 if not np.isfinite(total):
-                    off = off[np.isfinite(was)]
-                    total = float(off.sum())
+                    off = off[np.isfinite(was.reshape(-1))]
+                    total = float(off @ off)
                 squares += total
                 count += off.size
             return float(np.sqrt(squares / count)) if count else 0.0
 
     def widest(
-        self, error_of: Callable[[float], float], near: float | None = None, finest: float = 1 / 64
-    ) -> float | None:
-        """About the largest factor with an error of at most 1; None if the finest has a larger one.
+        self,
+        tell: Callable[[float], tuple[Told, Array]],
+        x: Array,
+        near: float | None = None,
+        finest: float = 1 / 64,
+    ) -> Kept[Told] | None:
+        """In about the widest steps x (R, D) has an error of at most 1; None if in none.
 
-        near: where it may be. Squares of errors grow about as those of steps do, from what is there
+        tell: by a factor of steps, how x is told, and what a reader gets. near: a factor where it
+        may be. Squares of errors grow about as those of steps do, from what is there
         without any: a secant leads through the last two, the further the more steps went to the
         same side before. Of errors that jump one further below 1 is enough after some tries.
         """
@@ -114,29 +129,33 @@ class Promise:
         low = least
         at = low if near is None else min(max(float(np.log2(near)), low), high)
         before = last = 0.0, 0.0
-        kept: tuple[float, float] | None = None  # the widest factor that does, and its error
+        kept: Kept[Told] | None = None
+        kept_error = 0.0
         rises = 0  # the last steps up or down
         for tries in range(_TRIES):
             factor = float(np.float32(2.0**at))  # as a chunk keeps it
-            error = error_of(factor)
+            told, values = tell(factor)
+            error = self.error(values, x)
             before, last = last, (factor * factor, error * error)
             if error <= 1:
-                low, kept, rises = at, (factor, error), max(rises, 0) + 1
+                low, kept, rises = at, Kept(factor, told, values), max(rises, 0) + 1
+                kept_error = error
             elif at == least:
                 return None
             else:
                 high, rises = at, min(rises, 0) - 1
             if high - low < _NARROW:
                 break
-            if kept is not None and kept[1] > _NEAR - _NEARER * max(tries - _SURE, 0):
+            if kept is not None and kept_error > _NEAR - _NEARER * max(tries - _SURE, 0):
                 break
             if kept is None and rises <= -_FAILED:
                 at = least
             else:
                 at = _next(before, last, low, high, 2.0 ** (abs(rises) - 1))
         if kept is None:
-            return finest if error_of(finest) <= 1 else None
-        return kept[0]
+            told, values = tell(finest)
+            return Kept(finest, told, values) if self.error(values, x) <= 1 else None
+        return kept
 
 
 def _next(

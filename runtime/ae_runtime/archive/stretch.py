@@ -34,3 +34,17 @@ def cached(rows: int, size: int) -> Iterator[slice]:
     length = max(1, VALUES // max(1, size))
     for begin in range(0, rows, length):
         yield slice(begin, min(begin + length, rows))
+
+
+def abreast(
+    rows: int, *of_columns: NDArray[Any]
+) -> Iterator[tuple[slice, tuple[NDArray[Any], ...]]]:
+    """Such stretches, and of each column (D,) what belongs to all values of one, row after row.
+
+    numpy looks at one long row in a fraction of the time that many short ones take.
+    """
+    size = len(of_columns[0])
+    length = min(rows, max(1, VALUES // max(1, size)))
+    tiled = [np.tile(each, length) for each in of_columns]
+    for part in cached(rows, size):
+        yield part, tuple(each[: (part.stop - part.start) * size] for each in tiled)
