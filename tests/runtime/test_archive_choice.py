@@ -124,10 +124,10 @@ def test_peaked_leftovers_take_fewer_bytes_than_by_least_squares(
     for at in range(1, len(q)):
         q[at] = q[at - 1] * 7 // 8 + noise[at]
     sizes = {}
-    for passes in (fitting._REWEIGHTED, ()):
-        monkeypatch.setattr(fitting, "_REWEIGHTED", passes)
-        sizes[len(passes)] = len(numbers.pack_rows(q))
-    assert sizes[4] < 0.99 * sizes[0]
+    for peaked in (fitting._PEAKED, 0.0):
+        monkeypatch.setattr(fitting, "_PEAKED", peaked)
+        sizes[peaked > 0] = len(numbers.pack_rows(q))
+    assert sizes[True] < 0.99 * sizes[False]
 
 
 @pytest.mark.parametrize("rows", [1, 5, 128, 300, 2048, 5000])

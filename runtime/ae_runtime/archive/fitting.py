@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,10 @@ _WEIGHT_BYTES = 2
 _TAIL = 4096  # beyond it only the logarithm is looked at
 _TRIED = 3  # of the least squares, what they leave is counted; roughly, the likeliest does
 _SMALL = 1 / 64  # of a constant, which is left away
-_REWEIGHTED = (8, 8, 4, 2)  # passes to least absolute error, of many numbers at one in so many rows
+# Turns to least absolute error, until one takes away few bits; of many numbers more bits, and by
+# one in so many rows, the last one by more. Then by all rows, with products as in that one.
+_TURNS, _FEW_BITS, _THINNED, _CORRECTED = 6, (0.01, 0.06), (8, 4), 3
+_LEAST = 0.5  # of an error, that counts
 _PEAKED = 0.78  # mean / root mean square of what is left; .80 of a normal law, .71 of Laplace's
 
 
@@ -105,39 +109,77 @@ class _Design:
         products = self.products[group]
         return _solved(products[np.ix_(used, used)], products[used, target])
 
-    def reweighted(self, choice: _Choice, column: int, thin: bool) -> Floats | None:
+    def some(self, each: int) -> Floats:
+        """Of x one in so many rows; not always the same, which would miss what has a period."""
+        if each == 1:
+            return self.x
+        first = np.arange(0, self.x.shape[1] - each, each)
+        return self.x[:, first + np.random.default_rng(0).integers(0, each, len(first))]
+
+    def reweighted(
+        self, choice: _Choice, column: int, some: Floats, more: Floats, few: float
+    ) -> tuple[Floats, Floats] | None:
         """Nearer to least absolute error: what is left over is peaked, and costs its logarithm.
 
-        None where it is not peaked. thin: by some of the rows.
+        By iteratively reweighted least squares of some rows, until a turn takes away few bits, and
+        last of more of them; the weights, and the products as weighted last, of which the mean is
+        one. None where it is not peaked.
         """
-        weights, count = choice.weights, len(choice.used)
-        group, target = self.of(column)
+        count, (group, target) = len(choice.used), self.of(column)
         # Those of the largest order and all columns lie together: no copy of them is made.
         used = slice(count) if choice.used[-1] == count - 1 else choice.used
-        for turn, thinned in enumerate(_REWEIGHTED):
-            rows = self.x[group, :: thinned if thin else 1]
-            x, y = rows[:, used], rows[:, target]
+        x, y = some[group][:, used], some[group][:, target]
+        weights, before = choice.weights, np.inf
+        for _ in range(_TURNS):
             size = np.abs(y - x @ weights)
-            if not turn and size.mean() > _PEAKED * np.sqrt(np.mean(np.square(size))):
+            if before == np.inf and size.mean() > _PEAKED * np.sqrt(np.mean(np.square(size))):
                 return None
-            scale = np.sqrt(1 / np.maximum(size, 0.5))
-            scaled = x * scale[:, None]
-            weights = _solved(scaled.T @ scaled, scaled.T @ (y * scale))
-        return weights
+            bits = float(np.log2(1 + size).mean())
+            if bits > before - few:
+                break
+            before = bits
+            weights, _ = _once_reweighted(x, y, weights)
+        return _once_reweighted(more[group][:, used], more[group][:, target], weights)
+
+    def corrected(self, found: dict[int, tuple[_Choice, Floats]]) -> dict[int, _Choice]:
+        """The choices of some columns, nearer still: by all rows, and products as they are."""
+        of, choices = list(found), [choice for choice, _ in found.values()]
+        better = {}
+        for x, own, full, told in self._groups(of, choices):
+            for _ in range(_CORRECTED):
+                off = told - x @ full
+                scale = 1 / np.maximum(np.abs(off), _LEAST)
+                slope = x.T @ (off * scale) / scale.sum(axis=0)
+                for place, at in enumerate(own):
+                    used, products = choices[at].used, found[of[at]][1]
+                    full[used, place] += _solved(products, slope[used, place])
+            for place, at in enumerate(own):
+                choice = choices[at]
+                better[of[at]] = choice._replace(weights=full[choice.used, place])
+        return better
 
     def costed(self, of: list[int], choices: list[_Choice]) -> list[_Choice]:
         """Choices of these columns with what all rows take, by what they leave of some."""
         found = []
+        for x, own, full, told in self._groups(of, choices):
+            for at, left in zip(own, np.rint(told - x @ full).T, strict=True):
+                size = _bytes(left, self.rows) + _WEIGHT_BYTES * len(choices[at].used)
+                found.append(choices[at]._replace(bytes=size))
+        return found
+
+    def _groups(
+        self, of: list[int], choices: list[_Choice]
+    ) -> Iterator[tuple[Floats, list[int], Floats, Floats]]:
+        """Of each group x, and which of the choices, for these columns, are its own.
+
+        Of these the weights at all places, (places, own), and what they are to tell, (rows, own).
+        """
         for group, x in enumerate(self.x):
             own = [at for at, column in enumerate(of) if self.of(column)[0] == group]
             full = np.zeros((x.shape[1], len(own)))
             for place, at in enumerate(own):
                 full[choices[at].used, place] = choices[at].weights
-            targets = [self.of(of[at])[1] for at in own]
-            for at, left in zip(own, np.rint(x[:, targets] - x @ full).T, strict=True):
-                size = _bytes(left, self.rows) + _WEIGHT_BYTES * len(choices[at].used)
-                found.append(choices[at]._replace(bytes=size))
-        return found
+            yield x, own, full, x[:, [self.of(of[at])[1] for at in own]]
 
 
 def fit(q: Integers, roughly: bool = False) -> Predictor | None:
@@ -187,11 +229,16 @@ def _chosen(design: _Design, count: int) -> list[_Choice]:
 
 
 def _reweighted(design: _Design, chosen: list[_Choice], thin: bool) -> list[_Choice]:
+    found = {}
+    some, more = (design.some(each if thin else 1) for each in _THINNED)
+    for column, choice in enumerate(chosen):
+        nearer = design.reweighted(choice, column, some, more, _FEW_BITS[thin])
+        if nearer is not None:
+            found[column] = choice._replace(weights=nearer[0]), nearer[1]
     best = list(chosen)
-    weights = {at: design.reweighted(choice, at, thin) for at, choice in enumerate(chosen)}
-    tried = {at: chosen[at]._replace(weights=w) for at, w in weights.items() if w is not None}
-    for at, choice in zip(tried, design.costed(list(tried), list(tried.values())), strict=True):
-        best[at] = min(choice, chosen[at], key=lambda choice: choice.bytes)
+    for tried in ({at: choice for at, (choice, _) in found.items()}, design.corrected(found)):
+        for at, choice in zip(tried, design.costed(list(tried), list(tried.values())), strict=True):
+            best[at] = min(choice, best[at], key=lambda choice: choice.bytes)
     return best
 
 
@@ -231,6 +278,15 @@ def _put_together(choices: list[_Choice], longest: int, size: int) -> Predictor:
 def _stretches(x: Integers, length: int) -> list[Integers]:
     """Stretches of rows over all of x, together no more than are worth looking at."""
     return [x] if len(x) <= _STRETCHES * length else spread(x, _STRETCHES, length)
+
+
+def _once_reweighted(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Weights that tell y (n,) by x (n, k), after some; the products, of which the mean is one."""
+    scale = np.sqrt(1 / np.maximum(np.abs(y - x @ weights), _LEAST))
+    scaled = x * scale[:, None]
+    products = scaled.T @ scaled
+    weights = _solved(products, scaled.T @ (y * scale))
+    return weights, products / np.square(scale).sum()
 
 
 def _solved(products: Floats, sums: Floats) -> Floats:
