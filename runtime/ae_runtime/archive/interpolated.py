@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ Array = NDArray[Any]
 _FINE = 256  # units of a step of floats, in which what is interpolated is rounded
 _LEVELS = (3, 5, interpolation.MAX_LEVELS)
 _LONG = 8  # of an axis of a row, for its values to be neighbours
-_FAR = 1.15  # of the bytes on a grid, which no wider steps make up for
+_FAR = 1.15  # of the bytes of others, which no wider steps make up for
 
 
 class Way(NamedTuple):
@@ -73,10 +72,13 @@ def choose(
     return way, size
 
 
-def encode(x: Array, promise: Promise, way: Way) -> bytes | None:
-    """Of x (R, D); None where the finest steps do not keep the promise of a mean error."""
+def encode(x: Array, promise: Promise, way: Way, most: float = np.inf) -> bytes | None:
+    """Of x (R, D); None where the finest steps do not keep the promise of a mean error.
+
+    most: None, too, where more bytes are likely, of a mean error.
+    """
     kept = (
-        _widest(x, promise, way)
+        _widest(x, promise, way, most)
         if promise.mean
         else Kept(way.factor, *_told(x, promise, way, way.factor))
     )
@@ -87,9 +89,20 @@ def encode(x: Array, promise: Promise, way: Way) -> bytes | None:
     return join([factor_bytes(kept.factor), numbers, pack_exceptions(x, places)])
 
 
-def _widest(x: Array, promise: Promise, way: Way) -> Kept[interpolation.Interpolated] | None:
-    """In the widest steps that keep a mean error, which may be near those of the way."""
-    return promise.widest(partial(_told, x, promise, way), x, way.factor)
+def _widest(
+    x: Array, promise: Promise, way: Way, most: float = np.inf
+) -> Kept[interpolation.Interpolated] | None:
+    """In the widest steps that keep a mean error, which may be near those of the way.
+
+    None where these are likely to take more than most bytes.
+    """
+
+    def tell(factor: float) -> tuple[interpolation.Interpolated, Array] | None:
+        told, values = _told(x, promise, way, factor)
+        few = most == np.inf or interpolation.likely(told) <= 8 * _FAR * most
+        return (told, values) if few else None
+
+    return promise.widest(tell, x, way.factor)
 
 
 def _told(

@@ -36,6 +36,9 @@ _FEW_BYTES = 1 << 14  # which guesses may be far from, and components are the be
 # Of the bytes of some rows on the grid, for all rows to be interpolated. Of what these take in the
 # better of the two, for components to be tried, and to do.
 _WORTH_IT, _TOLD, _ENOUGH = 0.99, 0.95, 0.93
+# The last two of rows that are smooth, which take that share of the grid's bytes and of their own:
+# of these a part tells too many, the more so the smoother they are.
+_SMOOTH, _SMALL, _TOLD_OF_SMOOTH, _ENOUGH_OF_SMOOTH = 0.7, 1 / 32, 1.5, 1 / 3
 
 
 class Chosen(NamedTuple):
@@ -102,11 +105,13 @@ def classic(x: Array, promise: Promise, every: bool = False) -> Iterator[Chosen]
         gridded.encode_components(x, fitted()) if likely.components else None,
     ]
     made = [Chosen(COMPONENTS, encoded) for encoded in told if encoded is not None]
-    if made and min(len(way.payload) for way in made) < likely.enough:
+    least = min((len(one.payload) for one in made), default=np.inf)
+    if least < likely.enough:
         yield from made
         return
-    encoded = interpolated.encode(x, promise, way) if likely.interpolated else None
-    if likely.grid or encoded is None:
+    most = np.inf if part is x or every else least
+    encoded = interpolated.encode(x, promise, way, most) if likely.interpolated else None
+    if likely.grid or not (made or encoded):
         yield Chosen(GRID, gridded.encode(x, fitted()))
     yield from made
     if encoded is not None:
@@ -142,10 +147,13 @@ def _likely(
     if alone:
         by_alone = alone[0].bytes / max(best * on_grid, 1)
     few = bool(alone) and alone[0].bytes < _FEW_BYTES
+    told, enough = _TOLD, _ENOUGH
+    if interpolated < _SMOOTH and interpolated * on_grid < _SMALL * x.nbytes:
+        told, enough = _TOLD_OF_SMOOTH, _ENOUGH_OF_SMOOTH
     return _Likely(
-        alone=few or by_alone < min(_TOLD, components),
-        components=components < min(_TOLD, by_alone),
-        enough=max(_FEW_BYTES, _ENOUGH * best * on_grid),
+        alone=few or by_alone < min(told, components),
+        components=components < min(told, by_alone),
+        enough=max(_FEW_BYTES, enough * best * on_grid),
         interpolated=smooth,
         grid=not smooth,
         factor=factor,

@@ -113,17 +113,17 @@ class Promise:
 
     def widest(
         self,
-        tell: Callable[[float], tuple[Told, Array]],
+        tell: Callable[[float], tuple[Told, Array] | None],
         x: Array,
         near: float | None = None,
         finest: float = 1 / 64,
     ) -> Kept[Told] | None:
         """In about the widest steps x (R, D) has an error of at most 1; None if in none.
 
-        tell: by a factor of steps, how x is told, and what a reader gets. near: a factor where it
-        may be. Squares of errors grow about as those of steps do, from what is there
-        without any: a secant leads through the last two, the further the more steps went to the
-        same side before. Of errors that jump one further below 1 is enough after some tries.
+        tell: by a factor of steps, how x is told, and what a reader gets; None to give up. near: a
+        factor where it may be. Squares of errors grow about as those of steps do, from what is
+        there without any: a secant leads through the last two, the further the more steps went to
+        the same side before. Of errors that jump one further below 1 is enough after some tries.
         """
         least, high = float(np.log2(finest)), float(np.log2(_WIDEST))
         low = least
@@ -134,11 +134,13 @@ class Promise:
         rises = 0  # the last steps up or down
         for tries in range(_TRIES):
             factor = float(np.float32(2.0**at))  # as a chunk keeps it
-            told, values = tell(factor)
-            error = self.error(values, x)
+            found = tell(factor)
+            if found is None:
+                return None
+            error = self.error(found[1], x)
             before, last = last, (factor * factor, error * error)
             if error <= 1:
-                low, kept, rises = at, Kept(factor, told, values), max(rises, 0) + 1
+                low, kept, rises = at, Kept(factor, *found), max(rises, 0) + 1
                 kept_error = error
             elif at == least:
                 return None
@@ -153,8 +155,9 @@ class Promise:
             else:
                 at = _next(before, last, low, high, 2.0 ** (abs(rises) - 1))
         if kept is None:
-            told, values = tell(finest)
-            return Kept(finest, told, values) if self.error(values, x) <= 1 else None
+            found = tell(finest)
+            if found is not None and self.error(found[1], x) <= 1:
+                kept = Kept(finest, *found)
         return kept
 
 
