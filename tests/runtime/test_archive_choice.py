@@ -142,6 +142,28 @@ def test_residuals_are_restored(order: int, columns: int, rows: int) -> None:
         np.testing.assert_array_equal(predictor.restore(predictor.residuals(q)), q)
 
 
+@pytest.mark.parametrize(("order", "columns"), [(0, 3), (1, 1), (3, 5), (16, 2), (16, 32)])
+def test_predictions_are_those_of_whole_numbers_of_any_size(order: int, columns: int) -> None:
+    rng, rows = RNG(columns), 3 * 128 * max(order, 1) + 7
+    most = 2**15 - 1
+    before = rng.choice([-most, most, 0], (order * columns, columns))
+    beside = np.triu(rng.choice([-most, most], 2 * (columns,)), 1)
+    constant, shift = rng.integers(-(2**47), 2**47, columns), rng.integers(0, 13, columns)
+    predictor = Predictor(
+        order, *(each.astype(float) for each in (before, beside, constant)), shift
+    )
+    q = rng.choice([1 - 2**28, 2**28 - 1], (rows, columns))
+    r = predictor.residuals(q)
+    exact, weights = q.astype(object), [each.astype(object) for each in (before, beside)]
+    for row in rng.integers(order, rows, 50):
+        if row % predictor.lane < max(order, 1):
+            continue  # where a lane begins
+        sums = exact[row - order : row].reshape(-1) @ weights[0] + exact[row] @ weights[1]
+        told = (2 * (sums + constant) + 2**shift) // 2 ** (shift + 1)
+        np.testing.assert_array_equal(r[row], exact[row] - told)
+    np.testing.assert_array_equal(predictor.restore(r), q)
+
+
 def test_axes_are_swapped() -> None:
     for shape in ((1, 1), (3, 70), (100, 33, 2), (64, 0), (0, 5)):
         x = RNG(0).random(shape)

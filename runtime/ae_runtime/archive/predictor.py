@@ -133,27 +133,26 @@ class Predictor:
     def _restore_steps(self, q: Floats, steps: range) -> None:
         columns, lanes = q.shape[1:]
         width = self.order * columns
-        # Weights over their power of two: no sum loses a bit by that.
+        # Weights over their power of two: no sum loses a bit by that, nor by residuals beside it.
         before = np.ascontiguousarray((self.before * self._scale).T)
         constant = (self.constant * self._scale + 0.5)[:, None]
         flat = q.reshape(-1, lanes)
         sums, more = np.empty((columns, lanes)), np.empty(lanes)
-        told_beside = self.beside.any(axis=0)
-        alone = np.flatnonzero(~told_beside)
-        beside = [
-            (column, sums[column], self.beside[:column, column] * self._scale[column])
-            for column in np.flatnonzero(told_beside).tolist()
+        beside = self.beside * self._scale + np.eye(columns)
+        weights = [
+            (column, np.ascontiguousarray(beside[: column + 1, column]))
+            for column in np.flatnonzero(self.beside.any(axis=0)).tolist()
         ]
+        alone = [column for column in range(columns) if not self.beside[:, column].any()]
         for at in steps:
             np.matmul(before, flat[at * columns - width : at * columns], out=sums)
             sums += constant
-            if not beside:
-                q[at] += np.floor(sums, out=sums)
-                continue
             row = q[at]
-            row[alone] += np.floor(sums[alone])
-            columns_of_row = list(row)
-            for column, sum_, weights in beside:
-                sum_ += np.dot(weights, row[:column], out=more)
-                told = columns_of_row[column]
-                told += np.floor(sum_, out=sum_)
+            row += sums
+            if not weights:
+                np.floor(row, out=row)
+                continue
+            for column in alone:
+                np.floor(row[column], out=row[column])
+            for column, each in weights:
+                np.floor(np.dot(each, row[: column + 1], out=more), out=row[column])
