@@ -12,15 +12,14 @@ from ae_runtime.archive.coarse import Coarse
 from ae_runtime.archive.exceptions import pack_exceptions, put_back
 from ae_runtime.archive.grid import Grid, Gridded, nearest, steps_of, to_grid
 from ae_runtime.archive.integers import Integers, pack, unpack
-from ae_runtime.archive.numbers import guess_rows, pack_rows, unpack_rows
+from ae_runtime.archive.numbers import pack_rows, unpack_rows
 from ae_runtime.archive.parts import Parts, join
 from ae_runtime.archive.promise import Promise, factor_bytes, factor_of
-from ae_runtime.archive.stretch import LONG, spread
+from ae_runtime.archive.stretch import LONG
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
 _EVEN = 3**0.5  # the factor of steps of which no part is likelier than another
-_TRIED, _TRIED_ROWS = 4, 1024  # stretches, and rows of all, of which components are tried
 _NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
 _MANY = 0.001  # of the values, for narrower steps to be tried
 _EXCEPTION_BITS = 40.0
@@ -72,7 +71,7 @@ def encode(x: Array, fitted: Fitted) -> bytes:
 def encode_components(x: Array, fitted: Fitted) -> bytes | None:
     """Of x (R, D), by components and what these leave; None where there can be none."""
     rows, columns = x.shape
-    if not _has_components(rows, columns):
+    if not has_components(rows, columns):
         return None
     q = fitted.made.q
     coded = _coded(q, rows)
@@ -96,23 +95,19 @@ def encode_coarse(x: Array, promise: Promise, plans: list[Coarse]) -> bytes | No
     return min(found, key=len, default=None)
 
 
-def guess_components(x: Array, promise: Promise) -> tuple[float, float]:
-    """Bytes of x (R, D) by components and what they leave, about, and on a grid.
+def guess_components(q: Integers, rows: int) -> float:
+    """Bytes by components and what they leave, about, of so many rows like these, q (R, D).
 
-    As some rows have it. Infinite, and none, where there can be no components.
+    Infinite where there can be no components.
     """
-    rows = len(x)
-    if not _has_components(*x.shape):
-        return np.inf, 0.0
-    length = min(rows, _TRIED_ROWS) // _TRIED
-    q = fit(np.concatenate(spread(x, _TRIED, length)), promise).made.q
+    if not has_components(rows, q.shape[1]):
+        return np.inf
     coded = _coded(q, rows, some=True)
-    times = rows / len(q)
-    told = components.guess(coded, q - coded.predicted(*q.shape), times)
-    return told, guess_rows(q, times)
+    return components.guess(coded, q - coded.predicted(*q.shape), rows / len(q))
 
 
-def _has_components(rows: int, columns: int) -> bool:
+def has_components(rows: int, columns: int) -> bool:
+    """Whether components with what they leave may be worth it."""
     return _MIN_COLUMNS <= columns <= components.MAX_SIZE and rows >= columns // 4
 
 

@@ -138,14 +138,13 @@ def _likely(
 ) -> _Likely:
     """By what ways may take: interpolated, in bytes of rows on a grid of about this factor."""
     best, smooth = min(interpolated, 1), interpolated < _WORTH_IT
-    by_components, on_grid = gridded.guess_components(x, promise)
-    components, by_alone = by_components / max(best * on_grid, 1), np.inf
-    if promise.mean:
-        some = coarse.some(x, 1)
-        factor, made = gridded.fit(some, promise, factor)
-        on_grid = guess_rows(made.q, len(x) / len(some))
-    if alone:
-        by_alone = alone[0].bytes / max(best * on_grid, 1)
+    if not (promise.mean or gridded.has_components(*x.shape)):
+        return _Likely(False, False, 0.0, smooth, not smooth, factor)
+    factor, made = gridded.fit(coarse.some(x, 1), promise, factor)
+    on_grid = guess_rows(made.q, len(x) / len(made.q))
+    others = max(best * on_grid, 1)
+    components = gridded.guess_components(made.q, len(x)) / others
+    by_alone = alone[0].bytes / others if alone else np.inf
     few = bool(alone) and alone[0].bytes < _FEW_BYTES
     told, enough = _TOLD, _ENOUGH
     if interpolated < _SMOOTH and interpolated * on_grid < _SMALL * x.nbytes:
@@ -153,7 +152,7 @@ def _likely(
     return _Likely(
         alone=few or by_alone < min(told, components),
         components=components < min(told, by_alone),
-        enough=max(_FEW_BYTES, enough * best * on_grid),
+        enough=max(_FEW_BYTES, enough * others),
         interpolated=smooth,
         grid=not smooth,
         factor=factor,
