@@ -33,11 +33,11 @@ NAMES = {
     INTERPOLATED: "interpolation",
 }
 _FEW_BYTES = 1 << 14  # which guesses may be far from, and components are the best at
-# Of the bytes of some rows on the grid, for all rows to be interpolated. Of what these take in the
-# better of the two, for components to be tried, and to do.
+# Of the bytes on the grid, for rows to be interpolated; of the fewer of the two, for components to
+# be tried, and for these to be enough.
 _WORTH_IT, _TOLD, _ENOUGH = 0.99, 0.95, 0.93
-# The last two of rows that are smooth, which take that share of the grid's bytes and of their own:
-# of these a part tells too many, the more so the smoother they are.
+# The last two for smooth rows, interpolated in so much of the grid's bytes and of their own: a part
+# tells too many bytes there, the more so the smoother they are.
 _SMOOTH, _SMALL, _TOLD_OF_SMOOTH, _ENOUGH_OF_SMOOTH = 0.7, 1 / 32, 1.5, 1 / 3
 
 
