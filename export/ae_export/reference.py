@@ -90,6 +90,10 @@ class RunReference:
         numbers = np.array(schema.x_deviation)
         self.x_hat_deviations: tuple[Array, ...] = (numbers,)
         self.whole = self._numbers.integer.numpy() & (schema.dtype != "uint8")
+        # Of scaled values the largest, and the largest deviation of a column, which most of the
+        # latents' own is of; it is 1 by the standard only.
+        self._reach = float(np.abs(self._scaled(run.probe)).max(initial=0))
+        self._deviation = float((numbers * _numpy(self._numbers.gain)).max(initial=0)) or 1.0
         if schema.form.is_mixed:
             self.x_hat_deviations = (numbers, np.array([np.nan]), np.ones(1))
 
@@ -99,8 +103,12 @@ class RunReference:
         return found.numbers if isinstance(found, MixedPreprocess) else found
 
     def how_far(self, parts: Parts) -> Array:
-        s = _numpy(self.model.preprocess.scale_rows(*_tensors(parts)))
-        return how_far(s)
+        s = self._scaled(parts)
+        beyond = np.maximum(np.abs(s) - self._reach, 0) / self._deviation
+        return np.maximum(how_far(s), how_far(beyond))
+
+    def _scaled(self, parts: Parts) -> Array:
+        return _numpy(self.model.preprocess.scale_rows(*_tensors(parts)))
 
     def encode(self, parts: Parts) -> Bounds:
         model, far = self.model, torch.from_numpy(self.how_far(parts))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from ae_export import export
 from ae_runtime.devices import open_session
+from ae_train.data import make_dataset
+from ae_train.recipe import make_recipe
 from ae_train.run import Run
+from ae_train.training import train
 
 Weights = dict[str, np.ndarray]
 LIMIT = 1e6  # scaled input is clipped there
@@ -150,3 +155,12 @@ def test_a_model_that_is_pca_agrees_too(any_case: Callable[[str], Any]) -> None:
     z = call(case.files["encoder.onnx"], "x", x, 7)
     np.testing.assert_allclose(z, encode(weights, x), atol=1e-5)  # float32, deviations near 1
     assert not any("_net" in name for name in weights)
+
+
+def test_rows_far_out_do_not_refuse_a_model_of_small_scaled_values(tmp_path: Path) -> None:
+    # One value makes the range of all: scaled, the others have a deviation of a thousandth.
+    x = np.random.default_rng(0).standard_normal((300, 24, 2)).astype(np.float32)
+    x[7, 3] = 1e3
+    fields = {"latent_dim": 16, "data": {"scaling": "range"}, "fit": {"epochs": 0}}
+    exported = export(train(make_dataset(x, "series"), make_recipe(fields)), tmp_path / "bundle")
+    assert exported.agreement.encoder < 1e-5
