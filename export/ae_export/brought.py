@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ae_export.reference import Bounds, Parts, how_far, mean_square
+from ae_export.reference import Bounds, Parts, how_far, mean_square, units_of
 from ae_export.subject import Subject
 from ae_runtime.errors import VerificationFailed
 from ae_runtime.manifest import Latent, Port
@@ -53,7 +53,7 @@ class Brought:
         self._check_behaviour()
         codes = self._run("encoder", x[:CALIBRATION_ROWS])
         self.z_mean, self.z_spread = codes.mean(0), codes.std(0)
-        self.z_deviation = np.full(codes.shape[1], np.sqrt(np.mean(self.z_spread**2)))
+        self.z_deviation = units_of(self.z_spread)
         rows = x[:CALIBRATION_ROWS].astype(np.float64)
         axes = 0 if x.ndim == 2 else None
         self.mean = np.atleast_1d(rows.mean(axis=axes))

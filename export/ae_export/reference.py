@@ -84,9 +84,7 @@ class RunReference:
         schema, model = run.schema, in_float64(run.model)
         self.model, self.form = model, schema.form
         self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_deviation)
-        # Of all latents together: a latent that is nearly dead has no useful unit of its own.
-        rms = np.sqrt(np.mean(np.square(schema.z_deviation)))
-        self.z_deviation = np.full(schema.latent_dim, rms)
+        self.z_deviation = units_of(self._z_spread)
         numbers = np.array(schema.x_deviation)
         self.x_hat_deviations: tuple[Array, ...] = (numbers,)
         self.whole = self._numbers.integer.numpy() & (schema.dtype != "uint8")
@@ -113,11 +111,14 @@ class RunReference:
     def encode(self, parts: Parts) -> Bounds:
         model, far = self.model, torch.from_numpy(self.how_far(parts))
         h = model.code(model.preprocess.scale_rows(*_tensors(parts)))
-        tolerance = TOLERANCE * float(self.z_deviation.max(initial=0)) * far[:, None]
+        # A code may have other numbers than latents: each is off by what the smallest may be.
+        tolerance = TOLERANCE * float(self.z_deviation.min()) * far[:, None]
         low, high = (_numpy(bound) for bound in model.bottleneck.bounds(h, tolerance))
         z = _numpy(model.bottleneck.encode(h))
         jumps = high - low > 2.5 * _numpy(tolerance)
-        return Bounds(z, low, high, self.z_deviation, jumps)
+        more = TOLERANCE * self.z_deviation * _numpy(far)[:, None] - _numpy(tolerance)
+        more = np.where(high > low, more, 0)  # not of what is chosen, or rounded
+        return Bounds(z, low - more, high + more, self.z_deviation, jumps)
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
         numbers, *words = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
@@ -168,6 +169,14 @@ class RunReference:
         x_hat = self.model.decode(torch.from_numpy(z.astype(np.float32)).double())
         numbers, *words = x_hat if isinstance(x_hat, tuple) else (x_hat,)
         return (numbers.numpy().astype(self.form.dtype), *(code.numpy() for code in words[:1]))
+
+
+def units_of(spread: Array) -> Array:
+    """What errors of latents are measured in, (K,), by their deviations (K,).
+
+    At least that of all together: a latent that is nearly dead has no useful unit of its own.
+    """
+    return np.maximum(spread, np.sqrt(np.mean(np.square(spread))))
 
 
 def how_far(s: Array) -> Array:

@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 
 from ae_export import export
+from ae_export.subject import subject_of
 from ae_runtime.devices import open_session
 from ae_train.data import make_dataset
 from ae_train.recipe import make_recipe
@@ -164,3 +165,19 @@ def test_rows_far_out_do_not_refuse_a_model_of_small_scaled_values(tmp_path: Pat
     fields = {"latent_dim": 16, "data": {"scaling": "range"}, "fit": {"epochs": 0}}
     exported = export(train(make_dataset(x, "series"), make_recipe(fields)), tmp_path / "bundle")
     assert exported.agreement.encoder < 1e-5
+
+
+def test_a_latent_may_be_off_by_a_share_of_its_own_deviation() -> None:
+    # All columns alike: the first latent has nearly all there is, and the sum of 60 numbers of one
+    # sign is no more exact than that.
+    random = np.random.default_rng(0)
+    x = random.standard_normal((300, 1)) + 0.05 * random.standard_normal((300, 60))
+    fields = {"latent_dim": 8, "fit": {"epochs": 0}, "score": {"name": "none"}}
+    run = train(make_dataset(x.astype(np.float32)), make_recipe(fields))
+    reference, own = subject_of(run).reference, np.array(run.schema.z_deviation)
+    together = np.sqrt(np.mean(own**2))
+    assert own[0] > 2.5 * together > 20 * own[1]
+    bounds, far = reference.encode(run.probe), reference.how_far(run.probe)[:, None]
+    allowed = np.maximum(own, together) * 1e-5 * far
+    np.testing.assert_allclose(bounds.high - bounds.expected, allowed, rtol=1e-6)
+    np.testing.assert_allclose(bounds.expected - bounds.low, allowed, rtol=1e-6)
