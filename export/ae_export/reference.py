@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,10 @@ TOLERANCE = 1e-5  # of a column's standard deviation over the training rows
 # Float32 has 7 digits: rows with a value further out than FAR deviations, or with a root mean
 # square over LONG, are held to the tolerance times how much further.
 FAR, LONG = 10.0, 2.0
+# Where weights are large, as of whitened latents of little variance, sums in float32 are no more
+# exact than these: a graph may err some times as much as the model itself does, up to a multiple of
+# the tolerance.
+_ERRS, _MOST = 4.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Bounds:
 class Reference(Protocol):
     """A model in float64, as verification and golden vectors need it."""
 
-    z_deviation: Array  # (K,)
+    z_deviation: Array  # (K,), in which errors of latents may be TOLERANCE
     x_hat_deviations: tuple[Array, ...]  # of each output; NaN for codes of words
     whole: Array  # of the first output, which columns of floats are rounded to whole numbers
 
@@ -84,7 +88,8 @@ class RunReference:
         schema, model = run.schema, in_float64(run.model)
         self.model, self.form = model, schema.form
         self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_deviation)
-        self.z_deviation = units_of(self._z_spread)
+        self._single = run.model
+        self._z_unit = self.z_deviation = units_of(self._z_spread)
         numbers = np.array(schema.x_deviation)
         self.x_hat_deviations: tuple[Array, ...] = (numbers,)
         self.whole = self._numbers.integer.numpy() & (schema.dtype != "uint8")
@@ -94,6 +99,9 @@ class RunReference:
         self._deviation = float((numbers * _numpy(self._numbers.gain)).max(initial=0)) or 1.0
         if schema.form.is_mixed:
             self.x_hat_deviations = (numbers, np.array([np.nan]), np.ones(1))
+        errs = self._errs(run.probe, self.encode(run.probe)) / self.how_far(run.probe)[:, None]
+        exact = _ERRS / TOLERANCE * errs.max(axis=0, initial=0)
+        self.z_deviation = np.clip(exact, self._z_unit, _MOST * self._z_unit)
 
     @property
     def _numbers(self) -> Preprocess:
@@ -112,13 +120,25 @@ class RunReference:
         model, far = self.model, torch.from_numpy(self.how_far(parts))
         h = model.code(model.preprocess.scale_rows(*_tensors(parts)))
         # A code may have other numbers than latents: each is off by what the smallest may be.
-        tolerance = TOLERANCE * float(self.z_deviation.min()) * far[:, None]
+        tolerance = TOLERANCE * float(self._z_unit.min()) * far[:, None]
         low, high = (_numpy(bound) for bound in model.bottleneck.bounds(h, tolerance))
         z = _numpy(model.bottleneck.encode(h))
         jumps = high - low > 2.5 * _numpy(tolerance)
-        more = TOLERANCE * self.z_deviation * _numpy(far)[:, None] - _numpy(tolerance)
-        more = np.where(high > low, more, 0)  # not of what is chosen, or rounded
-        return Bounds(z, low - more, high + more, self.z_deviation, jumps)
+        allowed = TOLERANCE * self.z_deviation * _numpy(far)[:, None]
+        bounds = Bounds(z, low, high, self._z_unit, jumps)
+        if (far > 1).any():
+            most = self._errs(parts, bounds).max(axis=1, keepdims=True, initial=0)
+            wide = np.clip(_ERRS * most, allowed, _MOST * allowed)
+            allowed = np.where(_numpy(far)[:, None] > 1, wide, allowed)
+        # Not of what is chosen, or rounded.
+        more = np.where(high > low, allowed - _numpy(tolerance), 0)
+        return replace(bounds, low=low - more, high=high + more)
+
+    def _errs(self, parts: Parts, bounds: Bounds) -> Array:
+        """(B, K) by how much the model in float32 is off, where nothing jumps."""
+        with torch.no_grad():
+            z = _numpy(self._single.encode(*_tensors(parts)))
+        return np.where(bounds.jumps, 0, np.abs(z - bounds.expected))
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
         numbers, *words = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
