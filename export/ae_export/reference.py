@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ae_runtime.golden import last_place
 from ae_train.mixed import MixedPreprocess
 from ae_train.model import in_float64
 from ae_train.preprocess import Preprocess
@@ -22,10 +23,10 @@ TOLERANCE = 1e-5  # of a column's standard deviation over the training rows
 # Float32 has 7 digits: rows with a value further out than FAR deviations, or with a root mean
 # square over LONG, are held to the tolerance times how much further.
 FAR, LONG = 10.0, 2.0
-# Where weights are large, as of whitened latents of little variance, sums in float32 are no more
-# exact than these: a graph may err some times as much as the model itself does, up to a multiple of
-# the tolerance.
-_ERRS, _MOST = 4.0, 10.0
+# Where weights are large, as of whitened latents of little variance, or where a column hardly
+# varies, sums in float32 are less exact: a graph may err some times as much as the model itself
+# does in that row, up to a multiple of the tolerance and some units in the last place.
+_ERRS, _MOST, _PLACES = 4.0, 10.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class Bounds:
 class Reference(Protocol):
     """A model in float64, as verification and golden vectors need it."""
 
-    z_deviation: Array  # (K,), in which errors of latents may be TOLERANCE
-    x_hat_deviations: tuple[Array, ...]  # of each output; NaN for codes of words
+    # In which errors may be TOLERANCE: of latents (K,), of each output; NaN for codes of words.
+    z_deviation: Array
+    x_hat_deviations: tuple[Array, ...]
     whole: Array  # of the first output, which columns of floats are rounded to whole numbers
 
     def encode(self, parts: Parts) -> Bounds:
@@ -72,7 +74,10 @@ class Reference(Protocol):
         """Of each output. far: (B,) from how_far of the rows that z was encoded from."""
 
     def how_far(self, parts: Parts) -> Array:
-        """(B,) by how much a row's scaled values are past FAR or LONG; at least 1."""
+        """(B,) by how much a row's scaled values are past FAR or LONG; at least 1.
+
+        As they are, and in deviations from their means.
+        """
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
         """Mean squared error of rows and their reconstructions, in deviations of the columns."""
@@ -90,18 +95,21 @@ class RunReference:
         self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_deviation)
         self._single = run.model
         self._z_unit = self.z_deviation = units_of(self._z_spread)
-        numbers = np.array(schema.x_deviation)
-        self.x_hat_deviations: tuple[Array, ...] = (numbers,)
+        self._x_unit = self._x_deviation = np.array(schema.x_deviation)
         self.whole = self._numbers.integer.numpy() & (schema.dtype != "uint8")
-        # Of scaled values the largest, and the largest deviation of a column, which most of the
-        # latents' own is of; it is 1 by the standard only.
-        self._reach = float(np.abs(self._scaled(run.probe)).max(initial=0))
-        self._deviation = float((numbers * _numpy(self._numbers.gain)).max(initial=0)) or 1.0
+        # Of scaled values the means, and the largest deviation of a column, which most of the
+        # latents' own is of; these are 0 and 1 by the standard only.
+        self._middle = self._scaled(run.probe).mean(axis=0)
+        scaled = self._x_deviation * _numpy(self._numbers.gain)
+        self._deviation = float(scaled.max(initial=0)) or 1.0
+        # What may be off on one row may be so on others: other machines add in other orders.
+        far = self.how_far(run.probe)
+        z = self.encode(run.probe)
+        self.z_deviation = _unit(z, far)
+        self._x_unit = _unit(self.decode(z.expected, far)[0], far)
+        self.x_hat_deviations: tuple[Array, ...] = (self._x_unit,)
         if schema.form.is_mixed:
-            self.x_hat_deviations = (numbers, np.array([np.nan]), np.ones(1))
-        errs = self._errs(run.probe, self.encode(run.probe)) / self.how_far(run.probe)[:, None]
-        exact = _ERRS / TOLERANCE * errs.max(axis=0, initial=0)
-        self.z_deviation = np.clip(exact, self._z_unit, _MOST * self._z_unit)
+            self.x_hat_deviations = (self._x_unit, np.array([np.nan]), np.ones(1))
 
     @property
     def _numbers(self) -> Preprocess:
@@ -110,8 +118,7 @@ class RunReference:
 
     def how_far(self, parts: Parts) -> Array:
         s = self._scaled(parts)
-        beyond = np.maximum(np.abs(s) - self._reach, 0) / self._deviation
-        return np.maximum(how_far(s), how_far(beyond))
+        return np.maximum(how_far(s), how_far((s - self._middle) / self._deviation))
 
     def _scaled(self, parts: Parts) -> Array:
         return _numpy(self.model.preprocess.scale_rows(*_tensors(parts)))
@@ -124,26 +131,20 @@ class RunReference:
         low, high = (_numpy(bound) for bound in model.bottleneck.bounds(h, tolerance))
         z = _numpy(model.bottleneck.encode(h))
         jumps = high - low > 2.5 * _numpy(tolerance)
-        allowed = TOLERANCE * self.z_deviation * _numpy(far)[:, None]
-        bounds = Bounds(z, low, high, self._z_unit, jumps)
-        if (far > 1).any():
-            most = self._errs(parts, bounds).max(axis=1, keepdims=True, initial=0)
-            wide = np.clip(_ERRS * most, allowed, _MOST * allowed)
-            allowed = np.where(_numpy(far)[:, None] > 1, wide, allowed)
+        with torch.no_grad():
+            single = _numpy(self._single.encode(*_tensors(parts)))
+        off = np.where(jumps, 0, single - z)
+        allowed = _allowed(off, z, self._z_unit, self.z_deviation, _numpy(far), np.ones(1))
         # Not of what is chosen, or rounded.
         more = np.where(high > low, allowed - _numpy(tolerance), 0)
-        return replace(bounds, low=low - more, high=high + more)
-
-    def _errs(self, parts: Parts, bounds: Bounds) -> Array:
-        """(B, K) by how much the model in float32 is off, where nothing jumps."""
-        with torch.no_grad():
-            z = _numpy(self._single.encode(*_tensors(parts)))
-        return np.where(bounds.jumps, 0, np.abs(z - bounds.expected))
+        return Bounds(z, low - more, high + more, self._z_unit, jumps)
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
         numbers, *words = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
-        deviation = self.x_hat_deviations[0]
-        slack = TOLERANCE * deviation * far.reshape(-1, *[1] * (numbers.ndim - 1))
+        with torch.no_grad():
+            single, *_ = map(_numpy, self._single.decode_unrounded(torch.from_numpy(z).float()))
+        scale, deviation = _numpy(self._numbers.scale), self._x_deviation
+        slack = _allowed(single - numbers, numbers, deviation, self._x_unit, far, scale)
         whole = np.broadcast_to(self._numbers.integer.numpy(), numbers.shape)
         ends = self._round(numbers - slack, whole), self._round(numbers + slack, whole)
         bounds = [Bounds(numbers, *ends, deviation, whole)]
@@ -175,7 +176,7 @@ class RunReference:
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
         """Of numbers and, of a mixed table, of each word's probability against 0 or 1."""
-        deviation = self.x_hat_deviations[0]
+        deviation = self._x_deviation
         unit = np.where(deviation > 0, deviation, np.inf)
         errors = [((x_hat[0].astype(np.float64) - parts[0]) / unit).ravel()]
         if isinstance(self.model.preprocess, MixedPreprocess):
@@ -189,6 +190,32 @@ class RunReference:
         x_hat = self.model.decode(torch.from_numpy(z.astype(np.float32)).double())
         numbers, *words = x_hat if isinstance(x_hat, tuple) else (x_hat,)
         return (numbers.numpy().astype(self.form.dtype), *(code.numpy() for code in words[:1]))
+
+
+def _allowed(
+    off: Array, expected: Array, deviation: Array, unit: Array, far: Array, scale: Array
+) -> Array:
+    """How far from expected (B, ...) a graph may be: TOLERANCE of a unit, times far (B,).
+
+    Or some times what the model in float32 is off (B, ...) at most in that row, over the scale.
+    """
+    rows = far.reshape(-1, *[1] * (off.ndim - 1))
+    within = np.divide(np.abs(off), scale, out=np.zeros(off.shape), where=scale > 0)
+    errs = scale * within.max(axis=tuple(range(1, off.ndim)), keepdims=True, initial=0)
+    least = TOLERANCE * unit * rows
+    with np.errstate(over="ignore"):
+        places = _PLACES * last_place(expected.astype(np.float32))
+    most = np.maximum(least, _MOST * TOLERANCE * deviation * rows + places)
+    return np.clip(_ERRS * np.nan_to_num(errs), least, most)
+
+
+def _unit(bounds: Bounds, far: Array) -> Array:
+    """In which these bounds are at most TOLERANCE, of rows so far out (B,); like a deviation."""
+    sure = np.where(bounds.jumps, 0, bounds.high - bounds.expected)
+    units = np.nan_to_num(sure) / (TOLERANCE * far.reshape(-1, *[1] * (sure.ndim - 1)))
+    largest = units.max(axis=tuple(range(units.ndim - bounds.deviation.ndim)), initial=0)
+    # The difference of large numbers is no more exact than that.
+    return np.where(largest > 1.01 * bounds.deviation, largest, bounds.deviation)
 
 
 def units_of(spread: Array) -> Array:
