@@ -89,10 +89,10 @@ size of the runtime's install  {install_bytes() / 1e6:.0f} MB"""
 def differences(run: Run, x: np.ndarray, z: np.ndarray, x_hat: np.ndarray) -> tuple[float, float]:
     """Largest differences of the runtime's files to the torch model in float64, in deviations."""
     model = RunReference(run)
-    expected_z = model.encode((x,)).expected
+    expected_z = model.encode((x,))
     (expected,) = model.decode(z, model.how_far((x,)))
     return (
-        float((np.abs(z - expected_z) / model.z_deviation).max()),
+        float((np.abs(z - expected_z.expected) / expected_z.deviation).max()),
         float((np.abs(x_hat.astype(float) - expected.rounded) / expected.deviation).max()),
     )
 

@@ -62,7 +62,8 @@ class Bounds:
 class Reference(Protocol):
     """A model in float64, as verification and golden vectors need it."""
 
-    # In which errors may be TOLERANCE: of latents (K,), of each output; NaN for codes of words.
+    # In which errors may be TOLERANCE: of latents (K,), of each output; NaN for codes of words. A
+    # deviation, or more where sums in float32 are less exact: reports are in those of Bounds.
     z_deviation: Array
     x_hat_deviations: tuple[Array, ...]
     whole: Array  # of the first output, which columns of floats are rounded to whole numbers
@@ -102,7 +103,8 @@ class RunReference:
         self._middle = self._scaled(run.probe).mean(axis=0)
         scaled = self._x_deviation * _numpy(self._numbers.gain)
         self._deviation = float(scaled.max(initial=0)) or 1.0
-        # What may be off on one row may be so on others: other machines add in other orders.
+        # What may be off on one row may be so on others: other machines add in other orders. Until
+        # this is known, units are deviations.
         far = self.how_far(run.probe)
         z = self.encode(run.probe)
         self.z_deviation = _unit(z, far)

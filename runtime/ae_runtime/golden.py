@@ -92,8 +92,9 @@ def golden_check(
 ) -> Check:
     """Whether |found - expected| <= tolerance * deviation + one unit in the last place.
 
-    deviation: one number per column, the column's standard deviation over the training rows; NaN
-    where values must be equal, as codes of words. The unit in the last place of an integer is 1.
+    deviation: one number per column, the column's standard deviation over the training rows, or
+    more where sums in float32 are less exact; NaN where values must be equal, as codes of words.
+    The unit in the last place of an integer is 1.
     NaN is expected where NaN is stored.
     """
     error = np.abs(found.astype(np.float64) - expected.astype(np.float64))

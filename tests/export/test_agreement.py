@@ -202,3 +202,22 @@ def test_latents_of_large_weights_are_as_exact_as_the_model_in_float32(tmp_path:
     ae = load(exported.location)
     checks = golden_checks(ae, read_golden(ae))
     assert [check.name for check in checks if not check.ok] == []
+
+
+def test_a_column_that_hardly_varies_may_be_off_by_what_float32_loses() -> None:
+    # Not scaled, it varies by ten units in the last place of sums of its size.
+    random = np.random.default_rng(0)
+    x = random.standard_normal((300, 60))
+    x[:, 7] = 1 + 1e-7 * (x @ random.standard_normal(60))
+    fields = {"latent_dim": 40, "data": {"scaling": "none"}, "fit": {"epochs": 0}}
+    run = train(make_dataset(x.astype(np.float32)), make_recipe(fields))
+    reference, deviation = subject_of(run).reference, np.array(run.schema.x_deviation)
+    z, far = reference.encode(run.probe).expected, reference.how_far(run.probe)
+    (bounds,) = reference.decode(z, far)
+    allowed = (bounds.high - bounds.expected) / far[:, None]
+    others = np.arange(60) != 7
+    np.testing.assert_allclose(
+        allowed[:, others], np.broadcast_to(1e-5 * deviation, allowed.shape)[:, others], rtol=1e-6
+    )
+    last_place = np.spacing(np.float32(1))
+    assert 0.5 * last_place < allowed[:, 7].min() <= allowed[:, 7].max() < 9 * last_place

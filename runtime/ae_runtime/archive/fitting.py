@@ -159,7 +159,7 @@ class _Design:
         return better
 
     def costed(self, of: list[int], choices: list[_Choice]) -> list[_Choice]:
-        """Choices of these columns with what all rows take, by what they leave of some."""
+        """Choices of columns, in order, with what all rows take, by what they leave of some."""
         found = []
         for x, own, full, told in self._groups(of, choices):
             for at, left in zip(own, np.rint(told - x @ full).T, strict=True):
