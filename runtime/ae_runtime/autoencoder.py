@@ -140,7 +140,10 @@ class Autoencoder:
         self.close()
 
     def close(self) -> None:
-        """Give threads and memory back. A later call takes them again."""
+        """Give threads and memory back. A later call takes them again.
+
+        May be called at any time: what other threads are computing comes to its end.
+        """
         self._engine.close()
 
     def encode(self, x: Any, *, keep: int | None = None) -> NDArray[np.float32]:

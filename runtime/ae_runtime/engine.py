@@ -121,7 +121,7 @@ class Engine:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
-                waiting.append(self._threads().submit(work, item))
+                waiting.append(self._submit(work, item))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -130,7 +130,11 @@ class Engine:
             _give_up(waiting)
 
     def close(self) -> None:
-        """Give memory and threads back; both are taken again when they are needed."""
+        """Give memory and threads back; both are taken again when they are needed.
+
+        Calls of other threads end as they began: with the sessions that they hold, and with the
+        threads that they have asked for, which are waited for.
+        """
         with self._lock:
             pool, self._pool, self._sessions = self._pool, None, {}
         if pool is not None:
@@ -154,7 +158,7 @@ class Engine:
                 deque(turns, maxlen=0)  # the others find nothing left to do
                 raise
 
-        helping = [self._threads().submit(work_off) for _ in range(helpers)]
+        helping = [self._submit(work_off) for _ in range(helpers)]
         try:
             work_off()
         finally:
@@ -163,14 +167,20 @@ class Engine:
             if not future.cancelled():
                 future.result()
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _submit(self, work: Callable[..., Result], *given: Any) -> Future[Result]:
+        """The work, waiting for its turn in the pool.
+
+        Under the lock: a pool that was fetched before could be shut down until it is used.
+        """
+        if self._pid != os.getpid():
+            self._reopen()
         with self._lock:
             if self._pool is None:
                 with OPENING:
                     from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="ae_runtime")
-            return self._pool
+            return self._pool.submit(work, *given)
 
     def _reopen(self) -> None:
         # After a fork the threads of the pool are gone and a lock may be held by one of them.

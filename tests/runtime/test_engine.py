@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +127,51 @@ def test_a_closed_model_gives_its_threads_back_and_opens_again(table_bundle: Pat
     ae.close()
     ae.close()
     assert threading.active_count() == before
+
+
+def test_a_model_may_be_closed_while_work_is_handed_to_its_threads(
+    table_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed by another thread between the look at the pool and its use, each time."""
+    closing: list[threading.Thread] = []
+
+    class ClosedMeanwhile(ThreadPoolExecutor):
+        def submit(self, *work: Any, **more: Any) -> Any:
+            closing.append(threading.Thread(target=ae.close))
+            closing[-1].start()
+            closing[-1].join(0.02)  # it may have to wait until this is done
+            return super().submit(*work, **more)
+
+    ae = ae_runtime.load(table_bundle, tile=8, threads=3)
+    x = table(100)
+    z = ae.encode(x)
+    ae.close()
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", ClosedMeanwhile)
+    for _ in range(2):
+        np.testing.assert_array_equal(ae.encode(x), z)
+        assert list(ae._engine.in_order(str, range(9), ahead=4)) == [*map(str, range(9))]
+    for thread in closing:
+        thread.join()
+    assert ae._engine._pool is None
+
+
+def test_a_model_is_closed_again_and_again_while_threads_use_it(table_bundle: Path) -> None:
+    ae = ae_runtime.load(table_bundle, tile=8, threads=3)
+    x = table(100)
+    z, x_hat = ae.encode(x), ae.reconstruct(x)
+
+    def work(_: int) -> bool:
+        return all(
+            np.array_equal(ae.encode(x), z)
+            and np.array_equal(ae.reconstruct(x), x_hat, equal_nan=True)
+            for _ in range(10)
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(work, number) for number in range(4)]
+        while not all(future.done() for future in working):
+            ae.close()
+        assert all(future.result() for future in working)
 
 
 def test_encode_iter_is_lazy(ae: Autoencoder) -> None:
