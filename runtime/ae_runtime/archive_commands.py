@@ -127,6 +127,7 @@ def _compress(
             written = compress(blocks, out, chunk_rows=chunk_rows, overwrite=overwrite, **options)
         finally:
             line.clear()
+        notes += [note for note in rows.notes if note not in notes]
     for note in notes:
         say(note)
     say(_promised(amount, promise))

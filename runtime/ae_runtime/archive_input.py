@@ -32,8 +32,8 @@ class Input:
 
     rows: None where only the end tells. names: of the columns of a table or of the channels, None
     without. levels: of each column its words, None where no column has words; those that the
-    bundle knows come first. notes: remarks worth a line each. has_dates: whether a column holds
-    dates.
+    bundle knows come first. notes: remarks worth a line each, all of them once the blocks are read.
+    has_dates: whether a column holds dates.
     """
 
     def __init__(self, manifest: Manifest, source: str) -> None:
@@ -80,6 +80,7 @@ class Input:
             done += len(block)
             progress(done, self.rows)
             block = next(self._rest, None)
+        self.notes += [note for note in self._stream.notes if note not in self.notes]
 
     def close(self) -> None:
         """Close the file."""

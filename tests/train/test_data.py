@@ -148,7 +148,8 @@ def test_a_kind_that_the_array_cannot_have_is_refused() -> None:
     with pytest.raises(DataError) as image:
         make_dataset(numbers(20, 3), "image")
     assert str(image.value) == (
-        "images are uint8 arrays (N, H, W) or (N, H, W, C), the data are float64 (20, 3)"
+        "images are uint8 arrays (N, H, W) or (N, H, W, C), the data are float64 (20, 3); scale "
+        "them to 0..255 and bring uint8, or reshape them to a table (N, D)"
     )
     with pytest.raises(DataError) as table:
         make_dataset(np.zeros((20, 4, 4), np.uint8), "table")

@@ -166,7 +166,8 @@ def _kind(x: Any, wanted: Kind | None) -> Kind:
     shape = tuple(x.shape)
     if kind == "image" and not image:
         raise DataError(
-            f"images are uint8 arrays (N, H, W) or (N, H, W, C), the data are {x.dtype} {shape}"
+            f"images are uint8 arrays (N, H, W) or (N, H, W, C), the data are {x.dtype} {shape}; "
+            "scale them to 0..255 and bring uint8, or reshape them to a table (N, D)"
         )
     if kind == "series" and axes != 3:
         raise DataError(f"windows of series are arrays (N, T, C), the data are {x.dtype} {shape}")

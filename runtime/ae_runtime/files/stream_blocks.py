@@ -59,10 +59,10 @@ class Stream(Protocol):
     """An opened input.
 
     path: what errors name, Path("-") for stdin. rows: None where only reading to the end tells.
-    notes: remarks worth a line each. id_name: the column of ids, "file" for a folder of images,
-    None without. series: how windows are cut, None where rows come as they are. fingerprint: text
-    that changes when the input does, "" where it cannot be gone on with later. memory: bytes that
-    it holds at once, beside its blocks.
+    notes: remarks worth a line each, all of them once the blocks are read. id_name: the column of
+    ids, "file" for a folder of images, None without. series: how windows are cut, None where rows
+    come as they are. fingerprint: text that changes when the input does, "" where it cannot be gone
+    on with later. memory: bytes that it holds at once, beside its blocks.
     """
 
     path: Path

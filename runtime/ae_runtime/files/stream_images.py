@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.image_folder import image_names, read_image
+from ae_runtime.files.image_file import read_image, said
+from ae_runtime.files.image_folder import image_names
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
 from ae_runtime.files.stream_bytes import fingerprint
 from ae_runtime.files.stream_columns import Wanted
@@ -43,18 +44,23 @@ class ImageStream(Stream):
         return self._shape[2] if len(self._shape) == 3 else None
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Blocks of `size` images."""
+        """Blocks of `size` images; what was left out of them is a note when all are read."""
+        remarks: dict[str, list[str]] = {}
         for low in range(first, len(self._names), size):
             names = self._names[low : low + size]
             x = np.zeros((len(names), *self._shape), np.uint8)
             bad: dict[int, str] = {}
             for at, name in enumerate(names):
                 try:
-                    x[at] = self._fitting(read_image(self.path / name, self._size))
+                    picture = read_image(self.path / name, self._size)
+                    x[at] = self._fitting(picture.pixels)
+                    for remark in picture.remarks:
+                        remarks.setdefault(remark, []).append(name)
                 except DataError as error:
                     reason = str(error).removeprefix(f"{self.path / name} ")
                     bad[at] = f"row {low + at + 1}, {name!r} {reason}"
             yield Block(low, (x,), 0, np.array(names, object), bad)
+        self.notes += said(self.path, remarks)
 
     def _fitting(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image in the bundle's shape. Raises DataError for another size, or for colours."""
