@@ -67,4 +67,11 @@ def export(
 
 
 def _series_of(schema: Schema) -> Series:
-    return Series(schema.channels, schema.stride, schema.channel_min, schema.channel_max)
+    return Series(
+        schema.channels,
+        schema.stride,
+        schema.channel_min,
+        schema.channel_max,
+        schema.time,
+        schema.step,
+    )

@@ -41,7 +41,8 @@ class Input:
 
         Raises DataError, SourceNotFound, InputFailed, MissingExtra.
         """
-        wanted = replace(wanted_by(manifest, "encode"), resized=False, exact=True)
+        # The times of a series are no channel, and no archive keeps them: they are left out, said.
+        wanted = replace(wanted_by(manifest, "encode"), resized=False, exact=True, time=None)
         self._wanted, self._manifest, self._source = wanted, manifest, source
         columns = wanted.columns or []
         self.has_dates = any(column.type == "date" for column in columns)

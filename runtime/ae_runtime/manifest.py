@@ -116,13 +116,17 @@ class Series(msgspec.Struct, frozen=True):
     """What windows were cut from: the names of the channels, and the steps between windows.
 
     min, max: of each channel over the training rows, in its own units; null for a channel without
-    a value, and both are null in older bundles.
+    a value, and both are null in older bundles. time: the column of times that rows were in the
+    order of, null where there was none; step: from row to row in its unit, dates in seconds, null
+    where it varies.
     """
 
     channels: list[str] | None = None
     stride: Size | None = None
     min: list[float | None] | None = None
     max: list[float | None] | None = None
+    time: str | None = None
+    step: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Golden(msgspec.Struct, frozen=True):

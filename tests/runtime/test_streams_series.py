@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.stream_windows import WindowStream
 from ae_runtime.files.streams import Block, SeriesCut, open_stream
-from ae_runtime.files.windows import window_starts
+from ae_runtime.files.windows import too_short, window_starts
 from ae_runtime.manifest import Golden, Latent, Manifest, Port, Series
 
 CHANNELS = ["a", "b", "c"]
@@ -25,11 +29,16 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def manifest(window: int, channels: list[str] | None = CHANNELS) -> Manifest:
+def manifest(
+    window: int,
+    channels: list[str] | None = CHANNELS,
+    time: str | None = None,
+    step: float | None = None,
+) -> Manifest:
     """Of a bundle that takes windows of three channels."""
     port = Port("x", "float64", [None, window, 3])
     sizes = Latent(2), [port], [port], None, None, Golden(1, 1e-5)
-    return Manifest("1.0", "id", "series", *sizes, {}, Series(channels))
+    return Manifest("1.0", "id", "series", *sizes, {}, Series(channels, time=time, step=step))
 
 
 def write(steps: NDArray[np.float64]) -> None:
@@ -77,6 +86,97 @@ def test_every_window_comes_once_from_wherever_the_stream_goes_on(seed: int) -> 
             assert starts_of(rest) == starts[first:].tolist()
             found = np.concatenate([b.arrays[0] for b in rest])
             np.testing.assert_array_equal(found, expected[first:])
+
+
+def write_times(steps: NDArray[np.float64], times: list[str]) -> None:
+    lines = [f"{t},{a!r},{b!r},{c!r}" for t, (a, b, c) in zip(times, steps.tolist(), strict=True)]
+    Path("s.csv").write_text("\n".join(["when,a,b,c", *lines]))
+    columns = {name: steps[:, at] for at, name in enumerate(CHANNELS)}
+    pq.write_table(pa.table({"when": times, **columns}), "s.parquet", row_group_size=7)
+
+
+def minutes(*numbers: int) -> list[str]:
+    begin = datetime(2026, 1, 1)
+    return [(begin + timedelta(minutes=int(number))).isoformat() for number in numbers]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_windows_do_not_cross_gaps_wherever_the_stream_goes_on(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    window, stride, size = (int(random.integers(1, high)) for high in (9, 12, 9))
+    steps = random.standard_normal((70, 3))
+    apart = np.where(random.random(69) < 0.08, random.integers(3, 99, 69), 1)
+    repeated = random.random(69) < 0.05
+    at = np.concatenate([[0], np.cumsum(np.where(repeated, 0, apart))])
+    times = [minutes(*at), [str(60 * minute) for minute in at]][seed % 2]
+    write_times(steps, times)
+    borders = (1 + np.flatnonzero((apart > 1) & ~repeated)).tolist()
+    starts = window_starts(70, window, stride, borders)
+    short, _ = too_short(70, window, borders)
+    expected = np.stack([steps[start : start + window] for start in starts])
+    known = manifest(window, time="when", step=60.0)
+
+    def read(name: str, first: int = 0, position: Any = 0) -> tuple[list[Block], list[str]]:
+        with closing(open_stream(known, "encode", name, stride=stride)) as stream:
+            assert isinstance(stream, WindowStream)
+            assert stream.rows is None
+            stream._together = int(random.integers(1, 20))
+            return list(stream.blocks(size, first, position)), stream.notes
+
+    for name in ("s.csv", "s.parquet"):
+        blocks, said = read(name)
+        assert starts_of(blocks) == starts.tolist()
+        np.testing.assert_array_equal(np.concatenate([b.arrays[0] for b in blocks]), expected)
+        assert bool(borders) == any("windows do not cross" in line for line in said)
+        assert repeated.any() == any("the time of the row before" in line for line in said)
+        assert bool(short) == any(f"; {short} row" in line for line in said)
+        for block in blocks[:-1]:
+            position = json.loads(json.dumps(block.position))  # as a journal keeps it
+            rest, said_later = read(name, block.first + size, position)
+            assert starts_of(rest) == starts[block.first + size :].tolist()
+            found = np.concatenate([b.arrays[0] for b in rest])
+            np.testing.assert_array_equal(found, expected[block.first + size :])
+            assert said_later == said
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.parquet"])
+def test_times_that_are_refused(name: str) -> None:
+    known = manifest(4, time="when", step=60.0)
+
+    def refused_times(times: list[str]) -> str:
+        write_times(np.ones((len(times), 3)), times)
+        return refused(name, of=known)
+
+    assert refused_times(minutes(*range(9), 7)) == (
+        f"{name}: row 10, column 'when': time goes back from 2026-01-01T00:08:00 to "
+        "2026-01-01T00:07:00; sort the rows by time, or bring each series as a file of its own"
+    )
+    assert refused_times([*minutes(*range(8)), "noon"]) == (
+        f"{name}: row 9, column 'when': 'noon' is not an ISO 8601 date (2026-03-31 or "
+        "2026-03-31T08:15)"
+    )
+    assert refused_times(minutes(*range(0, 90, 9))) == (
+        f"{name}: no window of 4 steps lies between gaps: the longest stretch has 1, and 9 steps "
+        "in 'when' are longer than 2.5 times the usual 60"
+    )
+
+
+def test_times_are_followed_only_where_a_file_has_them() -> None:
+    steps = np.random.default_rng(0).standard_normal((10, 3))
+    write(steps)  # its t is no time to this bundle
+    with closing(open_stream(manifest(4, time="when", step=60.0), "encode", "s.csv")) as stream:
+        assert starts_of(list(stream.blocks(9))) == [0, 4, 6]
+        assert "columns not in the model are left out: t" in stream.notes
+    write_times(steps, minutes(*range(4), *range(50, 56)))
+    with closing(open_stream(manifest(4, time="when"), "encode", "s.csv")) as stream:
+        assert starts_of(list(stream.blocks(9))) == [0, 4, 6]  # steps of training varied: no gaps
+        assert stream.notes == ["s.csv: separator ',', with a header"]
+    same = manifest(4, time="when", step=60.0)
+    with closing(open_stream(same, "encode", "s.csv", id_column="when")) as stream:
+        (block,) = stream.blocks(9)
+        assert starts_of([block]) == [0, 4, 6]
+        assert block.ids is not None
+        assert block.ids.tolist() == minutes(0, 50, 52)
 
 
 def test_after_the_last_window_there_is_none() -> None:
@@ -147,10 +247,10 @@ def test_latents_of_a_series_are_rows() -> None:
     )
 
 
-def refused(source: Any, verb: Any = "encode", **more: Any) -> str:
+def refused(source: Any, verb: Any = "encode", of: Manifest | None = None, **more: Any) -> str:
     with (
         pytest.raises(DataError) as error,
-        closing(open_stream(manifest(4), verb, source, **more)) as stream,
+        closing(open_stream(of or manifest(4), verb, source, **more)) as stream,
     ):
         list(stream.blocks(2))
     return str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.windows import Overlaps, Windows, first_window, window_starts
+from ae_runtime.files import windows as module
+from ae_runtime.files.windows import Overlaps, Windows, too_short, window_starts
 
 
 @pytest.mark.parametrize("length", [5, 6, 7, 12, 23])
@@ -84,9 +86,7 @@ def test_overlaps_are_averaged_to_the_same_bits_wherever_it_starts(seed: int) ->
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, expected)
     for done in range(steps):
-        first = first_window(done, length, stride)
-        assert starts[first] <= done < starts[first] + length
-        assert first == 0 or starts[first - 1] + length <= done
+        first = int(np.flatnonzero(starts + length > done)[0])  # the first that covers this step
         rest = put_together(windows[first:], starts[first:], stride, size, done)
         np.testing.assert_array_equal(np.concatenate(rest), expected[done:])
 
@@ -115,6 +115,42 @@ def test_windows_that_are_left_out_do_not_count(seed: int) -> None:
     expected = means(windows, starts[kept], 40)
     np.testing.assert_array_equal(found, expected[: len(found)])
     assert np.isnan(expected[len(found) :]).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stretches_between_gaps_are_cut_each_on_its_own(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    length, window, stride = 80, int(random.integers(1, 9)), int(random.integers(1, 9))
+    borders = np.flatnonzero(random.random(length) < 0.1)[1:].tolist()
+    starts = window_starts(length, window, stride, borders)
+    edges = [0, *borders, length]
+    alone = [
+        low + window_starts(high - low, window, stride) for low, high in itertools.pairwise(edges)
+    ]
+    np.testing.assert_array_equal(starts, np.concatenate(alone))
+    short = [high - low for low, high in itertools.pairwise(edges)]
+    assert too_short(length, window, borders) == (
+        sum(steps for steps in short if steps < window),
+        max(short),
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_holes_between_windows_come_in_pieces(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAD_ROWS", 10)
+    random = np.random.default_rng(seed)
+    starts = np.cumsum(random.choice([1, 2, 40], 30)) + int(random.integers(0, 50))
+    windows = random.standard_normal((len(starts), 6, 2))
+    size, done = int(random.integers(1, 9)), int(random.integers(0, starts[0] + 3))
+    overlaps, parts = Overlaps(6, 2, done), []
+    for at in range(0, len(starts), size):
+        given = windows[at : at + size], starts[at : at + size]
+        parts += list(overlaps.add_in_pieces(*given))
+    assert max(map(len, parts)) <= 10 + size * 12  # of memory, what a hole takes is bounded
+    found = np.concatenate([*parts, overlaps.finish()])
+    np.testing.assert_array_equal(found, means(windows, starts, starts[-1] + 6)[done:])
 
 
 def test_a_stride_that_leaves_steps_out() -> None:

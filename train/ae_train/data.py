@@ -40,7 +40,8 @@ class Dataset:
     parts: what goes into the encoder: one array (N, ...), or (N, P) numbers and (N, Q) int32
     codes of a mixed table. raw: the arrays behind the parts; of series, the series. columns: of a
     table, numbers first. channels, stride: of series cut into windows, the names of their columns
-    and the time steps from one window to the next. note: lines on how the files were read. split:
+    and the time steps from one window to the next; time, step: the column of their times, and the
+    usual one from row to row. note: lines on how the files were read. split:
     fixed by the caller; None: made by the recipe. groups: (N,) what split_by says.
     """
 
@@ -50,6 +51,8 @@ class Dataset:
     columns: list[Column] | None = None
     channels: list[str] | None = None
     stride: int | None = None
+    time: str | None = None
+    step: float | None = None
     note: str = ""
     split: Split | None = None
     groups: Array | None = None
@@ -226,6 +229,8 @@ def _check_exact(low: Array, high: Array) -> None:
 def fingerprint(data: Dataset) -> str:
     """Text that differs where the data do: types, shapes, and SHA-256 of all values."""
     digest = hashlib.sha256()
+    if isinstance(data.parts[0], Windows):  # times say where these lie, and are no part of the rows
+        digest.update(data.parts[0].starts.data)
     for array in data.raw:
         digest.update(f"{array.dtype} {tuple(array.shape)}".encode())
         for _, block in blocks_of(array):

@@ -87,6 +87,8 @@ def finish(
         train_mse=evaluate(model, prepared.sample)[1],
         channels=data.channels,
         stride=data.stride,
+        time=data.time,
+        step=data.step,
         channel_min=_ends(statistics.min) if form.kind == "series" else None,
         channel_max=_ends(statistics.max) if form.kind == "series" else None,
         mixed=mixed,

@@ -18,7 +18,14 @@ from ae_runtime.files.windows import Windows
 from ae_runtime.manifest import Column
 from ae_train.data import Dataset, Split, make_dataset
 from ae_train.recipe import Data, Recipe
-from ae_train.series import channels_of, make_series, split_series
+from ae_train.series import (
+    Steps,
+    cut_series,
+    same_channels,
+    split_series,
+    steps_of,
+    steps_of_array,
+)
 from ae_train.splitting import hold_out_last
 from ae_train.tables import choose, dataset_of_tables
 
@@ -62,17 +69,17 @@ def _arrays(names: list[str], held: int, recipe: Recipe) -> Dataset:
         array, note = _read_array(name, recipe.data)
         parts.append(array)
         notes += [note] if note else []
-    note = "\n".join(notes)
     kind = recipe.data.kind
     if kind == "series" and all(part.ndim == 2 for part in parts):
-        return _series(parts, names, held, recipe, None, note)
+        series = [steps_of_array(part, name) for part, name in zip(parts, names, strict=True)]
+        return _series(series, held, recipe, notes)
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = ", ".join(f"{n}: {part.shape}" for n, part in zip(names, parts, strict=True))
         raise DataError(f"the files hold rows of different shapes ({shapes})")
     split = hold_out_last([len(part) for part in parts], held, recipe.data, recipe.seed)
     x = parts[0] if len(parts) == 1 else np.concatenate(parts)
     try:
-        return make_dataset(x, kind, note=note, split=split)
+        return make_dataset(x, kind, note="\n".join(notes), split=split)
     except DataError as error:
         raise DataError(f"{', '.join(names)}: {error}") from None
 
@@ -90,42 +97,31 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
 
 
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
-    data, parts, notes, channels = recipe.data, [], [], []
+    series, notes = [], []
     for name in names:
         table = read_table_file(name)
-        chosen = choose(table, data, name)
-        steps, found, note = channels_of(chosen, name)
-        parts.append(steps)
-        channels.append(found)
-        notes += [line for line in (table.note, note) if line]
-    for name, found in zip(names, channels, strict=True):
-        if found != channels[0]:
-            raise DataError(
-                f"{names[0]} and {name} have different columns: {', '.join(channels[0][:5])} and "
-                f"{', '.join(found[:5])}; choose the common ones with --columns"
-            )
-    return _series(parts, names, held, recipe, channels[0], "\n".join(notes))
+        chosen = choose(table, recipe.data, name)
+        series.append(steps_of(table, chosen, recipe.data.drop or (), name))
+        notes += [table.note] if table.note else []
+    return _series(series, held, recipe, notes)
 
 
-def _series(
-    parts: list[Array],
-    names: list[str],
-    held: int,
-    recipe: Recipe,
-    channels: list[str] | None,
-    note: str,
-) -> Dataset:
+def _series(series: list[Steps], held: int, recipe: Recipe, notes: list[str]) -> Dataset:
     """Series as windows; those of the last `held` files are validated on."""
-    windows, stride = make_series(parts, recipe.data, names)
+    series = same_channels(series)
+    windows, stride, step, note = cut_series(series, recipe.data)
+    notes += [note] if note else []
     split = None
     if held:
-        is_held = windows.index >= len(parts) - held
+        is_held = windows.index >= len(series) - held
         rows = np.flatnonzero(~is_held)
-        train = Windows(windows.series, windows.window, windows.index[rows], windows.starts[rows])
+        index, starts = windows.index[rows], windows.starts[rows]
+        train = Windows(windows.series, windows.window, index, starts, stride)
         kept, _, test = split_series(train, 0.0, recipe.data.test)
         split = Split(rows[kept], np.flatnonzero(is_held), rows[test])
-    data = make_dataset(windows, "series", note=note, split=split)
-    return replace(data, channels=channels, stride=stride)
+    data = make_dataset(windows, "series", note="\n".join(notes), split=split)
+    time = next((one.time for one in series if one.time is not None), None)
+    return replace(data, channels=series[0].channels, stride=stride, time=time, step=step)
 
 
 def _no_columns(recipe: Data, name: str) -> None:

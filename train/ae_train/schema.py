@@ -40,7 +40,8 @@ class Schema(msgspec.Struct, frozen=True):
     """What a run knows besides its recipe and weights.
 
     row_shape: of one sample; of a mixed table, its numbers. columns: of a table, numbers first.
-    channel_min, channel_max: of a series, over the training rows; None in older runs.
+    channel_min, channel_max: of a series, over the training rows; None in older runs. time, step:
+    of a series, as in the manifest.
     x_deviation: standard deviation over the training rows, one per number of a table or channel,
     in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
     bottleneck says of its code on training rows. rows: how many each part of the split has.
@@ -69,6 +70,8 @@ class Schema(msgspec.Struct, frozen=True):
     stride: int | None = None
     channel_min: list[float | None] | None = None
     channel_max: list[float | None] | None = None
+    time: str | None = None
+    step: float | None = None
     mixed: dict[str, MixedQuality] | None = None
     usage: dict[str, Any] = {}
     sizes: list[Size] | None = None

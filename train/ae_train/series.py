@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.windows import Windows
-from ae_runtime.table import Table, is_numbers, parse_date, to_numbers
+from ae_runtime.files.times import Clock, rises_steadily, times_of, usual_step
+from ae_runtime.files.windows import Windows, too_short
+from ae_runtime.table import Table, is_numbers, parse_date, parse_number
 from ae_train.recipe import Data
 
 Array = NDArray[Any]
@@ -22,35 +25,70 @@ MAX_WINDOWS = 50_000
 # learn from.
 _WINDOWS_A_SERIES = 8
 _TIME_NAMES = frozenset({"time", "timestamp", "datetime", "date", "ts"})
+_UNIT = re.compile(r"\s*(\[[^\]]*\]|\([^)]*\))\s*$")  # "Time [s]"
 
 
-def channels_of(table: Table, source: str) -> tuple[NDArray[np.float64], list[str], str]:
-    """(steps (N, C), names of the channels, note) of a table with one row for a time step.
+@dataclass(frozen=True)
+class Steps:
+    """The time steps of one file. values: (N, C); channels: their names, None of an array.
 
-    Dates, and a column that is called a time, are no channel: rows must be in their order. Raises
-    DataError for times that go back, and for text.
+    time: the column of times (N,), None without. notes: lines on what was found.
     """
-    channels, notes = [], []
-    for name, values in table.columns.items():
-        if _is_time(name, values, table):
-            _check_order(to_numbers(values, _time_type(values), name), name, source)
-            notes.append(f"{source}: {name!r} is the time, and not learned")
-        elif not is_numbers(values):
-            word = next(word for word in values if word is not None)
-            raise DataError(
-                f"{source}: series hold numbers, column {name!r} holds text ({word!r:.60}); "
-                f"leave it out with --drop {name}"
-            )
-        else:
-            channels.append(name)
+
+    source: str
+    values: Array
+    channels: list[str] | None = None
+    time: str | None = None
+    times: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def steps_of(table: Table, chosen: Table, drop: Sequence[str], source: str) -> Steps:
+    """The time steps of a table with one row for each, in the order of its rows.
+
+    chosen: the columns that may be channels. Dates, and a column that is called a time, are none:
+    they say the order of the rows, unless they are in `drop`. Raises DataError that names the
+    file, for times that are none, for such that go back, and for text.
+    """
+    times = _times_in(table, drop, source)
+    channels = [name for name in chosen.columns if name not in times]
+    for name in channels:
+        _check_numbers(chosen.columns[name], name, source)
     if not channels:
         raise DataError(f"{source} holds no column of numbers beside the time")
-    steps = np.stack([table.columns[name] for name in channels], axis=1)
-    return steps, channels, "\n".join(notes)
+    # Of a day and a moment, the moment tells the rows apart.
+    time = max(times, key=lambda name: len(np.unique(times[name])), default=None)
+    for name, values in times.items():
+        Clock(source, name).borders(values, 0)  # raises where it goes back
+    notes = [f"{source}: {name!r} is the time, and not learned" for name in times]
+    notes += _rising(source, {name: chosen.columns[name] for name in channels})
+    steps = np.stack([chosen.columns[name] for name in channels], axis=1)
+    return Steps(source, steps, channels, time, times.get(time or ""), tuple(notes))
+
+
+def steps_of_array(array: Array, source: str) -> Steps:
+    """The time steps (N, C) of an array, which has no times."""
+    columns = {str(at + 1): array[:, at] for at in range(array.shape[1])}
+    return Steps(source, array, notes=tuple(_rising(source, columns, named=False)))
+
+
+def _times_in(table: Table, drop: Sequence[str], source: str) -> dict[str, NDArray[np.float64]]:
+    found = {}
+    for name, values in table.columns.items():
+        if name in drop or not _is_time(name, values, table):
+            continue
+        try:
+            found[name] = times_of(values, name)
+        except DataError as error:
+            raise DataError(
+                f"{source}: {error}; the column is taken as the time: leave it out with "
+                f"--drop {quote(name)}"
+            ) from None
+    return found
 
 
 def _is_time(name: str, values: Array, table: Table) -> bool:
-    if table.types.get(name) == "date" or name.lower() in _TIME_NAMES:
+    if table.types.get(name) == "date" or _UNIT.sub("", name).strip().lower() in _TIME_NAMES:
         return True
     if is_numbers(values):
         return False
@@ -58,30 +96,86 @@ def _is_time(name: str, values: Array, table: Table) -> bool:
     return bool(words) and all(parse_date(word) is not None for word in words)
 
 
-def _time_type(values: Array) -> str:
-    return "number" if is_numbers(values) else "date"
+def _check_numbers(values: Array, name: str, source: str) -> None:
+    if is_numbers(values):
+        return
+    row, word = next((row, word) for row, word in enumerate(values) if not _is_number(word))
+    raise DataError(
+        f"{source}: row {row + 1}, column {name!r}: {word!r:.60} is not a number, and series hold "
+        f"numbers: correct it, or leave the column out with --drop {quote(name)}"
+    )
 
 
-def _check_order(times: NDArray[np.float64], name: str, source: str) -> None:
-    known = np.flatnonzero(~np.isnan(times))
-    back = np.flatnonzero(np.diff(times[known]) < 0)
-    if len(back):
-        before, row = known[back[0]], known[back[0] + 1]
-        raise DataError(
-            f"{source}: row {row + 1}, column {name!r}: time goes back from "
-            f"{_moment(times[before])} to {_moment(times[row])}; sort the rows by time, or bring "
-            "each series as a file of its own"
+def _is_number(word: str | None) -> bool:
+    return word is None or parse_number(word) is not None
+
+
+def _rising(source: str, columns: dict[str, Array], named: bool = True) -> list[str]:
+    """A line that names the columns that look like a time or a row number, if some do."""
+    names = [name for name, values in columns.items() if rises_steadily(values)]
+    if not names:
+        return []
+    which = ", ".join(map(repr, names[:5])) if named else f"column {', '.join(names[:5])}"
+    leave = f"--drop {quote(','.join(names[:5]))} leaves it out" if named else "slice it off before"
+    return [
+        f"{source}: {which} rises with every row, as a time or a row number does, and is learned: "
+        f"if it is one, {leave}"
+    ]
+
+
+def same_channels(series: Sequence[Steps]) -> list[Steps]:
+    """The series with their channels in the order of the first. Raises DataError for others."""
+    first, found = series[0], []
+    for one in series:
+        if one.channels is None or one.channels == first.channels:
+            found.append(one)
+            continue
+        if first.channels is None or sorted(one.channels) != sorted(first.channels):
+            raise DataError(
+                f"{first.source} and {one.source} have different columns: "
+                f"{', '.join((first.channels or [])[:5])} and {', '.join(one.channels[:5])}; "
+                "choose the common ones with --columns"
+            )
+        values = one.values[:, [one.channels.index(name) for name in first.channels]]
+        found.append(replace(one, values=values, channels=first.channels))
+    return found
+
+
+def cut_series(series: Sequence[Steps], recipe: Data) -> tuple[Windows, int, float | None, str]:
+    """(windows, stride, usual step of time, note) of series with the same channels.
+
+    Windows do not cross a gap in time. The step is None where there are no times, or they vary.
+    """
+    timed = [one.times for one in series if one.times is not None]
+    step, borders, clocks = usual_step(timed), [], []
+    for one in series:
+        clock = Clock(one.source, one.time or "", step)
+        clocks.append(clock)
+        borders.append([] if one.times is None else clock.borders(one.times, 0))
+    names, parts = [one.source for one in series], [one.values for one in series]
+    windows, stride = make_series(parts, recipe, names, borders)
+    notes = [line for one in series for line in one.notes]
+    for clock, part, edges in zip(clocks, parts, borders, strict=True):
+        short, longest = too_short(len(part), windows.window, edges)
+        if edges and longest < windows.window:
+            raise clock.no_window(windows.window, longest, "; choose a smaller --window")
+        notes += clock.notes(windows.window, short)
+    if timed and step is None:
+        times = next(one.time for one in series if one.times is not None)
+        notes.append(
+            f"the steps of time in {times!r} vary: rows are taken one after the other, whatever "
+            "lies between them"
         )
+    return windows, stride, step, "\n".join(notes)
 
 
-def _moment(seconds: float) -> str:
-    if abs(seconds) < 1e8:  # a count of steps or seconds, no date
-        return f"{seconds:g}"
-    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
-
-
-def make_series(parts: Sequence[Array], recipe: Data, names: Sequence[str]) -> tuple[Windows, int]:
-    """(windows, stride) of series (steps, C).
+def make_series(
+    parts: Sequence[Array],
+    recipe: Data,
+    names: Sequence[str],
+    borders: Sequence[Sequence[int]] | None = None,
+) -> tuple[Windows, int]:
+    """(windows, stride) of series (steps, C). borders: of each, the steps that come after a gap.
 
     Raises DataError for different channels, and for a series shorter than its window.
     """
@@ -103,7 +197,8 @@ def make_series(parts: Sequence[Array], recipe: Data, names: Sequence[str]) -> t
     places = sum(len(part) - window + 1 for part in parts)
     stride = recipe.stride or -(-places // MAX_WINDOWS)
     dtype = np.result_type(*parts)
-    return Windows.cut([part.astype(dtype, copy=False) for part in parts], window, stride), stride
+    parts = [part.astype(dtype, copy=False) for part in parts]
+    return Windows.cut(parts, window, stride, borders), stride
 
 
 def split_series(windows: Windows, validation: float, test: float) -> tuple[Rows, Rows, Rows]:
@@ -137,11 +232,14 @@ def _borders(
 ) -> tuple[int, int]:
     """Time steps of one series: where validation starts, and where test does."""
     length, window = len(windows.series[at]), windows.window
-    stride = int(np.diff(starts).max(initial=1))
 
-    def held(share: float) -> int:  # steps, for a window at least
-        return max(round(share * length), window + stride - 1) if share else 0
+    def before(end: int, share: float) -> int:  # so that at least one window lies between
+        if not share:
+            return end
+        border = end - max(round(share * length), window + windows.stride - 1)
+        whole = starts[starts + window <= end]  # between gaps, a window may start earlier only
+        return min(border, int(whole[-1])) if len(whole) else -1
 
-    last = length - held(test)
-    middle = last - held(validation)
+    last = before(length, test)
+    middle = before(last, validation)
     return (middle, last) if middle >= window else (length, length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Literal, NamedTuple
@@ -15,20 +16,19 @@ from ae_runtime.files.judge import Judge
 from ae_runtime.files.layout import Chunk, Values
 from ae_runtime.files.pipeline import Generated, in_order
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream, Unread
-from ae_runtime.files.windows import Overlaps, first_window
+from ae_runtime.files.windows import PAD_ROWS, Overlaps
 from ae_runtime.prefix import prefix
 from ae_runtime.sampling import within_range
 from ae_runtime.table import from_blocks
 
 OnError = Literal["stop", "skip"]
-PAD_ROWS = 1 << 14  # written at once, of the steps that no window covers
 
 
 class Start(NamedTuple):
     """A block to begin with: its first row and the stream's position; and rows written before."""
 
     first: int = 0
-    position: int = 0
+    position: Any = 0
     written: int = 0
 
 
@@ -44,7 +44,7 @@ class Step(NamedTuple):
     rows: int
     chunk: Chunk
     bad: dict[int, str]
-    again: tuple[int, int] | None
+    again: tuple[int, Any] | None
 
 
 def steps(
@@ -76,7 +76,7 @@ def steps(
         blocks = _read(stream, stream.blocks(size, start.first, start.position), on_error)
     with closing(in_order(ae, work, blocks, in_thread)) as computed:
         if verb in ("reconstruct", "score") and stream.series is not None:
-            found = _joined(computed, stream.series, size, start)
+            found = _joined(computed, stream.series, start)
         else:
             found = _one_by_one(computed, size)
         yield from found if judge is None else _judged(found, judge, start.written)
@@ -161,24 +161,29 @@ def _judged(found: Iterator[Step], judge: Judge, written: int) -> Iterator[Step]
 
 
 def _joined(
-    computed: Iterator[tuple[Block, Any]], series: SeriesCut, size: int, start: Start
+    computed: Iterator[tuple[Block, Any]], series: SeriesCut, start: Start
 ) -> Iterator[Step]:
-    """Windows put together as time steps; those that only bad windows cover are missing."""
+    """Windows put together as time steps; those that no good window covers are missing."""
     overlaps = Overlaps(series.window, series.stride, start.written)
-    written, windows, before = start.written, start.first, {start.first: start.position}
+    written, windows, position = start.written, start.first, start.position
+    # Blocks, by their first windows, that have to come again for a step which is not complete.
+    open_blocks: deque[tuple[int, tuple[int, Any]]] = deque()  # with the steps that end them
     values: NDArray[Any] | None = None
     for block, values in computed:
         chunk = _usable_rows(block, values)
         assert isinstance(chunk.values, np.ndarray)
         assert chunk.starts is not None
-        found = overlaps.add(chunk.values, chunk.starts)
-        written += len(found)
-        windows = block.first + len(values)
-        before[windows] = block.position
-        # The first window that covers a step which is not complete: its block has to come again.
-        first = first_window(written, series.window, series.stride) // size * size
-        before = {row: at for row, at in before.items() if row >= first}
-        yield Step(block.first, windows, Chunk(found), block.bad, (first, before[first]))
+        assert block.starts is not None
+        *before, found = overlaps.add_in_pieces(chunk.values, chunk.starts)
+        for piece in before:
+            yield Step(windows, windows, Chunk(piece), {}, None)
+        written += sum(map(len, before)) + len(found)
+        open_blocks.append((int(block.starts[-1]) + series.window, (block.first, position)))
+        windows, position = block.first + len(values), block.position
+        while open_blocks and open_blocks[0][0] <= written:
+            open_blocks.popleft()
+        again = open_blocks[0][1] if open_blocks else (windows, position)
+        yield Step(block.first, windows, Chunk(found), block.bad, again)
     if values is None:
         return
     found = overlaps.finish()

@@ -21,19 +21,21 @@ class Block(NamedTuple):
     """Rows that lie together in an input.
 
     first: number of its first row, from 0. arrays: (B, ...) each, what the graph takes: x, or x_num
-    and x_cat, or z. position: with first + B, what `blocks` takes to go on after this block. ids:
-    (B,) what names each row, objects that are str, or int64; None where the input has none. bad:
-    rows that cannot be used, by their place in the block, with what is wrong, rows counted from 1
-    in the input; their places in the arrays hold 0, NaN or -1. starts: (B,) of windows cut from a
-    series, the first time step of each.
+    and x_cat, or z. position: with first + B, what `blocks` takes to go on after this block: a
+    number, or a list of them. ids: (B,) what names each row, objects that are str, or int64; None
+    where the input has none. bad: rows that cannot be used, by their place in the block, with what
+    is wrong, rows counted from 1 in the input; their places in the arrays hold 0, NaN or -1.
+    starts: (B,) of windows cut from a series, the first time step of each. times: (B,) of the time
+    steps of a series, NaN where one has none; None where the input has no times.
     """
 
     first: int
     arrays: tuple[Array, ...]
-    position: int
+    position: Any
     ids: Array | None = None
     bad: dict[int, str] = {}  # noqa: RUF012  # never changed: a block that has some brings its own
     starts: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
 
 
 class Unread(NamedTuple):
@@ -60,20 +62,22 @@ class Stream(Protocol):
 
     path: what errors name, Path("-") for stdin. rows: None where only reading to the end tells.
     notes: remarks worth a line each, all of them once the blocks are read. id_name: the column of
-    ids, "file" for a folder of images, None without. series: how windows are cut, None where rows
-    come as they are. fingerprint: text that changes when the input does, "" where it cannot be gone
-    on with later. memory: bytes that it holds at once, beside its blocks.
+    ids, "file" for a folder of images, None without. time_name: the column of times, None without.
+    series: how windows are cut, None where rows come as they are. fingerprint: text that changes
+    when the input does, "" where it cannot be gone on with later. memory: bytes that it holds at
+    once, beside its blocks.
     """
 
     path: Path
     rows: int | None
     notes: list[str]
     id_name: str | None
+    time_name: str | None = None
     series: SeriesCut | None
     fingerprint: str
     memory: int
 
-    def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
+    def blocks(self, size: int, first: int = 0, position: Any = 0) -> Iterator[Block]:
         """Blocks of `size` rows, cut at multiples of size; first is one, too.
 
         position: of the block before. Raises InputFailed where the input cannot be read to its
@@ -102,6 +106,7 @@ class Piece(NamedTuple):
     ends: NDArray[np.int64]
     ids: Array | None
     bad: dict[int, str]
+    times: NDArray[np.float64] | None = None
 
     def part(self, low: int, high: int) -> Piece:
         return Piece(
@@ -109,6 +114,7 @@ class Piece(NamedTuple):
             self.ends[low:high],
             None if self.ids is None else self.ids[low:high],
             {at - low: why for at, why in self.bad.items() if low <= at < high},
+            None if self.times is None else self.times[low:high],
         )
 
 
@@ -134,7 +140,7 @@ def _joined(pieces: list[Piece], first: int) -> Block:
     position = int(pieces[-1].ends[-1])
     if len(pieces) == 1:
         only = pieces[0]
-        return Block(first, only.arrays, position, only.ids, only.bad)
+        return Block(first, only.arrays, position, only.ids, only.bad, times=only.times)
     bad: dict[int, str] = {}
     before = 0
     for piece in pieces:
@@ -142,7 +148,12 @@ def _joined(pieces: list[Piece], first: int) -> Block:
         before += len(piece.ends)
     arrays = tuple(np.concatenate(parts) for parts in zip(*(p.arrays for p in pieces), strict=True))
     ids = [piece.ids for piece in pieces if piece.ids is not None]
-    return Block(first, arrays, position, np.concatenate(ids) if ids else None, bad)
+    times = [piece.times for piece in pieces if piece.times is not None]
+    return Block(first, arrays, position, _chained(ids), bad, times=_chained(times))
+
+
+def _chained(parts: list[Array]) -> Array | None:
+    return np.concatenate(parts) if parts else None
 
 
 def drop_infinite(

@@ -15,7 +15,8 @@ from ae_runtime.arrays import checked
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.sources import Source, select_columns
 from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
-from ae_runtime.manifest import Column, Manifest, Port
+from ae_runtime.files.times import times_of
+from ae_runtime.manifest import Column, Manifest, Port, Series
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 
 Array = NDArray[Any]
@@ -28,9 +29,10 @@ class Wanted:
 
     port: of the array, x_num's for a mixed table. names: of its columns, None to take them by
     position. columns: of tables with words or dates, None for plain numbers. window: T of series,
-    whose rows are time steps here. resized: whether images are brought to the port's size. exact:
-    whether values are kept as the file has them, infinite ones and any dtype too, rather than
-    checked for a graph. seen: where to gather the words of each column of words, by its place.
+    whose rows are time steps here. time: the column of their times, if the file has it. resized:
+    whether images are brought to the port's size. exact: whether values are kept as the file has
+    them, infinite ones and any dtype too, rather than checked for a graph. seen: where to gather
+    the words of each column of words, by its place.
     """
 
     port: Port
@@ -39,6 +41,7 @@ class Wanted:
     columns: list[Column] | None = None
     mixed: bool = False
     window: int | None = None
+    time: str | None = None
     resized: bool = False
     exact: bool = False
     seen: dict[int, set[str]] | None = None
@@ -63,8 +66,8 @@ def wanted_by(manifest: Manifest, verb: Verb, latents: int | None = None) -> Wan
         known = names if len(names) == len(numbers) else None
         return Wanted(port, "x", known, columns, manifest.is_mixed)
     if manifest.kind == "series":
-        channels = manifest.series.channels if manifest.series else None
-        return Wanted(port, "x", channels, window=port.row_shape[0])
+        series = manifest.series or Series()
+        return Wanted(port, "x", series.channels, window=port.row_shape[0], time=series.time)
     return Wanted(port, "x", manifest.column_names, resized=manifest.resized)
 
 
@@ -79,11 +82,12 @@ def named(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Columns of a file, by place: those that the bundle takes, in its order, and that of ids."""
+    """Columns of a file, by place: those that the bundle takes, in its order, of ids, of times."""
 
     columns: list[int]
     ids: int | None
     left_out: list[str]
+    times: int | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -123,8 +127,9 @@ def choose(
         return Choice(places, ids, [])
     everything = Source(path, np.arange(len(names))[None], names)
     found, left_out = select_columns(everything, by_name)
-    left_out = [name for name in left_out if name != id_column]
-    return Choice(found[0].tolist(), ids, left_out)
+    left_out = [name for name in left_out if name not in (id_column, wanted.time)]
+    times = names.index(wanted.time) if wanted.time in names else None
+    return Choice(found[0].tolist(), ids, left_out, times)
 
 
 def _names_for(wanted: Wanted, names: list[str]) -> list[str] | None:
@@ -162,6 +167,12 @@ def settle_numbers(
     with named(path):
         checked(x, wanted.step, wanted.what)
     return (x,), bad
+
+
+def settle_times(path: Path, values: Array, name: str, first: int) -> NDArray[np.float64]:
+    """The times of rows, NaN where missing. Raises DataError that names file, row and column."""
+    with named(path):
+        return times_of(values, name, first)
 
 
 def settle_columns(

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError
 from ae_runtime.files.stream_blocks import Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.stream_bytes import Bytes
-from ae_runtime.files.stream_columns import Wanted, choose, settle_columns, settle_numbers
+from ae_runtime.files.stream_columns import (
+    Wanted,
+    choose,
+    settle_columns,
+    settle_numbers,
+    settle_times,
+)
 from ae_runtime.files.stream_form import Form, Rows, is_missing, is_number, to_number
 from ae_runtime.files.stream_pieces import Piece as TextPiece
 from ae_runtime.files.stream_pieces import numbers_of, read_pieces
@@ -34,6 +40,7 @@ class CsvStream(Stream):
         self._source, self._form, self._wanted = source, form, wanted
         named = form.header is not None
         self._choice = choose(wanted, self.path, form.names, named, id_column)
+        self.time_name = None if self._choice.times is None else wanted.time
         self.notes = [form.note, *self._choice.notes]
         _check_widths(form)
         if wanted.columns is not None:
@@ -57,22 +64,31 @@ class CsvStream(Stream):
         form, choice = self._form, self._choice
         everything = choice.columns == list(range(form.width))
         columns = None if everything else choice.columns
-        plain = text.numbers(columns, choice.ids)
+        beside = [at for at in (choice.ids, choice.times) if at is not None]
+        plain = text.numbers(columns, beside)
         bad: dict[int, str] = {}
         if plain:
             values, ends, words = plain
-            ids = None if choice.ids is None else np.array(words, object)
+            cells = dict(zip(beside, words, strict=True))
         else:
             rows, ends = text.cells()
             values, bad = numbers_of(form, rows, choice.columns, first)
-            ids = self._ids(rows)
+            cells = {at: _cells(rows, at) for at in beside}
         arrays, bad = settle_numbers(self._wanted, self.path, values, first, bad)
-        return Piece(arrays, ends, ids, bad)
+        ids = None if choice.ids is None else np.array(cells[choice.ids], object)
+        times = None if choice.times is None else self._times(cells[choice.times], first)
+        return Piece(arrays, ends, ids, bad, times)
+
+    def _times(self, cells: list[str], first: int) -> Array:
+        words = np.array([None if is_missing(cell) else cell for cell in cells], object)
+        assert self.time_name is not None
+        return settle_times(self.path, words, self.time_name, first)
 
     def _mixed(self, text: TextPiece, first: int) -> Piece:
         form, choice = self._form, self._choice
         rows, ends = text.cells()
-        ids = self._ids(rows)
+        chosen = choice.ids
+        ids = None if chosen is None else np.array(_cells(rows, chosen), object)
         bad: dict[int, str] = {}
         for at, row in enumerate(rows):
             if len(row) != form.width:
@@ -86,14 +102,13 @@ class CsvStream(Stream):
         arrays, bad = settle_columns(self._wanted, names, self._columns, values, first, bad)
         return Piece(arrays, ends, ids, bad)
 
-    def _ids(self, rows: Rows) -> Array | None:
-        at = self._choice.ids
-        if at is None:
-            return None
-        return np.array([row[at] if at < len(row) else "" for row in rows], object)
-
     def close(self) -> None:
         self._source.close()
+
+
+def _cells(rows: Rows, at: int) -> list[str]:
+    """A column's cells, empty in rows that are too short."""
+    return [row[at] if at < len(row) else "" for row in rows]
 
 
 def _check_widths(form: Form) -> None:

@@ -33,10 +33,11 @@ from ae_runtime.files.stream_columns import (
     numbers_of_words,
     settle_columns,
     settle_numbers,
+    settle_times,
 )
 
 Array = NDArray[Any]
-Whole = tuple[Array, Array | None]  # columns (D, rows) of a row group, and its ids
+Whole = tuple[Array, Array | None, Array | None]  # columns (D, rows) of a group, ids and times
 # A row group of numbers up to this size is decoded column by column, which takes a half of the
 # memory and of the time that all columns at once take, and while the rows of the one before are
 # worked on. What is larger, or has columns that are, is decoded in batches: pyarrow then holds a
@@ -73,6 +74,7 @@ class ParquetStream(Stream):
         names = [field.name for field in schema if kind_of(field.type) is not None]
         choice = choose(wanted, self.path, names, True, id_column)
         self.notes = choice.notes
+        self.time_name = None if choice.times is None else wanted.time
         self._names = [names[at] for at in choice.columns]
         kinds = [schema.field(name).type for name in self._names]
         self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
@@ -145,7 +147,7 @@ class ParquetStream(Stream):
             if held[0].size < prod(shape):
                 held[0] = np.empty(prod(shape), self._dtype)
             columns = held[0][: prod(shape)].reshape(shape)
-            yield group, (columns, self._decode(group, columns))
+            yield group, (columns, *self._decode(group, columns))
 
     def _fits_whole(self, group: Any) -> bool:
         column = group.num_rows * self._dtype.itemsize
@@ -156,8 +158,8 @@ class ParquetStream(Stream):
         """What the numbers of a row group take."""
         return int(group.num_rows * self._dtype.itemsize * len(self._names))
 
-    def _decode(self, group: int, columns: Array) -> Array | None:
-        """Fill columns (D, rows) with a row group of numbers. Returns its ids."""
+    def _decode(self, group: int, columns: Array) -> tuple[Array | None, Array | None]:
+        """Fill columns (D, rows) with a row group of numbers. Returns its ids and its times."""
         count, rows = columns.shape
         at_once = max(_COLUMNS_BYTES // (rows * columns.itemsize), 1)
         with self._said():
@@ -166,13 +168,24 @@ class ParquetStream(Stream):
                 table = self._file.read_row_group(group, columns=names, use_threads=False)
                 for at, name in enumerate(names):
                     columns[low + at] = plain_numbers(table.column(name), name)
-            if self.id_name is None:
-                return None
-            table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
-            return self._ids(table.column(self.id_name))
+            ids = times = None
+            if self.id_name is not None:
+                table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
+                ids = self._ids(table.column(self.id_name))
+            if self.time_name is not None:
+                names = [self.time_name]
+                table = self._file.read_row_group(group, columns=names, use_threads=False)
+                times = column_values(table.column(self.time_name), self.time_name)
+            return ids, times
 
     def _whole_group(
-        self, columns: Array, ids: Array | None, skip: int, first: int, size: int
+        self,
+        columns: Array,
+        ids: Array | None,
+        times: Array | None,
+        skip: int,
+        first: int,
+        size: int,
     ) -> Iterator[Piece]:
         """Pieces of a row group of numbers (D, rows), after `skip` rows."""
         rows = columns.shape[1]
@@ -182,12 +195,14 @@ class ParquetStream(Stream):
             part = columns[:, skip:end].T.copy()  # in rows; the columns are filled again
             arrays, bad = settle_numbers(self._wanted, self.path, part, first, {})
             names_of = None if ids is None else ids[skip:end]
-            yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad)
+            times_of = None if times is None else self._times(times[skip:end], first)
+            yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad, times_of)
             first, skip, until = first + end - skip, end, size
 
     def _batches(self, group: int, skip: int, first: int) -> Iterator[Piece]:
         """Pieces of a row group of any columns, after `skip` rows."""
-        wanted = [*self._names, *([] if self.id_name is None else [self.id_name])]
+        beside = [name for name in (self.id_name, self.time_name) if name is not None]
+        wanted = [*self._names, *beside]
         at_once = max(PIECE_BYTES // (8 * len(wanted)), 1)
         file = self._open(buffer_size=_BUFFER_BYTES)
         arrow = need("pyarrow", "data")
@@ -225,7 +240,15 @@ class ParquetStream(Stream):
             x[list(bad)] = 0
             arrays, bad = settle_numbers(wanted, self.path, x, first, bad)
         ids = None if self.id_name is None else self._ids(table.column(self.id_name))
-        return Piece(arrays, np.zeros(table.num_rows, np.int64), ids, bad)
+        times = None
+        if self.time_name is not None:
+            cells = column_values(table.column(self.time_name), self.time_name)
+            times = self._times(cells, first)
+        return Piece(arrays, np.zeros(table.num_rows, np.int64), ids, bad, times)
+
+    def _times(self, values: Array, first: int) -> Array:
+        assert self.time_name is not None
+        return settle_times(self.path, values, self.time_name, first)
 
     def _ids(self, column: Any) -> Array:
         if self._has_whole_ids:

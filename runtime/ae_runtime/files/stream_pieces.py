@@ -55,17 +55,17 @@ class Piece:
         return self._cells
 
     def numbers(
-        self, columns: Sequence[int] | None = None, words: int | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]] | None:
+        self, columns: Sequence[int] | None = None, words: Sequence[int] = ()
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[list[str]]] | None:
         """(values (n, D), ends, words), by numpy's C reader; None if it cannot tell.
 
-        columns: whose cells must be plain numbers or empty, None for all. words: a column whose
+        columns: whose cells must be plain numbers or empty, None for all. words: columns whose
         cells are given as they are.
         """
         if self._cells is not None:
             return None
         lines = _Lines(self._raw, self.form.separator.encode())
-        chosen = columns is not None or words is not None
+        chosen = columns is not None or len(words)
         if not lines.count or (chosen and not lines.are_even(self.form.width)):
             return None
         text = decoded(self.form.path, self._raw, self.base)
@@ -75,8 +75,7 @@ class Piece:
         width = self.form.width if columns is None else len(columns)
         if values is None or values.shape != (lines.count, width):
             return None  # a line of white space is no row, which the slow reader knows
-        found = [] if words is None else lines.cells(words)
-        return values, self.base + lines.ends + 1, found
+        return values, self.base + lines.ends + 1, [lines.cells(column) for column in words]
 
     def _parse(self, text: str, columns: Sequence[int] | None) -> NDArray[np.float64] | None:
         lines = io.StringIO(text, newline=None)  # all three line ends, as in the slow reader

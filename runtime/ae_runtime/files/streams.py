@@ -17,6 +17,7 @@ from ae_runtime.files.stream_images import ImageStream
 from ae_runtime.files.stream_npy import NpyStream, open_member
 from ae_runtime.files.stream_parquet import ParquetStream
 from ae_runtime.files.stream_windows import WindowStream
+from ae_runtime.files.times import Clock
 from ae_runtime.files.windows import check_stride
 from ae_runtime.manifest import Manifest
 
@@ -52,7 +53,8 @@ def open_stream(
     with closed_on_error(stream):
         # A strange time step is sharpest where every window that covers it is scored.
         every = 1 if verb == "score" else wanted.window
-        return _cut_if_series(stream, wanted, stride, every)
+        step = manifest.series.step if manifest.series else None
+        return _cut_if_series(stream, wanted, stride, every, step)
 
 
 def open_rows(
@@ -79,8 +81,9 @@ def _check_stride(wanted: Wanted, verb: Verb, stride: int) -> None:
 
 
 def _cut_if_series(
-    stream: Stream, wanted: Wanted, stride: int | None, default: int | None
+    stream: Stream, wanted: Wanted, stride: int | None, default: int | None, step: float | None
 ) -> Stream:
+    """step: of time from row to row in training, None where it varies or is not known."""
     if wanted.window is None or default is None:
         return stream
     if isinstance(stream, NpyStream) and not stream.is_steps:
@@ -90,7 +93,9 @@ def _cut_if_series(
                 "time steps (steps, C)"
             )
         return stream
-    return WindowStream(stream, wanted.window, stride or default, wanted.step.row_shape[0])
+    clock = None if stream.time_name is None else Clock(str(stream.path), stream.time_name, step)
+    channels = wanted.step.row_shape[0]
+    return WindowStream(stream, wanted.window, stride or default, channels, clock)
 
 
 def _open_path(wanted: Wanted, kind: str, text: str, id_column: str | None) -> Stream:

@@ -31,7 +31,7 @@ class Place:
     """
 
     first: int = 0
-    position: int = 0
+    position: Any = 0
     rows: int = 0
     bytes: int = 0
     skipped: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,36 @@ from ae_runtime.errors import DataError
 Array = NDArray[Any]
 
 
-def window_starts(length: int, window: int, stride: int) -> NDArray[np.int64]:
+PAD_ROWS = 1 << 14  # given out at once, of the steps that no window covers
+
+
+def window_starts(
+    length: int, window: int, stride: int, borders: Sequence[int] = ()
+) -> NDArray[np.int64]:
     """First time steps of the windows of a series of `length` steps, in order.
 
     One window each `stride` steps; a rest that they leave gets one last window, aligned to the
-    end. None for a series shorter than its window.
+    end. None for a series shorter than its window. borders: steps, in order, that come after a
+    gap: no window crosses one, each stretch between them is cut as a series of its own.
     """
-    if length < window:
+    if not len(borders):
+        return _starts(0, length, window, stride)
+    edges = itertools.pairwise([0, *borders, length])
+    return np.concatenate([_starts(low, high, window, stride) for low, high in edges])
+
+
+def _starts(low: int, high: int, window: int, stride: int) -> NDArray[np.int64]:
+    last = high - window
+    if last < low:
         return np.empty(0, np.int64)
-    starts = np.arange(0, length - window + 1, stride, dtype=np.int64)
-    last = length - window
+    starts = np.arange(low, last + 1, stride, dtype=np.int64)
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def first_window(step: int, window: int, stride: int) -> int:
-    """The index of the first window that covers a time step."""
-    return max((step - window) // stride + 1, 0)
+def too_short(length: int, window: int, borders: Sequence[int]) -> tuple[int, int]:
+    """(steps in stretches shorter than a window, steps of the longest stretch)."""
+    lengths = np.diff([0, *borders, length])
+    return int(lengths[lengths < window].sum()), int(lengths.max())
 
 
 def check_stride(window: int, stride: int) -> None:
@@ -45,7 +59,7 @@ class Windows:
     """Windows of one or more series as an array (N, T, C) that is not in memory.
 
     series: arrays (steps, C), in order, all of one dtype. index: (N,) which series each window is
-    cut from; starts: (N,) its first time step there.
+    cut from; starts: (N,) its first time step there. stride: time steps from one to the next.
     """
 
     def __init__(
@@ -54,18 +68,32 @@ class Windows:
         window: int,
         index: NDArray[np.int64],
         starts: NDArray[np.int64],
+        stride: int = 1,
     ) -> None:
-        self.series, self.window = list(series), window
+        self.series, self.window, self.stride = list(series), window, stride
         self.index, self.starts = index, starts
         self.dtype = self.series[0].dtype
         self.shape = (len(starts), window, self.series[0].shape[1])
 
     @classmethod
-    def cut(cls, series: Sequence[Array], window: int, stride: int) -> Windows:
-        """All windows of these series, series after series."""
-        starts = [window_starts(len(one), window, stride) for one in series]
+    def cut(
+        cls,
+        series: Sequence[Array],
+        window: int,
+        stride: int,
+        borders: Sequence[Sequence[int]] | None = None,
+    ) -> Windows:
+        """All windows of these series, series after series.
+
+        borders: of each series, the steps that come after a gap.
+        """
+        borders = borders or [()] * len(series)
+        starts = [
+            window_starts(len(one), window, stride, edges)
+            for one, edges in zip(series, borders, strict=True)
+        ]
         index = np.repeat(np.arange(len(starts)), [len(part) for part in starts])
-        return cls(series, window, index.astype(np.int64), np.concatenate(starts))
+        return cls(series, window, index.astype(np.int64), np.concatenate(starts), stride)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -100,12 +128,10 @@ class Overlaps:
     def add(self, windows: Array, starts: NDArray[np.int64]) -> Array:
         """The steps (S, C) that these windows (B, T, C) finish, in the dtype of the windows.
 
-        starts: (B,) their first time steps, greater from call to call; a window may be left out.
+        starts: (B,) their first time steps, greater from call to call; windows may be left out.
         Integers are rounded; of a step that no window covers, floats are NaN and integers 0.
         """
-        if self._base < 0:
-            self._base = min(self._done, int(starts[0]) if len(starts) else self._done)
-            self._sums, self._dtype = np.empty((0, windows.shape[2])), windows.dtype
+        self._begin(windows, starts)
         if not len(starts):
             return self._take(self._base)
         self._grow(int(starts[-1]) + self._window + self._stride - self._base)
@@ -115,10 +141,29 @@ class Overlaps:
         # The last window of a series is aligned to its end, so it may start one step later.
         return self._take(int(starts[-1]) + 1)
 
+    def add_in_pieces(self, windows: Array, starts: NDArray[np.int64]) -> Iterator[Array]:
+        """What `add` gives, in pieces where many steps lie between windows that none covers."""
+        if not len(starts):
+            yield self.add(windows, starts)
+            return
+        self._begin(windows, starts)
+        ends = np.append(self._base + len(self._sums), starts[:-1] + self._window)
+        holes = np.flatnonzero(starts - ends[: len(starts)] > PAD_ROWS)
+        for low, high in itertools.pairwise(np.unique([0, *holes, len(starts)]).tolist()):
+            while starts[low] - self._base > PAD_ROWS:  # no window covers these any more
+                self._grow(PAD_ROWS)
+                yield self._take(self._base + PAD_ROWS)
+            yield self.add(windows[low:high], starts[low:high])
+
     def finish(self) -> Array:
         """The steps that are left."""
         covered = np.flatnonzero(self._counts)
         return self._take(self._base + (int(covered[-1]) + 1 if len(covered) else 0))
+
+    def _begin(self, windows: Array, starts: NDArray[np.int64]) -> None:
+        if self._base < 0:
+            self._base = min(self._done, int(starts[0]) if len(starts) else self._done)
+            self._sums, self._dtype = np.empty((0, windows.shape[2])), windows.dtype
 
     def _grow(self, steps: int) -> None:
         more = steps - len(self._sums)
