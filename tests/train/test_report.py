@@ -17,6 +17,7 @@ from matplotlib import image
 from msgspec.structs import replace
 
 from ae_runtime.manifest import Column, Quality
+from ae_train import exhibits, figures
 from ae_train.gallery import TYPICAL, WORST, Gallery, Shown, rows_to_show
 from ae_train.recipe import make_recipe
 from ae_train.report import report_html
@@ -72,12 +73,18 @@ def run(kind: str = "table", row_shape: tuple[int, ...] = (3,), **changes: Any) 
     return SimpleNamespace(recipe=recipe, schema=replace(schema, **changes))
 
 
-def gallery(row_shape: tuple[int, ...] = (3,), dtype: Any = float, **more: Any) -> Gallery:
+def gallery(
+    row_shape: tuple[int, ...] = (3,), dtype: Any = float, most: int = 100, **more: Any
+) -> Gallery:
+    """Rows from 0 to below `most`."""
     random = np.random.default_rng(0)
     errors = random.lognormal(size=B)
     typical, worst = rows_to_show(errors)
-    x = (100 * random.random((B, *row_shape))).astype(dtype)
+    x = (most * random.random((B, *row_shape))).astype(dtype)
     x_hat = (x * 0.9).astype(dtype)
+    if dtype is np.uint8:
+        channels = row_shape[2] if len(row_shape) == 3 else 1
+        more.setdefault("extremes", np.repeat([[0.0], [most - 1.0]], channels, axis=1))
     parts = [Shown(rows, x[rows], x_hat[rows], errors[rows]) for rows in (typical, worst)]
     z = random.standard_normal((B, K)).astype(np.float32)
     return Gallery("test", errors, z, *parts, **more)
@@ -287,24 +294,73 @@ def test_worst_rows_say_what_is_furthest_off() -> None:
     ) in text_of(page)
 
 
-def test_images_stand_above_their_reconstructions() -> None:
-    shown = gallery((8, 8), np.uint8)
-    page = page_of("image")
-    first = re.findall(r"data:image/png;base64,([^\"]+)", page)
-    sheets = [image.imread(io.BytesIO(base64.b64decode(one))) for one in first]
-    sheet = next(one for one in sheets if one.shape[:2] == (2 * 11, TYPICAL * 11))
-    pixels = (sheet[..., 0] * 255).round().astype(np.uint8)
-    for at in range(TYPICAL):
-        part = slice(11 * at, 11 * at + 8)
-        np.testing.assert_array_equal(pixels[:8, part], shown.typical.x[at])
-        np.testing.assert_array_equal(pixels[11:19, part], shown.typical.x_hat[at])
+def pictures(shown: Gallery, *row_shape: int) -> str:
+    """The sections of a page that show images."""
+    return "".join(exhibits.galleries(run("image", row_shape).schema, shown))
+
+
+def sheets_of(page: str) -> list[np.ndarray]:
+    """The pictures of a page, (H, W, 3) uint8."""
+    found = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    sheets = [image.imread(io.BytesIO(base64.b64decode(one))) for one in found]
+    return [(sheet[..., :3] * 255).round().astype(np.uint8) for sheet in sheets]
+
+
+def drawn(sheets: list[np.ndarray], at: int, size: tuple[int, int]) -> np.ndarray:
+    """The first row of originals and their reconstructions: (2, n, H, W, 3)."""
+    (height, width), gap = size, 3
+    n = sheets[at].shape[1] // (width + gap)
+    rows = sheets[at][: 2 * (height + gap)].reshape(2, height + gap, n, width + gap, 3)
+    return rows[:, :height, :, :width].transpose(0, 2, 1, 3, 4)
+
+
+@pytest.mark.parametrize("most", [17, 100, 256])
+@pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,)])
+def test_images_are_drawn_on_the_range_of_the_training_rows(
+    channels: tuple[int, ...], most: int
+) -> None:
+    """From black to white, and an original and its reconstruction alike."""
+    shown = gallery((9, 7, *channels), np.uint8, most)
+    sheets = sheets_of(pictures(shown, 9, 7, *channels))
+    colours = 3 if channels in ((3,), (4,)) else 1
+    for at, part in enumerate((shown.typical, shown.worst)):
+        found = drawn(sheets, at, (9, 7))
+        assert (found.min(), found.max()) == (0, 255)
+        for x, picture in zip((part.x, part.x_hat), found, strict=True):
+            values = x.reshape(TYPICAL, 9, 7, -1)[..., :colours] * (255 / (most - 1))
+            assert np.abs(picture - values).max() <= 0.51
+
+
+def test_the_words_say_what_black_and_white_are() -> None:
+    def note(*channels: int) -> str:
+        page = pictures(gallery((4, 5, *channels), np.uint8, 17), 4, 5, *channels)
+        return text_of(page).split("Reconstructions ")[1].split(" The worst ")[0]
+
+    least = (
+        "Each image above its reconstruction. Black is 0 and white 16, the least and the most of "
+    )
+    assert note() == note(1) == note(3) == f"{least}the training rows."
+    assert note(2) == f"{least}the training rows. Of 2 channels the first is drawn."
+    assert note(4) == f"{least}the training rows. Of 4 channels the first three are drawn."
+
+
+def test_images_that_do_not_vary_and_values_beyond_the_training_rows() -> None:
+    extremes = np.array([[10.0], [20.0]])
+    shown = gallery((4, 5), np.uint8, 100, extremes=extremes)
+    found = drawn(sheets_of(pictures(shown, 4, 5)), 0, (4, 5))[0, ..., 0]
+    x = shown.typical.x
+    assert (found[x <= 10] == 0).all()
+    assert (found[x >= 20] == 255).all()
+    same = gallery((4, 5), np.uint8, 1)
+    assert (drawn(sheets_of(pictures(same, 4, 5)), 0, (4, 5)) == 0).all()
 
 
 def test_large_noisy_images_and_long_windows_stay_small() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (B, 170, 230, 3)).astype(np.uint8)
     part = Shown(np.arange(WORST), noise[:WORST], noise[WORST : 2 * WORST], np.ones(WORST))
     shown = gallery()
-    images = Gallery(**{**vars(shown), "typical": part, "worst": part})
+    extremes = np.repeat([[0.0], [255.0]], 3, axis=1)
+    images = Gallery(**{**vars(shown), "typical": part, "worst": part, "extremes": extremes})
     assert len(report_html(run("image", (170, 230, 3)), metrics(5000), images)) < 2_000_000
     windows = gallery((4000, 5))
     assert len(report_html(run("series", (4000, 5)), metrics(), windows)) < 2_000_000
@@ -338,6 +394,21 @@ def test_curves_say_where_they_end_and_show_the_loss_apart_where_it_is_another()
     assert "0.1 before the first, 0.0502 at the kept epoch 28, 0.0501 after the last" in page
     assert "loss that training brings down" not in page
     assert "loss that training brings down" in page_of("series")
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 200])
+def test_epochs_are_whole_numbers(epochs: int) -> None:
+    found = re.findall(r"<text[^>]*>([^<]*)</text>", figures.curves(metrics(epochs), epochs))
+    ticks = [float(word) for word in found[: found.index("epoch")]]
+    assert len(ticks) > 1
+    assert all(tick == int(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_figures_are_moved_on_a_narrow_page_and_not_shrunk_past_reading(kind: str) -> None:
+    page = page_of(kind)
+    figures_there = len(re.findall(r"<svg|<img", page))
+    assert len(re.findall(r"<div class=wide><(?:svg|img)", page)) == figures_there > 0
 
 
 def test_the_curve_of_sizes_is_there_if_sizes_were_tried() -> None:

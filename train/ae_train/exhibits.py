@@ -33,12 +33,27 @@ def galleries(schema: Schema, gallery: Gallery) -> list[str]:
         note = f"Rows of the {gallery.part} part, and the columns that are furthest off in them."
         return [section("Worst rows", _worst_rows(schema, worst), note)]
     if schema.kind == "image":
-        note = "Each image above its reconstruction."
-        pages = figures.tiles(typical.x, typical.x_hat), figures.tiles(worst.x, worst.x_hat)
+        low, high, note = _shades(schema, gallery)
+        pages = tuple(figures.tiles(part.x, part.x_hat, low, high) for part in (typical, worst))
     else:
         note = "The original in grey, the reconstruction in blue."
         pages = _windows(schema, typical, "typical"), _windows(schema, worst, "worst")
     return [section("Reconstructions", pages[0], note), section("The worst", pages[1], note)]
+
+
+def _shades(schema: Schema, gallery: Gallery) -> tuple[float, float, str]:
+    """The values that are drawn black and white, and the words that say so."""
+    assert gallery.extremes is not None
+    drawn, channels = figures.drawn_channels(schema.row_shape), gallery.extremes.shape[1]
+    low, high = gallery.extremes[0, :drawn].min(), gallery.extremes[1, :drawn].max()
+    note = (
+        f"Each image above its reconstruction. Black is {low:g} and white {high:g}, the least and "
+        "the most of the training rows."
+    )
+    if drawn < channels:
+        which = "first three" if drawn > 1 else "first"
+        note += f" Of {channels} channels the {which} {'are' if drawn > 1 else 'is'} drawn."
+    return low, high, note
 
 
 def _windows(schema: Schema, shown: Shown, name: str) -> str:

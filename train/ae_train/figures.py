@@ -42,7 +42,7 @@ _STYLE: dict[str, Any] = {
 _POINTS = 800  # of a line; more cannot be seen, and make large files
 _BARS = 80  # more latents than that are drawn as one outline
 _VECTOR_STEPS = 400  # longer windows become pixels
-_TILE = 80  # pixels of an image's side at most
+_TILE = 72  # pixels of an image's side at most: _COLUMNS of them are as wide as the page
 _COLUMNS = 12  # images side by side
 _GAP = 3
 
@@ -208,14 +208,17 @@ def windows(name: str, x: Array, x_hat: Array) -> str:
     return _svg(name, alt, (9, 1.5), draw)
 
 
-def tiles(x: Array, x_hat: Array) -> str:
-    """Images in rows of twelve, each above its reconstruction. x, x_hat: (n, H, W[, C]) uint8."""
+def tiles(x: Array, x_hat: Array, low: float, high: float) -> str:
+    """Images in rows of twelve, each above its reconstruction. x, x_hat: (n, H, W[, C]) uint8.
+
+    low, high: the values that are drawn black and white, in both alike.
+    """
     strips = []
     for at in range(0, len(x), _COLUMNS):
         for part in (x, x_hat):
-            colours = [_small(_colour(one)) for one in part[at : at + _COLUMNS]]
-            colours += [np.full_like(colours[0], 255)] * (min(len(x), _COLUMNS) - len(colours))
-            strips.append(np.concatenate([_framed(one) for one in colours], 1))
+            shaded = [_shades(_small(_colour(one)), low, high) for one in part[at : at + _COLUMNS]]
+            shaded += [np.full_like(shaded[0], 255)] * (min(len(x), _COLUMNS) - len(shaded))
+            strips.append(np.concatenate([_framed(one) for one in shaded], 1))
         strips.append(np.full_like(strips[-1][: 2 * _GAP], 255))
     sheet = np.concatenate(strips[:-1])
     png = io.BytesIO()
@@ -225,15 +228,25 @@ def tiles(x: Array, x_hat: Array) -> str:
     alt = f"{len(x)} images, each above its reconstruction"
     data = base64.b64encode(png.getvalue()).decode()
     look = f'class="tiles" style="width:{width}px"'
-    return f'<img {look} alt="{alt}" src="data:image/png;base64,{data}">'
+    return _wide(f'<img {look} alt="{alt}" src="data:image/png;base64,{data}">')
+
+
+def drawn_channels(row_shape: Sequence[int]) -> int:
+    """How many of an image's channels are drawn: three as colours; of others the first, as grey."""
+    return 3 if len(row_shape) == 3 and row_shape[2] in (3, 4) else 1
 
 
 def _colour(one: Array) -> Array:
-    """One image as (H, W, 3); of channels that are no colours, the first."""
-    if one.ndim == 3 and one.shape[2] in (3, 4):
-        return one[..., :3]
-    grey = one if one.ndim == 2 else one[..., 0]
-    return np.repeat(grey[..., None], 3, axis=2)
+    """One image as (H, W, 3)."""
+    channels = one if one.ndim == 3 else one[..., None]
+    drawn = channels[..., : drawn_channels(one.shape)]
+    return np.broadcast_to(drawn, (*one.shape[:2], 3))
+
+
+def _shades(one: Array, low: float, high: float) -> Array:
+    """Values as shades from black to white; what lies beyond is one of these."""
+    span = high - low if high > low else 255.0
+    return (255 * ((one - low) / span).clip(0, 1)).round().astype(np.uint8)
 
 
 def _small(one: Array) -> Array:
@@ -241,7 +254,7 @@ def _small(one: Array) -> Array:
     height, width = (-(-side // _TILE) for side in one.shape[:2])
     one = one[: one.shape[0] // height * height, : one.shape[1] // width * width]
     blocks = one.reshape(one.shape[0] // height, height, one.shape[1] // width, width, 3)
-    return blocks.mean((1, 3)).round().astype(np.uint8)
+    return blocks.mean((1, 3))
 
 
 def _framed(one: Array) -> Array:
@@ -257,6 +270,8 @@ def _finish_curve(axes: Axes, label: str, values: Sequence[float], below: str = 
         axes.yaxis.set_major_locator(_ticks(known.min(), known.max()))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    if below == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.set_xlabel(below)
     axes.set_ylabel(label)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
@@ -293,4 +308,9 @@ def _svg(name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure]
     svg = text.getvalue()
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
     label = html.escape(alt)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
+    return _wide(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip())
+
+
+def _wide(picture: str) -> str:
+    """A picture that is moved, not shrunk past reading, where the page is narrower than it."""
+    return f"<div class=wide>{picture}</div>"

@@ -233,6 +233,9 @@ def _gallery(model: Model, prepared: Prepared, errors: Array, accuracy: Accuracy
         accuracy=None
         if accuracy is None
         else np.stack([accuracy.model, accuracy.pca, accuracy.frequent]),
+        extremes=np.stack([prepared.statistics.min, prepared.statistics.max])
+        if form.kind == "image"
+        else None,
     )
 
 

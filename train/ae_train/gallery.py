@@ -40,6 +40,8 @@ class Gallery:
     (C,), in its standard deviations over the training rows, NaN for what does not vary; None for
     images. accuracy: (3, Q) of a mixed table, the share of each categorical column's values that
     come back right from the model, from PCA, and from always saying the most frequent word.
+    extremes: of images, (2, C), the smallest and the largest value of each channel over the
+    training rows.
     """
 
     part: Literal["test", "validation"]
@@ -49,6 +51,7 @@ class Gallery:
     worst: Shown
     column_error: Array | None = None
     accuracy: Array | None = None
+    extremes: Array | None = None
 
 
 def rows_to_show(errors: Array) -> tuple[Array, Array]:

@@ -47,20 +47,22 @@ section{background:#fff;border-radius:8px;padding:18px 20px;margin:16px 0}
 .lead{font-size:1.1em;margin:.2em 0 1em}
 .note{color:#555;font-size:.85em;margin:0 0 .6em}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:8px 28px}
-svg{width:100%;height:auto;display:block}
-.two svg{max-width:600px}
-img{max-width:100%;height:auto;display:block}
-.tiles{image-rendering:pixelated}
+.wide{overflow-x:auto}
+svg{width:100%;min-width:36em;height:auto;display:block}
+.two>div{min-width:0}
+.two svg{min-width:26em;max-width:600px}
+.tiles{height:auto;display:block;image-rendering:pixelated}
 table{border-collapse:collapse;font-size:.85em}
 th{text-align:left;font-weight:normal;color:#444;padding:2px 10px 2px 0;overflow-wrap:anywhere}
 td{padding:2px 10px 2px 0;vertical-align:top}
 .bars{width:100%;table-layout:fixed}
-.bars th{width:34%}.figure{width:24%;font-variant-numeric:tabular-nums}
+.bars th{width:34%;vertical-align:top}.figure{width:24%;font-variant-numeric:tabular-nums}
 .bar{height:1em;margin-top:.2em;min-width:1px;border-radius:0 3px 3px 0}
 .model{background:#0072B2}.pca{background:#D55E00}.mean{background:#767676}
 .fades{background:linear-gradient(90deg,#767676 70%,#fff)}
 .rows td:not(:last-child),.rows th{white-space:nowrap}
 .rows td{border-top:1px solid #e6e6e6;overflow-wrap:anywhere}
 .facts td{overflow-wrap:anywhere}
+.facts th{white-space:nowrap;vertical-align:top}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8em}
 """
