@@ -137,6 +137,10 @@ def open_session(
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ARM processors with SME: KleidiAI's kernels take a 2-d convolution of one row only, whose
+    # bits are then others than in a batch (by 3e-6, of outputs about 1). Heeded by onnxruntime
+    # 1.25 and newer; 1.24 always uses these kernels, 1.23 and other processors have none of them.
+    options.add_session_config_entry("mlas.disable_kleidiai", "1")
     try:
         # Its fallback prints on stdout and tries again, and hides what went wrong.
         with OPENING:

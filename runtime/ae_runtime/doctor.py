@@ -19,7 +19,7 @@ from ae_runtime.devices import (
     telemetry_state,
     why_cuda_does_not_load,
 )
-from ae_runtime.golden import Check, golden_checks, read_golden
+from ae_runtime.golden import Check, batch_check, golden_checks, read_golden
 
 
 def examine(ae: Autoencoder) -> list[Check]:
@@ -30,7 +30,8 @@ def examine(ae: Autoencoder) -> list[Check]:
     set_up = _set_up(ae)  # first: what a model adds to a process shows only once
     golden = read_golden(ae)
     inputs = [golden[port.name] for port in ae.manifest.inputs]
-    return [*set_up, *golden_checks(ae, golden), *_speeds(ae, inputs)]
+    checks = [*golden_checks(ae, golden), batch_check(ae, golden)]
+    return [*set_up, *checks, *_speeds(ae, inputs)]
 
 
 def _set_up(ae: Autoencoder) -> list[Check]:

@@ -128,7 +128,8 @@ def test_doctor(digits_bundle: Path) -> None:
 def test_doctor_on_a_machine_that_computes_something_else(
     table_bundle: Path, tmp_path: Path, rewrite: Callable[..., Path]
 ) -> None:
-    golden = dict(np.load(table_bundle / "golden.npz"))
+    with np.load(table_bundle / "golden.npz") as stored:
+        golden = dict(stored)
     golden["z"][3, 1] += 0.01
     np.savez(tmp_path / "golden.npz", **golden)
     bundle = rewrite(table_bundle, {"golden.npz": (tmp_path / "golden.npz").read_bytes()})

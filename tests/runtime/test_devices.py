@@ -180,6 +180,7 @@ def test_sessions_run_on_one_thread_of_the_cpu(table_bundle: Path, device: str) 
     options = session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("mlas.disable_kleidiai") == "1"  # see test_same_bits
 
 
 def test_a_device_answers_as_the_cpu_does(table_bundle: Path, digits_bundle: Path) -> None:

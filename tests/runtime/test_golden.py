@@ -108,7 +108,8 @@ def test_the_doctor_finds_nothing_wrong(bundle: Path) -> None:
     scores = ("golden parts", "golden scores", "golden sampler") if bundle.name == "digits" else ()
     assert [check.name for check in checks] == [
         *("machine", "onnxruntime", "numpy", "provider", "threads", "telemetry", "memory"),
-        *("golden encoder", "golden decoder", *scores, "speed encode", "speed decode"),
+        *("golden encoder", "golden decoder", *scores, "batches"),
+        *("speed encode", "speed decode"),
     ]
     assert [check.name for check in checks if not check.ok] == []
     assert checks[3].found == "CPUExecutionProvider"
@@ -220,7 +221,7 @@ def test_the_command_ends_with_1_when_a_check_is_wrong(
     assert {line[:5] for line in right.stdout.splitlines()} == {"ok   "}
     assert wrong.returncode == 1
     assert wrong.stderr == (
-        "ae-run: 2 of 11 checks are wrong: golden encoder, golden decoder\n"  # decodes that z
+        "ae-run: 2 of 12 checks are wrong: golden encoder, golden decoder\n"  # decodes that z
     )
     assert [line[7:21] for line in wrong.stdout.splitlines() if line.startswith("WRONG")] == [
         *("golden encoder", "golden decoder")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,41 @@ def test_wide_rows_in_tiles_and_threads(digits_bundle: Path) -> None:
     for threads, tile in ((1, 3), (3, 100), (2, 255), (4, 1)):
         other = ae_runtime.load(digits_bundle, threads=threads, tile=tile)
         same_bits(other.reconstruct(x), ae.reconstruct(x))
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_convolutions_of_one_row_and_of_many(
+    digits_bundle: Path, rewrite: Callable[..., Path], w: SimpleNamespace, op: str, axes: int
+) -> None:
+    # Libraries of kernels choose another way for a batch of one row: KleidiAI on ARM with SME.
+    random = np.random.default_rng(0)
+    channels, pixels = (16, [4]) if axes == 1 else (4, [4, 4])
+    sides = (16, channels) if op == "Conv" else (channels, 16)
+    weights = random.standard_normal((*sides, *[3] * axes)).astype(np.float32)
+    last = random.standard_normal((16 * math.prod(pixels), 8)).astype(np.float32)
+    encoder = w.model(
+        w.node("Cast", "x", "x32", w.to_float),
+        w.node("Reshape", "x32 channels", "pixels"),
+        w.node(op, "pixels kernel", "y", w.attribute("pads", [1] * 2 * axes)),
+        w.node("Reshape", "y flat", "y_flat"),
+        w.node("MatMul", "y_flat last", "z"),
+        tensors=(
+            w.tensor("channels", np.array([-1, channels, *pixels])),
+            w.tensor("kernel", weights),
+            w.tensor("flat", np.array([-1, len(last)])),
+            w.tensor("last", last),
+        ),
+        inputs=(w.port("x", 2, ["batch", 8, 8]),),
+        outputs=(w.port("z", 1, ["batch", 8]),),
+    )
+    bundle = rewrite(digits_bundle, {"encoder.onnx": encoder})
+    ae = ae_runtime.load(bundle, tile=64, threads=1)
+    x = rows_for(ae, 129)  # two tiles, and one row left over
+    z = np.concatenate([ae.encode(x[i : i + 1]) for i in range(len(x))])
+    same_bits(ae.encode(x), z)
+    for tile in (1, 2, 3, 128, 129):
+        same_bits(ae_runtime.load(bundle, tile=tile, threads=2).encode(x), z)
 
 
 def unaligned(x: np.ndarray) -> np.ndarray:

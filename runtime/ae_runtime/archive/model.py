@@ -100,7 +100,7 @@ def _unfit(manifest: Manifest) -> str | None:
     if manifest.is_mixed:
         return "its rows hold words, which it gives back as likely ones; write without a model"
     if manifest.precision != "fp32":
-        return "its int8 arithmetic jumps between machines; export it without --int8"
+        return "its int8 arithmetic jumps between machines; export it with --precision fp32"
     if manifest.latent.bottleneck == "quantized":
         return "its decoder jumps between its words; train it with another bottleneck"
     if manifest.latent.dim > MAX_LATENT_DIM:
