@@ -25,7 +25,8 @@ from ae_train.schema import dump_schema, parse_schema
 
 
 def golden_of(case: Any) -> dict[str, np.ndarray]:
-    return dict(np.load(io.BytesIO(case.files["golden.npz"]), allow_pickle=False))
+    with np.load(io.BytesIO(case.files["golden.npz"]), allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def manifest_of(case: Any) -> Manifest:

@@ -160,8 +160,8 @@ def test_real_golden_rows_are_in_the_bundle(any_case: Callable[[str], Any], tmp_
     case = any_case("float32")
     export(case.run, tmp_path / "real", golden="real")
     raw = {path.name: path.read_bytes() for path in (tmp_path / "real").iterdir()}
-    golden = np.load(tmp_path / "real" / "golden.npz")
-    np.testing.assert_array_equal(golden["x"], case.x[case.run.split.test[:32]])
+    with np.load(tmp_path / "real" / "golden.npz") as golden:
+        np.testing.assert_array_equal(golden["x"], case.x[case.run.split.test[:32]])
     assert manifests.parse(raw["manifest.json"]).golden.rows == 32
     assert row_in(case.x, raw) == "golden.npz"  # so the search above would have found them
     same = [name for name in raw if raw[name] == case.files[name]]
@@ -172,7 +172,8 @@ def test_real_golden_rows_are_in_the_bundle(any_case: Callable[[str], Any], tmp_
 def test_real_golden_rows_of_a_mixed_table(any_case: Callable[[str], Any], tmp_path: Path) -> None:
     case = any_case("mixed")
     export(case.run, tmp_path / "real", golden="real")
-    golden = np.load(tmp_path / "real" / "golden.npz")
+    with np.load(tmp_path / "real" / "golden.npz") as stored:
+        golden = dict(stored)
     # Of held-out rows those are left out whose words a rounding error might change; here, none.
     first = case.run.split.test[:32]
     np.testing.assert_array_equal(golden["x_num"], case.parts[0][first])

@@ -131,9 +131,11 @@ def test_the_command_writes_what_python_draws(table: Autoencoder, suffix: str) -
     assert json.loads(done.stdout) == {"out": out, "rows": 40}
     if suffix == "csv":
         found = np.genfromtxt(out, delimiter=",", skip_header=1)
+    elif suffix == "npy":
+        found = np.load(out)
     else:
-        loaded = np.load(out)
-        found = loaded if suffix == "npy" else loaded["x_hat"]
+        with np.load(out) as stored:
+            found = stored["x_hat"]
     np.testing.assert_array_equal(found, table.sample(40, seed=3))
     again = run("sample", table.bundle.location, "--out", out)
     assert again.exit_code != 0

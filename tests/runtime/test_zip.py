@@ -120,7 +120,8 @@ PACKERS = {
 
 def check_same_bits(folder: Path, packed: bytes, path: Path) -> None:
     path.write_bytes(packed)
-    x, whole = np.load(folder / "golden.npz")["x"], ae_runtime.load(folder)
+    with np.load(folder / "golden.npz") as golden:
+        x, whole = golden["x"], ae_runtime.load(folder)
     for location in (packed, path, str(path)):
         ae = ae_runtime.load(location)
         np.testing.assert_array_equal(ae.encode(x), whole.encode(x))
