@@ -29,7 +29,7 @@ class Amount:
         return f"{100 * self.value:g} %" if self.share else f"{self.value:g}"
 
 
-class AmountType(click.ParamType[Amount]):
+class AmountType(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """0.5 or 1%."""
 
     name = "amount"

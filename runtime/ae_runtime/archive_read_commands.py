@@ -26,7 +26,7 @@ def add_decompress_command(group: click.Group) -> None:
     group.add_command(_decompress)
 
 
-class RowsType(click.ParamType[slice]):
+class RowsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """1000:2000, counted from 0, the end left out; either end may be left away."""
 
     name = "rows"

@@ -85,7 +85,7 @@ def _fail(name: str, message: str, code: int, state: _State) -> int:
     return code
 
 
-class Bytes(click.ParamType[int]):
+class Bytes(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """A number of bytes: 300000000, 300MB or 1.5GB (powers of 1000), 286MiB or 2GiB (of 1024)."""
 
     name = "bytes"
