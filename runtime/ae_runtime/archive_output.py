@@ -50,7 +50,7 @@ def decompress(
     "skip" its rows and list them. Raises ArchiveError, DataError, OutputExists, OutputFailed.
     """
     sink_of = sink_for(out)
-    sidecar = not sink_of.stamps_itself or outputs.has_sidecar(out)
+    sidecar = not sink_of.stamps_itself
     check_out(out, overwrite, sidecar)
     if on_error == "skip":
         skipped.check_free(out)

@@ -1,8 +1,8 @@
 """Outputs that appear only when complete: where they may be written, and what stamps them as ours.
 
 Every output OUT is written to OUT.part beside it and renamed at the end. A file of rows carries
-its stamp in OUT.json (.npz and .parquet inside themselves): what it is, the model that made it,
-and its size.
+its stamp inside itself (.npz, .parquet), so that a folder of them holds nothing else, or in
+OUT.json, with its size: what it is, and the model that made it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,8 +24,11 @@ from ae_runtime.extras import need
 
 STAMP = ("ae_toolkit", "model_id")  # what the rows are, and the model that made them
 KEEP = "keep"  # beside them, of latents that were cut: how many there are
+# Of a shard too: the job that made it, and its rows; inside a file both in one field.
+JOB, ROWS = "job", "rows"
+_SHARD = "ae_toolkit_shard"
 # Arrays of an .npz that are none of its rows: its stamp, how windows were cut, what names each row.
-STAMP_FIELDS = (*STAMP, KEEP, "window", "stride", "steps", "start", "id")
+STAMP_FIELDS = (*STAMP, KEEP, _SHARD, "window", "stride", "steps", "start", "id")
 
 
 def part_of(out: Path) -> Path:
@@ -131,17 +134,58 @@ def replace_folder(part: Path, out: Path) -> None:
 
 
 def read_stamp(out: Path) -> dict[str, Any] | None:
-    """The stamp of a file of rows; None without one, or if the file has changed its size since."""
+    """The stamp of a file of rows; None without one, or if the file has changed since."""
     if out.suffix.lower() == ".npz":
-        try:
-            with out.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
-                cut = {KEEP: int(archive[KEEP])} if KEEP in archive else {}
-                return {name: str(archive[name]) for name in STAMP} | cut
-        except Exception:  # zipfile, zlib and numpy raise many kinds for what is no archive
-            return None
+        return _read_npz_stamp(out)
     if out.suffix.lower() == ".parquet":
         return _read_parquet_stamp(out)
     return read_sidecar(out)
+
+
+def read_job_stamp(out: Path) -> dict[str, Any] | None:
+    """The stamp that says which job made a file of rows; None without one."""
+    # Earlier versions wrote OUT.json beside each type of file.
+    found = (read_stamp(out), read_sidecar(out))
+    return next((stamp for stamp in found if stamp is not None and JOB in stamp), None)
+
+
+def _read_npz_stamp(out: Path) -> dict[str, Any] | None:
+    try:
+        with out.open("rb") as file, np.lib.npyio.NpzFile(file) as archive:
+            return _stamp_of({name: str(archive[name]) for name in _KNOWN if name in archive})
+    except Exception:  # zipfile, zlib and numpy raise many kinds for what is no archive
+        return None
+
+
+def _read_parquet_stamp(out: Path) -> dict[str, Any] | None:
+    parquet = need("pyarrow.parquet", "data")
+    try:
+        found = parquet.read_metadata(out)
+        texts = {key.decode(): value for key, value in (found.metadata or {}).items()}
+        stamp = _stamp_of({name: texts[name].decode() for name in _KNOWN if name in texts})
+    except Exception:  # pyarrow raises many kinds for what is no Parquet file
+        return None
+    # Who writes some of the rows anew often takes the stamp along.
+    return stamp if stamp.get(ROWS, found.num_rows) == found.num_rows else None
+
+
+_KNOWN = (*STAMP, KEEP, _SHARD)
+
+
+def _stamp_of(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The stamp that lies inside a file. Raises KeyError or ValueError for fields of others."""
+    stamp: dict[str, Any] = {name: fields[name] for name in STAMP}
+    if KEEP in fields:
+        stamp[KEEP] = int(fields[KEEP])
+    if _SHARD in fields:
+        job, rows = fields[_SHARD].split()
+        stamp |= {JOB: job, ROWS: int(rows)}
+    return stamp
+
+
+def shard_field(job: str, rows: int) -> dict[str, str]:
+    """What a shard says inside itself of the job that made it."""
+    return {_SHARD: f"{job} {rows}"}
 
 
 def read_sidecar(out: Path) -> dict[str, Any] | None:
@@ -150,16 +194,6 @@ def read_sidecar(out: Path) -> dict[str, Any] | None:
     if stamp is None or not out.is_file() or stamp["bytes"] != out.stat().st_size:
         return None
     return stamp
-
-
-def _read_parquet_stamp(out: Path) -> dict[str, Any] | None:
-    parquet = need("pyarrow.parquet", "data")
-    try:
-        fields = parquet.read_schema(out).metadata
-        cut = {KEEP: int(fields[KEEP.encode()])} if KEEP.encode() in fields else {}
-        return {name: fields[name.encode()].decode() for name in STAMP} | cut
-    except Exception:  # pyarrow raises many kinds for what is no Parquet file
-        return None
 
 
 def has_sidecar(out: Path) -> bool:

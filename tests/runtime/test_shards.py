@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import load, shards
+from ae_runtime import load, outputs, shards
 from ae_runtime.errors import DataError, OutputExists, SourceNotFound
 from ae_runtime.shards import data_files, decode_shard, encode_shard, place_shards
 
@@ -30,8 +31,10 @@ def contents() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("dst", ["z.npy", "z.npz", "z.csv"])
+@pytest.mark.parametrize("dst", ["z.npy", "z.npz", "z.csv", "z.parquet"])
 def test_a_second_call_does_nothing(dst: str) -> None:
+    if dst == "z.parquet":
+        pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
     first = encode_shard("bundle", "x.npy", dst)
     assert (first.rows, first.was_done) == (200, False)
     before, status = contents(), os.stat(dst)
@@ -65,14 +68,40 @@ def test_another_input_is_refused_without_overwrite(change: Callable[[], None]) 
     assert encode_shard("bundle", "x.npy", "z.npy", overwrite=True).was_done
 
 
-def test_a_stamp_follows_its_file(table_bundle: Path) -> None:
-    """Beside a .npz lies the stamp of a shard; it must not vouch for what came later."""
-    encode_shard("bundle", "x.npy", "z.npz")
-    Path("z.npz").unlink()
-    np.save("y.npy", np.ones((200, 6)))
-    load("bundle").encode_file("y.npy", "z.npz")
+@pytest.mark.parametrize("dst", ["z.npz", "z.parquet"])
+def test_nothing_lies_beside_a_shard_that_is_stamped_inside(dst: str) -> None:
+    """So that a folder of them is a data set; what earlier versions left there still counts."""
+    if dst == "z.parquet":
+        pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
+    done = encode_shard("bundle", "x.npy", dst)
+    stamp = outputs.read_job_stamp(Path(dst))
+    assert set(contents()) == {"x.npy", dst}
+    Path(dst).unlink()
+    load("bundle").encode_file("x.npy", dst)  # says nothing of the job, as shards did not
     with pytest.raises(OutputExists):
-        encode_shard("bundle", "x.npy", "z.npz")
+        encode_shard("bundle", "x.npy", dst)
+    beside = Path(f"{dst}.json")
+    beside.write_text(json.dumps({**(stamp or {}), "bytes": Path(dst).stat().st_size}))
+    again = encode_shard("bundle", "x.npy", dst)
+    assert (again.rows, again.was_done) == (done.rows, True)
+    np.save("y.npy", np.ones((200, 6)))
+    encode_shard("bundle", "y.npy", dst, overwrite=True)
+    assert not beside.exists()  # it must not vouch for what came later
+    assert encode_shard("bundle", "y.npy", dst).was_done
+    with pytest.raises(OutputExists):
+        encode_shard("bundle", "x.npy", dst)
+    beside.write_text("someone else's")
+    encode_shard("bundle", "x.npy", dst, overwrite=True)
+    assert beside.read_text() == "someone else's"
+
+
+def test_a_stamp_does_not_vouch_for_some_of_its_rows() -> None:
+    """Filtered in place by a tool that takes the metadata along."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the runtime needs no pyarrow")
+    encode_shard("bundle", "x.npy", "z.parquet")
+    parquet.write_table(parquet.read_table("z.parquet").slice(0, 9), "z.parquet")
+    with pytest.raises(OutputExists):
+        encode_shard("bundle", "x.npy", "z.parquet")
 
 
 def test_other_options_are_another_job() -> None:

@@ -74,8 +74,7 @@ def process_file(
     started, out = time.perf_counter(), Path(out)
     judge = judge_of(ae, verb, judge)
     sink = sink_for(out)
-    sidecar = once or not sink.stamps_itself
-    unfinished.check_out(out, overwrite or once, sidecar)
+    unfinished.check_out(out, overwrite or once, not sink.stamps_itself)
     if on_error == "skip":
         skipped.check_free(out)
     stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
@@ -106,7 +105,7 @@ def process_file(
         notes += [note for note in stream.notes if note not in notes]
     seconds = time.perf_counter() - started
     if made is None:
-        rows = (outputs.read_sidecar(out) or {}).get("rows", 0)
+        rows = (outputs.read_job_stamp(out) or {}).get(outputs.ROWS, 0)
         return Done(rows, 0, seconds, notes, was_done=True)
     place, resumed_rows = made
     return Done(place.rows, resumed_rows, seconds, notes, place.skipped)

@@ -57,8 +57,7 @@ def write_file(
     See batch.process_file.
     """
     kind = sink_for(out)
-    # One that is there already has to follow, too.
-    sidecar = once or not kind.stamps_itself or outputs.has_sidecar(out)
+    sidecar = not kind.stamps_itself
     size = block_size(job.ae, job.verb)
     cut = {"tile": job.ae.tile, "block": size}
     files = Unfinished(out, job.words | cut)
@@ -76,7 +75,7 @@ def write_file(
             sink = kind(work.begin(), job.layout, fresh=start.bytes == 0)
             if not start.done:
                 work.go(sink, size, progress)
-            work.finish(sink, sidecar)
+            work.finish(sink, once, sidecar)
         except BaseException as error:
             work.leave(keeps(error))
             raise
@@ -87,8 +86,8 @@ def write_file(
 
 def is_made_by(out: Path, job: Job) -> bool:
     """Whether out is complete and this job made it."""
-    stamp = outputs.read_sidecar(out)
-    return stamp is not None and stamp.get("job") == job.id
+    stamp = outputs.read_job_stamp(out)
+    return stamp is not None and stamp[outputs.JOB] == job.id
 
 
 class _Work:
@@ -140,20 +139,20 @@ class _Work:
         os.fsync(self.file.fileno())
         self.list.flush()
 
-    def finish(self, sink: Sink, sidecar: bool) -> None:
-        """Complete the output and put it in its place."""
+    def finish(self, sink: Sink, once: bool, sidecar: bool) -> None:
+        """Complete the output and put it in its place. once: it says which job made it."""
         self.noter.now(self.place)
         files, place = self.files, self.place
         stamp = self.job.layout.stamp | self._cut_of_series()
+        if sidecar:
+            stamp |= {outputs.ROWS: place.rows, outputs.JOB: self.job.id}
+        elif once:
+            stamp |= outputs.shard_field(self.job.id, place.rows)
         sink.finish(place.rows, stamp, files.part, files.packed)
         if os.name == "nt":
             self.file.close()  # an open file cannot be renamed there
-        publish(
-            files,
-            place,
-            files.packed if sink.packs else files.part,
-            {**stamp, "rows": place.rows, "job": self.job.id} if sidecar else None,
-        )
+        made = files.packed if sink.packs else files.part
+        publish(files, place, made, stamp if sidecar else None)
 
     def _cut_of_series(self) -> dict[str, Any]:
         series = self.job.stream.series
@@ -177,20 +176,26 @@ class _Work:
 
 
 def publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
-    """Put what was made in OUT's place, its stamp first: an output is never without it."""
+    """Put what was made in OUT's place, and before it the stamp that goes beside.
+
+    stamp: None where it lies inside; one that lies beside is of an earlier output, and goes.
+    """
     with made.open("rb+") as file:  # a stamp on the disk vouches for rows that are there, too
         os.fsync(file.fileno())
     skipped.publish(files.skipped, files.out, place.skipped_bytes)
-    if stamp is None:
-        made.replace(files.out)
-    else:
-        sidecar = outputs.sidecar_of(files.out)
-        before = sidecar.read_bytes() if sidecar.exists() else None
+    sidecar = outputs.sidecar_of(files.out)
+    before = sidecar.read_bytes() if outputs.has_sidecar(files.out) else None
+    if stamp is not None:
         stamp["bytes"] = made.stat().st_size
         outputs.write_atomic(sidecar, (json.dumps(stamp) + "\n").encode())
-        try:
-            made.replace(files.out)
-        except OSError:
-            sidecar.unlink() if before is None else outputs.write_atomic(sidecar, before)
-            raise
+    elif before is not None:
+        sidecar.unlink()
+    try:
+        made.replace(files.out)
+    except OSError:
+        if before is not None:
+            outputs.write_atomic(sidecar, before)
+        elif stamp is not None:
+            sidecar.unlink()
+        raise
     files.remove()
