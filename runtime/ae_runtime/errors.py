@@ -4,6 +4,7 @@ AeError
 ├── DataError               ValueError          rows, columns or values that cannot be used
 │   └── ShapeMismatch       ValueError          an array that does not have the model's shape
 │   └── DtypeMismatch       TypeError           an array that does not hold the model's numbers
+│   └── NoRows              ValueError          a file of columns without a row
 ├── SourceNotFound          FileNotFoundError   a data file that is not there
 ├── RecipeError             ValueError          a recipe with unknown keys or wrong values
 ├── BundleError             ValueError          a bundle that cannot be loaded
@@ -47,6 +48,10 @@ class ShapeMismatch(DataError):
 
 class DtypeMismatch(DataError, TypeError):
     """An array that does not hold numbers the model takes."""
+
+
+class NoRows(DataError):
+    """A file of columns without a row."""
 
 
 class SourceNotFound(AeError, FileNotFoundError):

@@ -270,6 +270,28 @@ def test_float32_columns_stay_so(tmp_path: Path) -> None:
     np.testing.assert_array_equal(joined(blocks), values.T)
 
 
+@pytest.mark.parametrize("group_bytes", [96 << 20, 0])
+def test_row_groups_without_rows_are_passed_over(
+    tmp_path: Path, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of numbers and of words, whole and in batches, wherever they lie."""
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(stream_parquet, "GROUP_BYTES", group_bytes)
+    table = pa.table({"a": np.arange(6.0), "id": [f"r{at}" for at in range(6)]})
+    path = tmp_path / "t.parquet"
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for low, high in ((0, 0), (0, 4), (4, 4), (4, 4), (4, 6), (6, 6)):
+            writer.write_table(table.slice(low, high - low))
+    assert pq.read_metadata(path).num_row_groups == 6
+    for first in (0, 2, 4):
+        blocks = blocks_of(path, 2, first, bundle=manifest(["a"]), id_column="id")
+        assert joined(blocks).ravel().tolist() == list(range(first, 6))
+        assert [name for block in blocks for name in block.ids] == [  # type: ignore[union-attr]
+            f"r{at}" for at in range(first, 6)
+        ]
+
+
 def test_a_block_is_not_changed_by_the_next_row_group(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

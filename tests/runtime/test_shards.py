@@ -16,8 +16,14 @@ import numpy as np
 import pytest
 
 from ae_runtime import load, outputs, shards
-from ae_runtime.errors import DataError, OutputExists, SourceNotFound
-from ae_runtime.shards import data_files, decode_shard, encode_shard, place_shards
+from ae_runtime.errors import DataError, NoRows, OutputExists, SourceNotFound
+from ae_runtime.shards import (
+    data_files,
+    decode_shard,
+    encode_shard,
+    place_shards,
+    reconstruct_shard,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +108,23 @@ def test_a_stamp_does_not_vouch_for_some_of_its_rows() -> None:
     parquet.write_table(parquet.read_table("z.parquet").slice(0, 9), "z.parquet")
     with pytest.raises(OutputExists):
         encode_shard("bundle", "x.npy", "z.parquet")
+
+
+@pytest.mark.parametrize("dst", ["z.npy", "z.npz", "z.csv", "z.parquet"])
+def test_a_part_without_rows_has_an_output_without_rows(dst: str) -> None:
+    if dst == "z.parquet":
+        pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
+    Path("none.csv").touch()
+    for verb in (encode_shard, reconstruct_shard):
+        done = verb("bundle", "none.csv", dst)
+        assert (done.rows, done.was_done, done.notes) == (0, False, ["none.csv holds no rows"])
+        assert verb("bundle", "none.csv", dst).was_done
+        if verb is encode_shard:
+            assert decode_shard("bundle", dst, "x_hat.npy").rows == 0
+            assert np.load("x_hat.npy").shape == (0, 6)
+        Path(dst).unlink()
+    with pytest.raises(NoRows, match=r"^none\.csv is empty; it holds no rows$"):
+        load("bundle").encode_file("none.csv", dst)  # alone, it is a mistake
 
 
 def test_other_options_are_another_job() -> None:

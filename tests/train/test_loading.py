@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ae_runtime.errors import DataError
+from ae_runtime.errors import DataError, NoRows
 from ae_train.data import Dataset
 from ae_train.loading import load
 from ae_train.recipe import Recipe, make_recipe
@@ -73,6 +73,60 @@ def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]
+
+
+def test_a_part_without_values_or_with_numbers_only_is_a_part_all_the_same(tmp_path: Path) -> None:
+    """Words of one file may all look like numbers in another, or be missing there."""
+    codes = ["a1", "7", "b", "12"] * 10
+    whole = pd.DataFrame({"n": range(40), "code": codes, "k": [1, 2, 3, 4] * 10})
+    parts = [
+        whole.assign(code=["7", "12"] * 20),  # in a CSV, numbers
+        whole.assign(code=[None] * 40, k=[None] * 40),
+        whole,
+    ]
+    for kind in ("csv", "parquet"):
+        names = [str(tmp_path / f"{at}.{kind}") for at in range(3)]
+        for order in ([0, 1, 2], [1, 2, 0], [2, 0, 1]):
+            for at, name in zip(order, names, strict=True):
+                part = parts[at]
+                part.to_csv(name, index=False) if kind == "csv" else part.to_parquet(name)
+            data = loaded(*names)
+            assert [(c.name, c.type, c.integer) for c in data.columns or []] == [
+                ("n", "number", True),
+                ("k", "number", True),
+                ("code", "category", False),
+            ]
+            assert set((data.columns or [])[-1].levels or []) == set(codes)
+            known = data.parts[1][:, 0].reshape(3, 40)[order.index(2)]
+            words = np.array((data.columns or [])[-1].levels, object)
+            assert words[known].tolist() == codes
+
+
+def test_parts_without_rows_are_left_out_and_said(tmp_path: Path) -> None:
+    a, b = people(tmp_path / "a.csv", 0, 30), people(tmp_path / "b.csv", 0, 0)
+    none = tmp_path / "none.csv"
+    none.touch()
+    for names in ([a, b, str(none)], [b, str(none), a]):
+        data = loaded(*names, id=["id"])
+        assert len(data) == 30
+        assert f"without rows, and left out: {b}, {none}" in data.note.splitlines()
+    with pytest.raises(NoRows, match=r"none\.csv is empty; it holds no rows"):
+        loaded(b, str(none), id=["id"])
+    with pytest.raises(NoRows, match=r"b\.csv holds a header and no rows"):
+        loaded(a, val=b, id=["id"])
+
+
+def test_a_date_by_type_and_words_do_not_become_one_column(tmp_path: Path) -> None:
+    days = pd.date_range("2026-01-01", periods=20)
+    pd.DataFrame({"n": range(20), "day": days}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"n": range(20), "day": days.astype(str)}).to_parquet(tmp_path / "b.parquet")
+    a, b = str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")
+    for names in ([a, b], [b, a]):
+        with pytest.raises(DataError) as error:
+            loaded(*names)
+        assert str(error.value) == (
+            f"column 'day' is a date in {a} and none in {b}; write it in one way"
+        )
 
 
 def test_files_that_do_not_go_together(tmp_path: Path) -> None:

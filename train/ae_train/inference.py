@@ -89,7 +89,7 @@ def infer_columns(
             categories.append(column)
             lines += [line] if line else []
     columns = numbers + categories
-    empty = [name for name, values in table.columns.items() if _is_empty(values)]
+    empty = [name for name, values in table.columns.items() if is_empty(values)]
     if empty:
         lines.append(f"without any value, nothing to learn from: {_named(empty)}")
     if categories or any(column.type != "number" for column in numbers):
@@ -177,7 +177,8 @@ def _boolean_levels(name: str, counts: Counter[str]) -> list[str]:
     raise DataError(f"column {name!r} is not boolean: it holds {found}; say category")
 
 
-def _is_empty(values: Array) -> bool:
+def is_empty(values: Array) -> bool:
+    """Whether a column holds no value at all."""
     return bool(np.isnan(values).all()) if is_numbers(values) else not any(values)
 
 

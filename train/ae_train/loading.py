@@ -27,7 +27,7 @@ from ae_train.series import (
     steps_of_array,
 )
 from ae_train.splitting import hold_out_last
-from ae_train.tables import choose, dataset_of_tables
+from ae_train.tables import choose, dataset_of_tables, read_all
 
 Array = NDArray[Any]
 
@@ -49,7 +49,8 @@ def load(
     if all(name.lower().endswith(TABLES) for name in every):
         if recipe.data.kind == "series":
             return _series_of_tables(every, held, recipe)
-        return dataset_of_tables(list(map(read_table_file, every)), every, recipe, held, columns)
+        tables, kept = read_all(every, held, read_table_file)
+        return dataset_of_tables(tables, kept, recipe, held, columns)
     if any(name.lower().endswith(TABLES) for name in every):
         raise DataError(f"{', '.join(every)}: tables and arrays do not go together")
     _no_columns(recipe.data, every[0])

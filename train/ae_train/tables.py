@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ae_runtime.errors import DataError
+from ae_runtime.errors import DataError, NoRows
 from ae_runtime.manifest import Column
-from ae_runtime.table import Table, to_blocks
+from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 from ae_train.data import Dataset, make_dataset
-from ae_train.inference import infer_columns, select
+from ae_train.inference import infer_columns, is_empty, select
 from ae_train.recipe import Data, Recipe
 from ae_train.splitting import hold_out_last
 
@@ -58,6 +58,30 @@ def dataset_of_tables(
         raise DataError(f"{', '.join(names)}: {error}") from None
 
 
+def read_all(
+    names: Sequence[str], held: int, read: Callable[[str], Table]
+) -> tuple[list[Table], list[str]]:
+    """(tables, their names): of several files, those that hold rows; the first one says which not.
+
+    Raises NoRows where none to learn from holds any, or one of the last `held` does not.
+    """
+    tables, kept, empty = [], [], []
+    for at, name in enumerate(names):
+        try:
+            tables.append(read(name))
+            kept.append(name)
+        except NoRows:
+            is_held = at >= len(names) - held
+            if is_held or (at == len(names) - held - 1 and not tables):
+                raise
+            empty.append(name)
+    if empty:
+        line = f"without rows, and left out: {', '.join(empty[:5])}"
+        line += f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        tables[0] = replace(tables[0], note="\n".join(filter(None, (tables[0].note, line))))
+    return tables, kept
+
+
 def choose(table: Table, recipe: Data, name: str) -> Table:
     """The columns to learn from. Raises DataError that names the table."""
     left_out = [*(recipe.id or ()), *([recipe.split_by] if recipe.split_by else ())]
@@ -71,19 +95,36 @@ def _joined(tables: Sequence[Table], names: Sequence[str]) -> Table:
     """The rows of all tables. Raises DataError unless they have the same columns."""
     first = tables[0]
     for table, name in zip(tables[1:], names[1:], strict=False):
-        differing = [
-            column
-            for column in first.columns.keys() | table.columns.keys()
-            if column not in table.columns
-            or column not in first.columns
-            or (table.columns[column].dtype == object) != (first.columns[column].dtype == object)
-        ]
+        differing = first.columns.keys() ^ table.columns.keys()
         if differing:
             raise DataError(
                 f"{names[0]} and {name} have different columns: {', '.join(sorted(differing)[:5])}"
             )
-    joined: dict[str, Any] = {
-        name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns
-    }
-    integer = frozenset.intersection(*(table.integer for table in tables))
-    return replace(first, columns=joined, integer=integer)
+    types = {column: kind for table in tables for column, kind in table.types.items()}
+    joined: dict[str, Any] = {}
+    integer = set()
+    for column in first.columns:
+        parts = [table.columns[column] for table in tables]
+        # A part without any value in a column says nothing of what it holds.
+        telling = [at for at, part in enumerate(parts) if not is_empty(part)]
+        _check_kinds(column, {names[at]: tables[at] for at in telling})
+        if all(is_numbers(parts[at]) for at in telling):
+            parts = [to_numbers(part, "number", column) for part in parts]
+        else:  # what looks like numbers in one part are words still
+            parts = [to_words(part) for part in parts]
+        joined[column] = np.concatenate(parts)
+        if all(column in tables[at].integer for at in telling or range(len(tables))):
+            integer.add(column)
+    return replace(first, columns=joined, integer=frozenset(integer), types=types)
+
+
+def _check_kinds(column: str, tables: Mapping[str, Table]) -> None:
+    """Raise DataError where a column is a date by its type in one file, and in another none."""
+    dates = {name: table.types.get(column) == "date" for name, table in tables.items()}
+    if len(set(dates.values())) > 1:
+        date, other = (
+            next(name for name in dates if dates[name] is which) for which in (True, False)
+        )
+        raise DataError(
+            f"column {column!r} is a date in {date} and none in {other}; write it in one way"
+        )

@@ -11,15 +11,16 @@ from typing import Any, BinaryIO
 
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, Verb
-from ae_runtime.errors import DataError, LatentMismatch
+from ae_runtime.errors import DataError, LatentMismatch, NoRows
 from ae_runtime.files import skipped, unfinished
 from ae_runtime.files.judge import Asked, Judge, layout_of_scores
 from ae_runtime.files.layout import Layout, layout_of_latents, layout_of_rows
 from ae_runtime.files.sinks import check_layout, sink_for
 from ae_runtime.files.sources import split_member
 from ae_runtime.files.steps import OnError
-from ae_runtime.files.stream_blocks import Stream
-from ae_runtime.files.stream_bytes import closed_on_error
+from ae_runtime.files.stream_blocks import NothingStream, SeriesCut, Stream
+from ae_runtime.files.stream_bytes import closed_on_error, fingerprint
+from ae_runtime.files.stream_columns import wanted_by
 from ae_runtime.files.streams import open_stream
 from ae_runtime.files.writing import Job, Progress, write_file
 from ae_runtime.manifest import Latent
@@ -65,8 +66,9 @@ def process_file(
     source: a file, a folder of images, or a binary stream. on_error: rows that cannot be used
     "stop" the work, or it "skip"s and lists them. id_column: travels from input to output. stride:
     time steps from one window of a series to the next. source_format: "npy" or "csv", of a stream;
-    found out without. once: an output that the same call has made before is left as it is, and
-    another process that works on it is waited for. judge: what the verb "score" is to write; None
+    found out without. once: an output that the same call has made before is left as it is, another
+    process that works on it is waited for, and a file of columns without rows has an output without
+    rows. judge: what the verb "score" is to write; None
     for what the bundle says. keep: of ordered latents, how many are written, gone through or, of
     a file of latents without a stamp, there. Raises DataError for rows that cannot be used,
     LatentMismatch, ScoreUnknown, OutputExists, OutputFailed, InputFailed.
@@ -77,7 +79,13 @@ def process_file(
     unfinished.check_out(out, overwrite or once, not sink.stamps_itself)
     if on_error == "skip":
         skipped.check_free(out)
-    stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
+    try:
+        stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
+    except NoRows:
+        if not once or not isinstance(source, str | Path):
+            raise
+        # Of a data set some parts are often empty; each still has its output.
+        stream, notes = _nothing_in(ae, verb, Path(source), id_column, stride)
     with closing(stream):
         layout = plan(ae, verb, stream, judge, keep)
         if out.exists() and stream.path.exists() and out.samefile(stream.path):
@@ -156,6 +164,18 @@ def open_input(
         with closed_on_error(stream):
             stream.keep_to(spare)
     return stream, [*stream.notes, *unstamped]
+
+
+def _nothing_in(
+    ae: Autoencoder, verb: Verb, path: Path, id_column: str | None, stride: int | None
+) -> tuple[Stream, list[str]]:
+    """What open_input gives for a file without rows."""
+    window = wanted_by(ae.manifest, verb).window
+    cut = None
+    if window is not None:
+        cut = SeriesCut(window, stride or (1 if verb == "score" else window), 0)
+    stream = NothingStream(path, fingerprint(path), id_column, cut)
+    return stream, stream.notes
 
 
 def _latents_in(path: Path, stamp: dict[str, Any], latent: Latent, keep: int | None) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.arrays import EXACT_INTEGERS
-from ae_runtime.errors import DataError
+from ae_runtime.errors import DataError, NoRows
 from ae_runtime.extras import need
 from ae_runtime.table import Table
 
@@ -30,7 +30,7 @@ def read_parquet_table(path: Path) -> Table:
     except Exception as error:  # pyarrow raises many kinds for a damaged file
         raise unreadable(path, error) from None
     if not table.num_rows:
-        raise DataError(f"{path} holds no rows")
+        raise NoRows(f"{path} holds no rows")
     try:
         return _to_table(table)
     except DataError as error:

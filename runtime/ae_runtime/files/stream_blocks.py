@@ -99,6 +99,20 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+class NothingStream(Stream):
+    """An input of columns without a row, whose output has none either."""
+
+    def __init__(
+        self, path: Path, fingerprint: str, id_name: str | None, series: SeriesCut | None
+    ) -> None:
+        self.path, self.fingerprint = path, fingerprint
+        self.id_name, self.series = id_name, series
+        self.rows, self.memory, self.notes = 0, 0, [f"{path} holds no rows"]
+
+    def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
+        return iter(())
+
+
 class Piece(NamedTuple):
     """Some rows: as in a Block, and the position after each of them."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ae_runtime.errors import DataError
+from ae_runtime.errors import DataError, NoRows
 from ae_runtime.files.stream_blocks import PIECE_BYTES
 from ae_runtime.files.stream_bytes import Bytes
 from ae_runtime.table import parse_number
@@ -105,7 +105,7 @@ def _form_of(path: Path, raw: bytes, final: bool, separator: str | None) -> Form
         sample, ends, _ = split_rows(text, separator, final, SAMPLE_ROWS + 1)
     if not sample:
         if final:
-            raise DataError(f"{path} is empty; it holds no rows")
+            raise NoRows(f"{path} is empty; it holds no rows")
         return Form(path, separator, None, [], start)
     if all(is_number(cell) for cell in sample[0]):
         return Form(path, separator, None, sample[:SAMPLE_ROWS], start)
@@ -114,7 +114,7 @@ def _form_of(path: Path, raw: bytes, final: bool, separator: str | None) -> Form
     if repeated:
         raise DataError(f"{path}: the header names {repeated[0]!r} more than once; rename one")
     if len(sample) == 1 and final:
-        raise DataError(f"{path} holds a header and no rows")
+        raise NoRows(f"{path} holds a header and no rows")
     return Form(path, separator, header, sample[1:], start + ends[0])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.errors import DataError, InputFailed
+from ae_runtime.errors import DataError, InputFailed, NoRows
 from ae_runtime.extras import need
 from ae_runtime.files.ahead import Ahead
 from ae_runtime.files.parquet_files import (
@@ -67,7 +67,7 @@ class ParquetStream(Stream):
         metadata = self._file.metadata
         self.rows: int | None = metadata.num_rows
         if not self.rows:
-            raise DataError(f"{self.path} holds no rows")
+            raise NoRows(f"{self.path} holds no rows")
         schema, wanted = self._file.schema_arrow, self._wanted
         with named(self.path):
             check_names(schema.names)
@@ -120,7 +120,7 @@ class ParquetStream(Stream):
         groups = range(self._file.metadata.num_row_groups)
         counts = [self._file.metadata.row_group(group).num_rows for group in groups]
         ends = list(itertools.accumulate(counts))
-        decoded = self._decoded([group for group in groups if ends[group] > first])
+        decoded = self._decoded([at for at in groups if ends[at] > first and counts[at]])
         with closing(Ahead(decoded, 1) if self._ahead_bytes else decoded) as found:
             for group, whole in found:
                 begin = ends[group] - counts[group]
