@@ -7,17 +7,20 @@ import os
 import re
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import ae_runtime
 from ae_runtime.errors import DataError, InputFailed, MissingExtra, TooLittleMemory
 from ae_runtime.files import stream_parquet
-from ae_runtime.files.parquet_files import read_parquet_table
-from ae_runtime.files.streams import Block, SeriesCut, open_stream
+from ae_runtime.files.parquet_files import arrow_table, read_parquet_table
+from ae_runtime.files.stream_columns import wanted_by
+from ae_runtime.files.streams import Block, SeriesCut, open_rows, open_stream
 from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port, Series
 from ae_runtime.table import to_blocks
 
@@ -71,6 +74,45 @@ def test_types_of_columns(tmp_path: Path) -> None:
         "day": "date",
         "moment": "date",
     }
+
+
+TYPES_OF_DATES = [(kind, unit) for kind, unit in (("date32", "day"), ("date64", "ms"))] + [
+    ("timestamp", unit) for unit in ("s", "ms", "us", "ns")
+]
+
+
+@pytest.mark.parametrize(("kind", "unit"), TYPES_OF_DATES)
+def test_dates_that_databases_write_for_infinity_are_infinite(
+    tmp_path: Path, kind: str, unit: str
+) -> None:
+    """The ends of each type; a time so far away that it is none of them stays a time."""
+    bits = 32 if kind == "date32" else 64
+    end = 2 ** (bits - 1) - 1
+    ticks = pa.array([0, end, -end, None, 10**9], f"int{bits}")
+    dates = ticks.cast(pa.timestamp(unit) if kind == "timestamp" else getattr(pa, kind)())
+    a_tick = {"day": 86400, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[unit]
+    found = arrow_table(pa.table({"when": dates}))
+    np.testing.assert_allclose(
+        found.columns["when"], [0, np.inf, -np.inf, np.nan, 10**9 * a_tick], rtol=1e-12
+    )
+
+
+def test_an_infinite_date_is_an_infinite_value(tmp_path: Path) -> None:
+    """Refused with row and column as an infinite number is, by training and by each command."""
+    when = pa.array([0, 2**63 - 1, 5, -(2**63 - 1)], pa.int64()).cast(pa.timestamp("us"))
+    path = written(tmp_path / "t.parquet", when=when, a=[1.0, 2.0, 3.0, 4.0])
+    dates = manifest(["a", "when"])
+    columns = [Column("a"), Column("when", type="date")]
+    dates = msgspec.structs.replace(dates, columns=columns)
+    (block,) = blocks_of(path, 9, bundle=dates)
+    infinite = "is infinite; correct it, or write NaN for a missing value"
+    reasons = {1: f"row 2, column 'when' {infinite}", 3: f"row 4, column 'when' {infinite}"}
+    assert block.bad == reasons
+    assert block.arrays[0].tolist() == [[1, 0], [0, 0], [3, 5e-6], [0, 0]]
+    exact = replace(wanted_by(dates, "encode"), exact=True)
+    with closing(open_rows(exact, "table", path)) as stream:
+        (block,) = stream.blocks(9)
+    assert block.bad == reasons
 
 
 def test_nested_columns_are_listed_and_the_others_read(tmp_path: Path) -> None:

@@ -132,8 +132,9 @@ def _guess(name: str, values: Array) -> str:
 def _number_column(name: str, values: Array, kind: str, table: Table) -> Column:
     if kind == "date":
         seconds = to_numbers(values, kind, name)
-        whole = bool(np.all((seconds % 1 == 0) | np.isnan(seconds)))
-        return Column(name, type="date", integer=whole and not np.isnan(seconds).all())
+        seconds = seconds[np.isfinite(seconds)]
+        whole = bool(np.all(seconds % 1 == 0))
+        return Column(name, type="date", integer=whole and len(seconds) > 0)
     to_numbers(values, kind, name)  # raises for text
     return Column(name, integer=name in table.integer)
 

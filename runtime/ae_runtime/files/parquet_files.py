@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from ae_runtime.arrays import EXACT_INTEGERS
 from ae_runtime.errors import DataError, NoRows
 from ae_runtime.extras import need
+from ae_runtime.files.dates import DAY_S
 from ae_runtime.table import Table
 
 Array = NDArray[Any]
+_NAT = np.iinfo(np.int64).min
 
 
 def read_parquet_table(path: Path) -> Table:
@@ -160,8 +162,19 @@ def _words(column: Any, names: dict[Any, str] | None = None) -> Array:
 
 
 def _seconds(column: Any) -> NDArray[np.float64]:
-    moments = column.cast("timestamp[us]" if str(column.type).startswith("date") else column.type)
-    ticks = joined(moments.cast("int64").fill_null(np.iinfo(np.int64).min))  # NaT's own number
-    ticks = ticks.view(f"datetime64[{moments.type.unit}]").astype("datetime64[us]")
-    missing = np.isnat(ticks)
-    return np.where(missing, np.nan, ticks.astype(np.int64) / 1e6)
+    """A chunked column of dates in seconds, infinite where a database wrote 'infinity'."""
+    bits = column.type.bit_width
+    ticks = joined(column.cast(f"int{bits}").cast("int64").fill_null(_NAT))
+    unit = getattr(column.type, "unit", "day" if bits == 32 else "ms")
+    if unit == "ns":
+        seconds = ticks // 1000 / 1e6
+    else:
+        seconds = (
+            ticks * float(DAY_S) if unit == "day" else ticks / {"s": 1, "ms": 1e3, "us": 1e6}[unit]
+        )
+    # DuckDB and PostgreSQL have no other place for it than the ends of the type.
+    end = 2 ** (bits - 1) - 1
+    seconds[ticks == end] = np.inf
+    seconds[ticks <= -end] = -np.inf
+    seconds[ticks == _NAT] = np.nan
+    return seconds

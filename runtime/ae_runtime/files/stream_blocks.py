@@ -112,6 +112,9 @@ class NothingStream(Stream):
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
         return iter(())
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class Piece(NamedTuple):
     """Some rows: as in a Block, and the position after each of them."""

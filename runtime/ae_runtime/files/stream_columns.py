@@ -201,6 +201,11 @@ def settle_columns(
         numbers[at], codes[at] = 0, -1
     if not wanted.exact:
         bad = drop_infinite(numbers, first, wanted.names, bad)
+    else:  # infinite numbers are kept; a date that is infinite could not be written again
+        columns = [column for column in columns if not column.levels]
+        dates = [at for at, column in enumerate(columns) if column.type == "date"]
+        names = [columns[at].name or str(at + 1) for at in dates]
+        bad = drop_infinite(numbers[:, dates], first, names, bad)
     return (numbers, codes) if wanted.mixed else (numbers,), bad
 
 
