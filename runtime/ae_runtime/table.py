@@ -100,11 +100,10 @@ def _names(table: Table, columns: Sequence[Column]) -> list[str]:
     return known
 
 
-def to_numbers(values: Array, kind: str, name: str, first: int = 0) -> NDArray[np.float64]:
+def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:
     """A column as float64, NaN where missing; dates in seconds since 1970-01-01 UTC.
 
-    first: the number of its first row in the input, from 0, which errors count on from. Raises
-    DataError that names the first cell that is text.
+    Raises DataError that names the first cell that is text.
     """
     if is_numbers(values):
         return np.asarray(values, np.float64)
@@ -115,7 +114,7 @@ def to_numbers(values: Array, kind: str, name: str, first: int = 0) -> NDArray[n
             wanted = "an ISO 8601 date (2026-03-31 or 2026-03-31T08:15)" if kind == "date" else (
                 "a number; write it as numbers with a point before decimals"
             )  # fmt: skip
-            raise DataError(f"row {first + row + 1}, column {name!r}: {word!r:.60} is not {wanted}")
+            raise DataError(f"row {row + 1}, column {name!r}: {word!r:.60} is not {wanted}")
     return np.array([np.nan if word is None else known[word] for word in values], np.float64)
 
 

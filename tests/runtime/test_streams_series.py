@@ -151,14 +151,24 @@ def test_times_that_are_refused(name: str) -> None:
         f"{name}: row 10, column 'when': time goes back from 2026-01-01T00:08:00 to "
         "2026-01-01T00:07:00; sort the rows by time, or bring each series as a file of its own"
     )
-    assert refused_times([*minutes(*range(8)), "noon"]) == (
-        f"{name}: row 9, column 'when': 'noon' is not an ISO 8601 date (2026-03-31 or "
-        "2026-03-31T08:15)"
-    )
     assert refused_times(minutes(*range(0, 90, 9))) == (
         f"{name}: no window of 4 steps lies between gaps: the longest stretch has 1, and 9 steps "
         "in 'when' are longer than 2.5 times the usual 60"
     )
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.parquet"])
+def test_a_time_that_is_none_makes_its_windows_bad(name: str) -> None:
+    for times in (minutes(*range(20)), [str(60 * at) for at in range(20)]):
+        times[9] = "when"  # a header again
+        write_times(np.ones((20, 3)), times)
+        known = manifest(4, time="when", step=60.0)
+        with closing(open_stream(known, "encode", name, stride=4)) as stream:
+            blocks = list(stream.blocks(9))
+            assert starts_of(blocks) == [0, 4, 8, 12, 16]  # and it is no gap
+        (why,) = blocks[0].bad.values()
+        assert list(blocks[0].bad) == [2]
+        assert why.startswith("row 10, column 'when': 'when' is not ")
 
 
 def test_times_are_followed_only_where_a_file_has_them() -> None:

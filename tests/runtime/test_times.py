@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.times import Clock, rises_steadily, times_of, usual_step
+from ae_runtime.files.times import Clock, plain_dates, rises_steadily, times_of, usual_step
+from ae_runtime.table import parse_date
 
 
 def test_the_usual_step_is_that_of_nearly_all_rows() -> None:
@@ -91,11 +94,42 @@ def test_times_are_numbers_or_dates() -> None:
     np.testing.assert_array_equal(times_of(words, "t"), [1767225600, np.nan, 1767225660])
     np.testing.assert_array_equal(times_of(np.array(["3", "4.5"], object), "t"), [3, 4.5])
     np.testing.assert_array_equal(times_of(np.array([3, np.nan]), "t"), [3, np.nan])
-    with pytest.raises(DataError) as error:
-        times_of(np.array(["2026-01-01", "12:30"], object), "t", first=40)
-    assert str(error.value) == (
-        "row 42, column 't': '12:30' is not an ISO 8601 date (2026-03-31 or 2026-03-31T08:15)"
-    )
+    for words, row, wrong in (
+        (["2026-01-01", "2026-01-02", "12:30"], 3, "'12:30' is not an ISO 8601 date (2026-03-31"),
+        (["0.5", "1.5", "time", "2.5"], 3, "'time' is not a number"),  # a header again
+    ):
+        with pytest.raises(DataError) as error:
+            times_of(np.array(words, object), "t")
+        assert str(error.value).startswith(f"row {row}, column 't': {wrong}")
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"])
+def test_dates_in_one_form_are_read_as_any_others(form: str) -> None:
+    random = np.random.default_rng(0)
+    moments = [datetime(1, 1, 1) + timedelta(minutes=int(at)) for at in random.integers(0, 1e9, 99)]
+    # strftime writes the year 7 as "7" on some systems.
+    words = np.array([f"{m.year:04}{m.strftime(form.removeprefix('%Y'))}" for m in moments], object)
+    found = plain_dates(words)
+    assert found is not None
+    np.testing.assert_array_equal(found, [parse_date(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["2026-01-01", None],
+        ["2026-01-01", "2026-01-01T00:00"],
+        ["2026-01-01T00:00Z", "2026-01-01T00:00Z"],
+        ["2026-02-30", "2026-01-01"],
+        ["20260101  "] * 2,
+        ["2026/01/01"] * 2,
+        ["0.12345678"] * 2,
+        ["-2-26-1-1-"] * 2,
+        [],
+    ],
+)
+def test_other_dates_are_left_to_python(words: list[str | None]) -> None:
+    assert plain_dates(np.array(words, object)) is None
 
 
 def test_what_rises_with_every_row() -> None:

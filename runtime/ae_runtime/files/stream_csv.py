@@ -76,13 +76,12 @@ class CsvStream(Stream):
             cells = {at: _cells(rows, at) for at in beside}
         arrays, bad = settle_numbers(self._wanted, self.path, values, first, bad)
         ids = None if choice.ids is None else np.array(cells[choice.ids], object)
-        times = None if choice.times is None else self._times(cells[choice.times], first)
+        times = None
+        if choice.times is not None:
+            found = [None if is_missing(cell) else cell for cell in cells[choice.times]]
+            name = form.names[choice.times]
+            times, bad = settle_times(np.array(found, object), name, first, bad)
         return Piece(arrays, ends, ids, bad, times)
-
-    def _times(self, cells: list[str], first: int) -> Array:
-        words = np.array([None if is_missing(cell) else cell for cell in cells], object)
-        assert self.time_name is not None
-        return settle_times(self.path, words, self.time_name, first)
 
     def _mixed(self, text: TextPiece, first: int) -> Piece:
         form, choice = self._form, self._choice

@@ -195,7 +195,7 @@ class ParquetStream(Stream):
             part = columns[:, skip:end].T.copy()  # in rows; the columns are filled again
             arrays, bad = settle_numbers(self._wanted, self.path, part, first, {})
             names_of = None if ids is None else ids[skip:end]
-            times_of = None if times is None else self._times(times[skip:end], first)
+            times_of, bad = self._times(None if times is None else times[skip:end], first, bad)
             yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad, times_of)
             first, skip, until = first + end - skip, end, size
 
@@ -242,13 +242,16 @@ class ParquetStream(Stream):
         ids = None if self.id_name is None else self._ids(table.column(self.id_name))
         times = None
         if self.time_name is not None:
-            cells = column_values(table.column(self.time_name), self.time_name)
-            times = self._times(cells, first)
+            times = column_values(table.column(self.time_name), self.time_name)
+        times, bad = self._times(times, first, bad)
         return Piece(arrays, np.zeros(table.num_rows, np.int64), ids, bad, times)
 
-    def _times(self, values: Array, first: int) -> Array:
-        assert self.time_name is not None
-        return settle_times(self.path, values, self.time_name, first)
+    def _times(
+        self, values: Array | None, first: int, bad: dict[int, str]
+    ) -> tuple[Array | None, dict[int, str]]:
+        if values is None or self.time_name is None:
+            return None, bad
+        return settle_times(values, self.time_name, first, bad)
 
     def _ids(self, column: Any) -> Array:
         if self._has_whole_ids:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.table import is_numbers, to_numbers
+from ae_runtime.table import is_numbers, parse_number, to_numbers
 
 Array = NDArray[Any]
 Times = NDArray[np.float64]
@@ -22,20 +23,53 @@ GAP = 2.5
 # weekdays or in office hours has longer ones all the time, which are no gaps.
 _REGULAR = 0.95
 _ROWS = 1000
+_MARKS = ("--", "--T:", "-- :", "--T::", "-- ::")  # between the digits of dates
 _MANY = 0.05  # repeated times, as a share of the rows: then a file may hold several series
 
 
-def times_of(values: Array, name: str, first: int = 0) -> Times:
+def times_of(values: Array, name: str) -> Times:
     """A column of times as float64, NaN where missing: numbers, or words that are dates.
 
-    first: the number of the first row, from 0. Raises DataError that names row and column.
+    Raises DataError that names row and column.
     """
-    words = [] if is_numbers(values) else [word for word in values if word is not None]
+    plain = None if is_numbers(values) else plain_dates(values)
+    return to_numbers(values, time_kind(values), name) if plain is None else plain
+
+
+def plain_dates(values: Array) -> Times | None:
+    """Dates that are all written in one form, as a logger writes them; None for any others.
+
+    2026-03-31, 2026-03-31T08:15 or 2026-03-31 08:15:30, which numpy reads ten times as fast.
+    """
     try:
-        np.array(words, np.float64)
+        text = np.array(values.tolist(), np.str_)
+    except (TypeError, ValueError):
+        return None
+    size = text.dtype.itemsize // 4
+    if size not in (10, 16, 19) or not len(text) or None in values:
+        return None
+    codes = text.view(np.uint32).reshape(len(text), size)
+    form = codes[0]
+    is_digit = np.ones(size, bool)
+    is_digit[[at for at in (4, 7, 10, 13, 16) if at < size]] = False
+    marks = "".join(map(chr, form[~is_digit]))
+    even = (codes[:, ~is_digit] == form[~is_digit]).all()
+    digits = codes[:, is_digit]
+    if marks not in _MARKS or not even or digits.min() < ord("0") or digits.max() > ord("9"):
+        return None
+    try:
+        return text.astype("M8[s]").astype(np.float64)
     except ValueError:
-        return to_numbers(values, "date", name, first)
-    return to_numbers(values, "number", name, first)
+        return None
+
+
+def time_kind(values: Array) -> Literal["number", "date"]:
+    """What the first times of a column are."""
+    if is_numbers(values):
+        return "number"
+    words = list(itertools.islice((word for word in values if word is not None), _ROWS))
+    numbers = sum(parse_number(word) is not None for word in words)
+    return "number" if 2 * numbers > len(words) else "date"
 
 
 def usual_step(series: Sequence[Times]) -> float | None:
