@@ -20,6 +20,8 @@ from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import OutputExists, ScoreUnknown
 from ae_runtime.files import noting
+from ae_runtime.files.judge import Asked, Judge
+from ae_runtime.files.layout import Chunk
 from ae_runtime.shards import score_shard
 
 BLOCK = 50
@@ -242,3 +244,13 @@ def test_nothing_is_lost(ae: Autoencoder) -> None:
     with pytest.raises(OutputExists):
         ae.score_file("x.npy", "s.npy")
     assert Path("s.npy").read_bytes() == b"mine"
+
+
+def test_a_row_without_a_score_is_neither_an_anomaly_nor_ordinary(ae: Autoencoder) -> None:
+    judge = Judge(ae.manifest, Asked(), top=3)
+    values = np.zeros((3, 1 + 6), np.float32)
+    values[:, 0] = [np.nan, 1e6, 0]
+    found = judge.judged(Chunk(values), 0).values
+    np.testing.assert_array_equal(np.isnan(found), [[True] * 3, [False] * 3, [False] * 3])  # type: ignore[arg-type]
+    assert (judge.rows, judge.anomalies) == (3, 1)
+    assert [strange.row for strange in judge.top] == [1, 2]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ from ae_runtime.errors import DataError
 from ae_runtime.files import noting
 from ae_runtime.files.batch import process_file
 from ae_runtime.files.windows import window_starts
+from ae_runtime.manifest import Series, dump
 
 WINDOW, CHANNELS = 12, 2
 DRIVER = """
@@ -166,6 +170,72 @@ def test_a_killed_run_goes_on(
     assert done.resumed_rows > count // 3 - 14 - WINDOW // stride
     for end in ("", ".skipped.csv"):
         assert Path(f"{out}{end}").read_bytes() == Path(f"whole.{suffix}{end}").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def timed(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same bundle, of a series whose rows were a minute apart."""
+    folder = tmp_path_factory.mktemp("timed") / "bundle"
+    shutil.copytree(bundle, folder)
+    manifest = load(bundle).manifest
+    series = Series(["a", "b"], time="time", step=60.0)
+    (folder / "manifest.json").write_bytes(dump(msgspec.structs.replace(manifest, series=series)))
+    return folder
+
+
+BORDERS = [100, 105, 250, 390]  # rows after a gap: 5 and 11 rows between gaps are no window
+
+
+def write_timed(rows: int = 401) -> NDArray[np.float32]:
+    x = series(rows)
+    at = np.arange(rows)
+    minutes = at + sum(1000 * (at >= border) for border in BORDERS)
+    moments = np.datetime64("2026-01-01T00:00") + minutes
+    lines = [f"{t},{a},{b}" for t, (a, b) in zip(moments, x.tolist(), strict=True)]
+    Path("x.csv").write_text("\n".join(["time,a,b", *lines]))
+    return x
+
+
+NOTE = (
+    "x.csv: 4 gaps in 'time': windows do not cross them; 16 rows between gaps, in stretches "
+    "shorter than a window of 12, are in no window"
+)
+
+
+@pytest.mark.parametrize("stride", [1, 5, 12])
+def test_each_stretch_between_gaps_is_as_a_series_of_its_own(timed: Path, stride: int) -> None:
+    x, ae = write_timed(), load(timed, threads=1)
+    done = process_file(ae, "reconstruct", "x.csv", "x_hat.npy", stride=stride)
+    assert done.rows == 401
+    assert done.notes[-1] == NOTE
+    found, edges = np.load("x_hat.npy"), [0, *BORDERS, 401]
+    for low, high in itertools.pairwise(edges):
+        if high - low < WINDOW:
+            assert np.isnan(found[low:high]).all()
+            continue
+        np.save("part.npy", x[low:high])
+        process_file(ae, "reconstruct", "part.npy", "part_hat.npy", stride=stride, overwrite=True)
+        np.testing.assert_array_equal(found[low:high], np.load("part_hat.npy"))
+    process_file(ae, "encode", "x.csv", "z.npz", stride=stride)
+    with np.load("z.npz") as z:
+        np.testing.assert_array_equal(z["start"], window_starts(401, WINDOW, stride, BORDERS))
+
+
+@pytest.mark.parametrize(
+    ("verb", "stride"), [("encode", 5), ("reconstruct", 1), ("reconstruct", 5)]
+)
+def test_a_killed_run_over_gaps_goes_on(timed: Path, verb: Any, stride: int) -> None:
+    write_timed()
+    ae, count = load(timed, threads=1), len(window_starts(401, WINDOW, stride, BORDERS))
+    process_file(ae, verb, "x.csv", "whole.csv", stride=stride, on_error="skip")
+    for kill_at in (count // 3, count // 2 + 8):
+        words = [timed, verb, "x.csv", "out.csv", stride, kill_at]
+        command = [sys.executable, "-c", DRIVER, *map(str, words)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    done = process_file(ae, verb, "x.csv", "out.csv", stride=stride, on_error="skip")
+    assert done.resumed_rows
+    assert done.notes[-1] == NOTE  # of the whole file
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 def test_ids_of_steps_do_not_survive_reconstruction(ae: Autoencoder) -> None:

@@ -103,7 +103,9 @@ class Judge:
         self.rows += len(values)
         self.anomalies += int(flags.sum())
         self._keep(values, chunk.ids, first)
-        columns = [score, chance.astype(np.float32), flags.astype(np.float32)]
+        # Of a time step that no window covers nothing is known: neither is it ordinary.
+        marks = np.where(np.isnan(score), np.float32(np.nan), flags)
+        columns = [score, chance.astype(np.float32), marks.astype(np.float32)]
         if self.asked.parts:
             columns.append(values[:, 1:])
         return chunk._replace(values=np.concatenate(columns, axis=1))
