@@ -59,6 +59,7 @@ def export(
             "columns": schema.columns,
             "quality": schema.quality,
             "series": _series_of(schema) if schema.kind == "series" else None,
+            "reading": run.recipe.data.reading_said,
             "resized": run.recipe.data.resize is not None,
             "scores": schema.scores,
             "threshold": schema.threshold,

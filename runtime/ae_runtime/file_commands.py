@@ -18,6 +18,7 @@ from ae_runtime.files.batch import process_file
 from ae_runtime.files.judge import Judge
 from ae_runtime.files.pipes import FORMATS, process_to_pipe
 from ae_runtime.files.sinks import SINKS
+from ae_runtime.files.sources import suffix_of
 from ae_runtime.files.writing import Progress
 from ae_runtime.shards import SHARD_VERBS, data_files, place_shards
 
@@ -200,7 +201,8 @@ def _to_stdout(
 def _format_of(source: str) -> str:
     """What goes to stdout if nothing else is said: text for text, else .npy."""
     if source != PIPE:
-        return "csv" if ".csv" in source.lower() or ".tsv" in source.lower() else "npy"
+        text = suffix_of(Path(source)).removesuffix(".gz") in (".csv", ".tsv")
+        return "csv" if text else "npy"
     # A .npy begins with a byte that no text begins with.
     return "npy" if sys.stdin.buffer.peek(1)[:1] == b"\x93" else "csv"  # type: ignore[union-attr]
 

@@ -172,6 +172,18 @@ class Sampler(msgspec.Struct, frozen=True):
     components: Size = 1
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """What was said of how data are written, beyond what text shows by itself.
+
+    decimal, thousands: the signs before decimals and between thousands, null where text is to
+    show them. missing: numbers and words that stand for no value, beside those that always do.
+    """
+
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    missing: list[float | str] = []
+
+
 class FileEntry(msgspec.Struct, frozen=True):
     """The size and hash of one file of the bundle."""
 
@@ -183,6 +195,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Everything a host needs to know to run the bundle's graphs.
 
     resized: whether the images that it was trained on were brought to the size of x before.
+    reading: how the data that it was trained on are written, as far as that was said; null where
+    nothing was.
     scores: those of scorer.onnx, null without one. threshold: of the score meant where none is
     named. sampler: null without a sampler.onnx.
     """
@@ -198,6 +212,7 @@ class Manifest(msgspec.Struct, frozen=True):
     golden: Golden
     files: dict[str, FileEntry]
     series: Series | None = None
+    reading: Reading | None = None
     resized: bool = False
     precision: Literal["fp32", "int8"] = "fp32"
     scores: list[Score] | None = None

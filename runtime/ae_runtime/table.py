@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.digits import LOSES_DIGITS, loses_digits, parse_moment
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Column
 
@@ -60,6 +61,11 @@ def parse_date(text: str) -> float | None:
     return moment.timestamp()
 
 
+def _parse_date_or_moment(text: str) -> float | None:
+    seconds = parse_date(text)
+    return parse_moment(text) if seconds is None else seconds
+
+
 def to_blocks(
     table: Table, columns: Sequence[Column]
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -107,7 +113,7 @@ def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:
     """
     if is_numbers(values):
         return np.asarray(values, np.float64)
-    parse = parse_date if kind == "date" else parse_number
+    parse = _parse_date_or_moment if kind == "date" else parse_number
     known: dict[str, float | None] = {word: parse(word) for word in set(values) - {None}}
     for row, word in enumerate(values):
         if word is not None and known[word] is None:
@@ -115,6 +121,8 @@ def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:
                 "a number; write it as numbers with a point before decimals"
             )  # fmt: skip
             raise DataError(f"row {row + 1}, column {name!r}: {word!r:.60} is not {wanted}")
+        if kind != "date" and word is not None and loses_digits(word):
+            raise DataError(f"row {row + 1}, column {name!r}: {word} {LOSES_DIGITS}")
     return np.array([np.nan if word is None else known[word] for word in values], np.float64)
 
 

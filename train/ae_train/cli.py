@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 @click.option("--columns", help="Columns to use, separated by commas.  [default: all]")
 @click.option("--drop", help="Columns to leave out, separated by commas.")
 @click.option("--id", "ids", help="Columns that name a row and are not learned.")
+@click.option(
+    "--header",
+    metavar="yes|no|ROW",
+    help="Whether a text file names its columns, or in which row.  [default: found, and said]",
+)
+@click.option("--missing", help="Numbers and words for a missing value, separated by commas.")
 @click.option("--val", help="A file to validate on.  [default: a tenth of the rows]")
 @click.option("--split-by", help="A column: rows that share its value stay in one part.")
 @click.option(
@@ -174,6 +180,8 @@ _FLAGS = {
     "columns": "data.columns",
     "drop": "data.drop",
     "ids": "data.id",
+    "header": "data.header",
+    "missing": "data.missing",
     "split_by": "data.split_by",
     "latent": "latent_dim",
     "arch": "arch.name",
@@ -182,14 +190,14 @@ _FLAGS = {
     "batch": "fit.batch",
     "seed": "seed",
 }
-_LISTS = ("columns", "drop", "ids")
+_LISTS = ("columns", "drop", "ids", "missing")
 
 
 def _set_flag(fields: dict[str, Any], flag: str, value: Any) -> None:
     section, _, key = _FLAGS[flag].rpartition(".")
     if flag in _LISTS:
         value = [name.strip() for name in value.split(",")]
-    elif flag == "latent" and value.lstrip("-").isdecimal():
+    elif flag in ("latent", "header") and value.lstrip("-").isdecimal():
         value = int(value)
     target = fields.setdefault(section, {}) if section else fields
     target[key] = value

@@ -23,6 +23,7 @@ from ae_runtime.table import (
     to_numbers,
     to_words,
 )
+from ae_train.lookalikes import lookalike
 
 Array = NDArray[Any]
 # Rarer words become OTHER: nothing is learned from them, and they may name a person.
@@ -121,6 +122,8 @@ def _guess(name: str, values: Array) -> str:
             f"column {name!r} holds numbers, but for {seen - are_numbers} of {seen:,} cells (row "
             f"{row + 1}: {word!r:.60}); correct them, or say --set data.types.{name}=category"
         )
+    if strange := lookalike(name, counts):
+        raise DataError(strange)
     if len(counts) > max(1, seen / 2):
         raise DataError(
             f"column {name!r} is text with {len(counts):,} different values in {seen:,} rows; "

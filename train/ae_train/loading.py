@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from ae_runtime.errors import DataError
 from ae_runtime.extras import need
 from ae_runtime.files.image_folder import read_folder
 from ae_runtime.files.sources import TABLES, read_source, read_table_file
+from ae_runtime.files.stream_form import Told
 from ae_runtime.files.windows import Windows
 from ae_runtime.manifest import Column
+from ae_runtime.missing import without_missing
+from ae_runtime.table import Table
 from ae_train.data import Dataset, Split, make_dataset
 from ae_train.recipe import Data, Recipe
+from ae_train.sentinels import sentinels
 from ae_train.series import (
     Steps,
     cut_series,
@@ -49,12 +54,19 @@ def load(
     if all(name.lower().endswith(TABLES) for name in every):
         if recipe.data.kind == "series":
             return _series_of_tables(every, held, recipe)
-        tables, kept = read_all(every, held, read_table_file)
+        tables, kept = read_all(every, held, partial(_read_table, recipe.data))
         return dataset_of_tables(tables, kept, recipe, held, columns)
     if any(name.lower().endswith(TABLES) for name in every):
         raise DataError(f"{', '.join(every)}: tables and arrays do not go together")
     _no_columns(recipe.data, every[0])
     return _arrays(every, held, recipe)
+
+
+def _read_table(data: Data, name: str) -> Table:
+    """A file of columns, its text read as the recipe says. Raises what read_table_file raises."""
+    told = Told(data.reading, data.header)
+    words = [column for column, kind in data.types.items() if kind != "number"]
+    return without_missing(read_table_file(name, told, words), data.reading)
 
 
 def load_digits() -> NDArray[np.uint8]:
@@ -100,10 +112,12 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
     series, notes = [], []
     for name in names:
-        table = read_table_file(name)
+        table = _read_table(recipe.data, name)
         chosen = choose(table, recipe.data, name)
-        series.append(steps_of(table, chosen, recipe.data.drop or (), name))
+        steps = steps_of(table, chosen, recipe.data.drop or (), name)
+        series.append(steps)
         notes += [table.note] if table.note else []
+        notes += sentinels(list(zip(steps.channels or [], steps.values.T, strict=True)))
     return _series(series, held, recipe, notes)
 
 
@@ -126,7 +140,8 @@ def _series(series: list[Steps], held: int, recipe: Recipe, notes: list[str]) ->
 
 
 def _no_columns(recipe: Data, name: str) -> None:
-    given = [key for key in ("columns", "drop", "id", "split_by") if getattr(recipe, key)]
+    keys = ("columns", "drop", "id", "split_by", "header", "decimal", "thousands", "missing")
+    given = [key for key in keys if getattr(recipe, key)]
     if given:
         raise DataError(
             f"{name} is an array, which has no named columns for {', '.join(given)}; slice it "

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ae_runtime.errors import RecipeError, SourceNotFound
+from ae_runtime.manifest import Reading
 
 # Values that a choice may take are listed here and nowhere else; the dictionaries that carry them
 # out (arch.ARCHS, bottleneck.BOTTLENECKS, objective.OBJECTIVES, ...) are tested to have these keys.
@@ -40,6 +41,15 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     types: dict[str, Literal["number", "category", "boolean", "date"]] = {}
     # most words of a category that are told apart; the rarer ones become "other"; 2 to 1000
     max_levels: Annotated[int, Meta(ge=2, le=100_000)] = 100
+    # the row of a text file that holds the names of the columns: "yes" for the first that may,
+    # "no" for none, or its number, from 1; left out: found
+    header: Literal["yes", "no"] | Annotated[int, Meta(ge=1, le=40)] | None = None
+    # sign before decimals in text; left out: found, a point where the text does not show it
+    decimal: Literal[".", ","] | None = None
+    # sign between thousands in text; left out: found, none where the text does not show it
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    # numbers and words that stand for a missing value, beside the usual ones (NA, null, ...)
+    missing: list[float | str] | None = None
     # time steps of a series that are one row; left out: 64, or an eighth of a short series
     window: Annotated[int, Meta(ge=1)] | None = None
     # time steps from one window to the next; left out: 1, or more where that makes over 50,000
@@ -50,6 +60,16 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     )
     # an image that cannot be read ends the command, or is left out and named
     unreadable: Literal["stop", "skip"] = "stop"
+
+    @property
+    def reading(self) -> Reading:
+        """How the data are written, as far as that is said here."""
+        return Reading(self.decimal, self.thousands, self.missing or [])
+
+    @property
+    def reading_said(self) -> Reading | None:
+        """The same; None where nothing is said."""
+        return None if self.reading == Reading() else self.reading
 
 
 class Arch(Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,6 +243,12 @@ def make_recipe(fields: dict[str, Any], source: str = "recipe") -> Recipe:
                 f"{source}: [{place}] {key} belongs to name = {' or '.join(map(repr, names))}, "
                 f"the name is {values.name!r}; leave {key} out, or set the name"
             )
+    data = recipe.data
+    if data.thousands is not None and data.thousands == (data.decimal or "."):
+        raise RecipeError(
+            f"{source}: [data] thousands = {data.thousands!r} is the sign before decimals, too; "
+            "set decimal to another one"
+        )
     corruption = recipe.corruption
     if corruption.name in ("mask", "swap") and (corruption.amount or 0) >= 1:
         raise RecipeError(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError
 from ae_runtime.files.times import Clock, rises_steadily, times_of, usual_step
 from ae_runtime.files.windows import Windows, too_short
-from ae_runtime.table import Table, is_numbers, parse_date, parse_number
+from ae_runtime.table import Table, is_numbers, parse_date, parse_number, to_numbers
+from ae_train.lookalikes import lookalike
 from ae_train.recipe import Data
 
 Array = NDArray[Any]
@@ -99,7 +100,16 @@ def _is_time(name: str, values: Array, table: Table) -> bool:
 def _check_numbers(values: Array, name: str, source: str) -> None:
     if is_numbers(values):
         return
-    row, word = next((row, word) for row, word in enumerate(values) if not _is_number(word))
+    if strange := lookalike(name, {word for word in values if word is not None}):
+        raise DataError(f"{source}: {strange}")
+    wrong = ((row, word) for row, word in enumerate(values) if not _is_number(word))
+    row, word = next(wrong, (-1, ""))
+    if row < 0:  # whole numbers that lose digits
+        try:
+            to_numbers(values, "number", name)
+        except DataError as error:
+            raise DataError(f"{source}: {error}") from None
+        return
     raise DataError(
         f"{source}: row {row + 1}, column {name!r}: {word!r:.60} is not a number, and series hold "
         f"numbers: correct it, or leave the column out with --drop {quote(name)}"

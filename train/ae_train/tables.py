@@ -15,6 +15,7 @@ from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 from ae_train.data import Dataset, make_dataset
 from ae_train.inference import infer_columns, is_empty, select
 from ae_train.recipe import Data, Recipe
+from ae_train.sentinels import sentinels
 from ae_train.splitting import hold_out_last
 
 
@@ -38,6 +39,7 @@ def dataset_of_tables(
         if columns is None:
             columns, lines = infer_columns(learned, data.types, data.max_levels)
             notes += lines
+            notes += sentinels(_numbers(learned))
         blocks = [to_blocks(table, columns) for table in chosen]
         x, codes = (np.concatenate(part) for part in zip(*blocks, strict=True))
         groups = None
@@ -80,6 +82,10 @@ def read_all(
         line += f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         tables[0] = replace(tables[0], note="\n".join(filter(None, (tables[0].note, line))))
     return tables, kept
+
+
+def _numbers(table: Table) -> list[tuple[str, Any]]:
+    return [(name, values) for name, values in table.columns.items() if is_numbers(values)]
 
 
 def choose(table: Table, recipe: Data, name: str) -> Table:

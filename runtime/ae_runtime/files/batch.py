@@ -163,7 +163,8 @@ def open_input(
     if spare is not None:
         with closed_on_error(stream):
             stream.keep_to(spare)
-    return stream, [*stream.notes, *unstamped]
+    stream.notes += unstamped
+    return stream, stream.notes  # a stream may have more to say at its end
 
 
 def _nothing_in(

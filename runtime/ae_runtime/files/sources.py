@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ae_runtime.errors import DataError, SourceNotFound
 from ae_runtime.files.csv_files import read_csv, read_table
 from ae_runtime.files.parquet_files import read_parquet_table
 from ae_runtime.files.stream_bytes import fingerprint as fingerprint
+from ae_runtime.files.stream_form import Told
 from ae_runtime.outputs import STAMP_FIELDS
 from ae_runtime.table import Table
 
@@ -58,17 +59,22 @@ def read_source(text: str | Path) -> Source:
     return source
 
 
-def read_table_file(text: str | Path) -> Table:
+def read_table_file(
+    text: str | Path, told: Told | None = None, words: Collection[str] = ()
+) -> Table:
     """The columns of numbers and words in a file of TABLES.
 
-    Raises SourceNotFound, or DataError for a file that cannot be read or holds no rows.
+    told: how text is written, where it does not show it. words: columns whose text is kept as it
+    is. Raises SourceNotFound, or DataError for a file that cannot be read or holds no rows.
     """
     path = Path(text)
     if not path.exists():
         raise SourceNotFound(f"{path} does not exist")
     if not path.name.lower().endswith(TABLES):
         raise DataError(f"{path} holds no columns by name; known types: {', '.join(TABLES)}")
-    return read_parquet_table(path) if path.suffix.lower() == ".parquet" else read_table(path)
+    if path.suffix.lower() == ".parquet":
+        return read_parquet_table(path)
+    return read_table(path, told, words)
 
 
 def split_member(text: str) -> tuple[Path, str | None]:

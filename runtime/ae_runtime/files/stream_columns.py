@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.sources import Source, select_columns
 from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
 from ae_runtime.files.times import plain_dates, time_kind
-from ae_runtime.manifest import Column, Manifest, Port, Series
+from ae_runtime.manifest import Column, Manifest, Port, Reading, Series
+from ae_runtime.missing import as_missing
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 
 Array = NDArray[Any]
@@ -31,8 +32,9 @@ class Wanted:
     position. columns: of tables with words or dates, None for plain numbers. window: T of series,
     whose rows are time steps here. time: the column of their times, if the file has it. resized:
     whether images are brought to the port's size. exact: whether values are kept as the file has
-    them, infinite ones and any dtype too, rather than checked for a graph. seen: where to gather
-    the words of each column of words, by its place.
+    them, infinite ones and any dtype too, rather than checked for a graph. reading: how the data
+    are written, as far as that was said. seen: where to gather the words of each column of words,
+    by its place.
     """
 
     port: Port
@@ -44,6 +46,7 @@ class Wanted:
     time: str | None = None
     resized: bool = False
     exact: bool = False
+    reading: Reading = field(default_factory=Reading)
     seen: dict[int, set[str]] | None = None
 
     @property
@@ -56,6 +59,10 @@ class Wanted:
 
 def wanted_by(manifest: Manifest, verb: Verb, latents: int | None = None) -> Wanted:
     """What the verb takes of each row. latents: of a prefix of ordered ones."""
+    return replace(_wanted_by(manifest, verb, latents), reading=manifest.reading or Reading())
+
+
+def _wanted_by(manifest: Manifest, verb: Verb, latents: int | None) -> Wanted:
     if verb in ("decode", "sample"):
         port = manifest.latent.port
         return Wanted(Port("z", port.dtype, [None, latents]) if latents else port, "z", None)
@@ -139,6 +146,13 @@ def _names_for(wanted: Wanted, names: list[str]) -> list[str] | None:
     return wanted.names
 
 
+def known_names(wanted: Wanted) -> list[str]:
+    """The names that a file of such rows has, as far as they are known."""
+    if wanted.columns is None:
+        return wanted.names or []
+    return [column.name for column in wanted.columns if column.name is not None]
+
+
 def _choose_mixed(
     columns: list[Column], path: Path, names: list[str], named_file: bool, ids: int | None
 ) -> Choice:
@@ -163,6 +177,7 @@ def settle_numbers(
     """
     if not wanted.exact:
         bad = drop_infinite(x, first, wanted.names, bad)
+    x = as_missing(x, wanted.reading)
     x, bad = fit_integers(x, wanted.port, first, wanted.names, bad)
     with named(path):
         checked(x, wanted.step, wanted.what)
@@ -205,6 +220,7 @@ def settle_columns(
             wanted.seen.setdefault(at, set()).update(word for word in to_words(cells) if word)
         table[name] = cells
     numbers, codes = to_blocks(Table(table, named=False), columns)
+    numbers = as_missing(numbers, wanted.reading)
     for at in bad:
         numbers[at], codes[at] = 0, -1
     if not wanted.exact:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
+from ae_runtime.files.csv_head import Rows
 from ae_runtime.files.stream_blocks import Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.stream_bytes import Bytes
 from ae_runtime.files.stream_columns import (
@@ -19,7 +21,7 @@ from ae_runtime.files.stream_columns import (
     settle_numbers,
     settle_times,
 )
-from ae_runtime.files.stream_form import Form, Rows, is_missing, is_number, to_number
+from ae_runtime.files.stream_form import Form
 from ae_runtime.files.stream_pieces import Piece as TextPiece
 from ae_runtime.files.stream_pieces import numbers_of, read_pieces
 from ae_runtime.manifest import Column
@@ -43,11 +45,6 @@ class CsvStream(Stream):
         self.time_name = None if self._choice.times is None else wanted.time
         self.notes = [form.note, *self._choice.notes]
         _check_widths(form)
-        if wanted.columns is not None:
-            self._columns = [
-                _as_written(column, at, form)
-                for column, at in zip(wanted.columns, self._choice.columns, strict=True)
-            ]
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
         """Cut from pieces of text of about a megabyte."""
@@ -55,14 +52,20 @@ class CsvStream(Stream):
 
     def _pieces(self, first: int, position: int) -> Iterator[Piece]:
         take = self._numbers if self._wanted.columns is None else self._mixed
-        for text in read_pieces(self._source, self._form, position):
+        strip = self._wanted.columns is None  # words may begin or end with white space
+        repeated = 0
+        for text in read_pieces(self._source, self._form, position, strip):
             piece = take(text, first)
             first += len(piece.ends)
-            yield piece
+            repeated += text.repeated
+            if len(piece.ends):
+                yield piece
+        if repeated:
+            self.notes.append(self._form.repeated(repeated))
 
     def _numbers(self, text: TextPiece, first: int) -> Piece:
         form, choice = self._form, self._choice
-        everything = choice.columns == list(range(form.width))
+        everything = choice.columns == list(range(len(form.names)))
         columns = None if everything else choice.columns
         beside = [at for at in (choice.ids, choice.times) if at is not None]
         plain = text.numbers(columns, beside)
@@ -78,9 +81,8 @@ class CsvStream(Stream):
         ids = None if choice.ids is None else np.array(cells[choice.ids], object)
         times = None
         if choice.times is not None:
-            found = [None if is_missing(cell) else cell for cell in cells[choice.times]]
             name = form.names[choice.times]
-            times, bad = settle_times(np.array(found, object), name, first, bad)
+            times, bad = settle_times(_moments(cells[choice.times], form), name, first, bad)
         return Piece(arrays, ends, ids, bad, times)
 
     def _mixed(self, text: TextPiece, first: int) -> Piece:
@@ -90,15 +92,23 @@ class CsvStream(Stream):
         ids = None if chosen is None else np.array(_cells(rows, chosen), object)
         bad: dict[int, str] = {}
         for at, row in enumerate(rows):
-            if len(row) != form.width:
+            if form.is_ragged(row):
                 bad[at] = form.ragged(row, first + at + 1)
                 rows[at] = [""] * form.width
-        # Not zip(*rows): of what is not wanted no columns are made.
-        cells = [[row[at] for row in rows] for at in choice.columns]
-        exact = self._wanted.exact
-        values = [_values(part, how, exact) for part, how in zip(cells, self._columns, strict=True)]
+        columns, values = self._wanted.columns or [], []
+        for column, place in zip(columns, choice.columns, strict=True):
+            # Not zip(*rows): of what is not wanted no columns are made.
+            cells = [row[place] for row in rows]
+            if column.levels:
+                values.append(_words(cells, column, form, self._wanted.exact))
+            elif column.type == "date":
+                values.append(_dates(cells, form))
+            else:
+                found, wrong = _column_of_numbers(cells, place, form, first)
+                values.append(found)
+                bad = wrong | bad
         names = [form.names[at] for at in choice.columns]
-        arrays, bad = settle_columns(self._wanted, names, self._columns, values, first, bad)
+        arrays, bad = settle_columns(self._wanted, names, columns, values, first, bad)
         return Piece(arrays, ends, ids, bad)
 
     def close(self) -> None:
@@ -107,7 +117,7 @@ class CsvStream(Stream):
 
 def _cells(rows: Rows, at: int) -> list[str]:
     """A column's cells, empty in rows that are too short."""
-    return [row[at] if at < len(row) else "" for row in rows]
+    return [row[at].strip() if at < len(row) else "" for row in rows]
 
 
 def _check_widths(form: Form) -> None:
@@ -116,31 +126,62 @@ def _check_widths(form: Form) -> None:
         raise DataError(f"{form.path}: {form.ragged(form.sample[0], 1)}")
 
 
-def _as_written(column: Column, at: int, form: Form) -> Column:
-    """The column as this file writes it: a date may be a number of seconds, too."""
-    cells = [row[at] for row in form.sample if at < len(row) and not is_missing(row[at])]
-    if column.type == "date" and cells and all(is_number(cell) for cell in cells):
-        return msgspec.structs.replace(column, type="number")
-    return column
+def _column_of_numbers(
+    cells: list[str], at: int, form: Form, first: int
+) -> tuple[Array, dict[int, str]]:
+    """(numbers (n,), bad): what is wrong with a cell, by its row; it is 0 then."""
+    known, bad = {cell: form.numbers.parse(cell) for cell in set(cells)}, {}
+    no_number = partial(form.not_a_number, only=False)
+    wrong: dict[str, Callable[[str, int, int], str]] = {}
+    wrong |= {cell: no_number for cell, number in known.items() if number is None}
+    wrong |= {cell: form.loses_digits for cell in known if form.numbers.loses_digits(cell)}
+    if wrong:
+        bad = {
+            row: wrong[cell](cell.strip(), at, first + row + 1)
+            for row, cell in enumerate(cells)
+            if cell in wrong
+        }
+    return np.array([known[cell] or 0.0 for cell in cells], np.float64), bad
 
 
-def _values(cells: list[str], column: Column, exact: bool) -> Array:
-    """Cells as numbers where they should and can be, else as words, None for missing ones.
+def _moments(cells: list[str], form: Form) -> Array:
+    """The times of a series: numbers, or words as `_dates` gives them."""
+    if form.numbers.decimal == ".":
+        return _dates(cells, form)
+    numbers = [form.numbers.parse(cell) for cell in cells]
+    return _dates(cells, form) if None in numbers else np.array(numbers, np.float64)
 
-    exact: words as they are written, not as the model knows them.
-    """
-    if not column.levels and column.type != "date":
-        known = {cell: to_number(cell) for cell in set(cells)}
-        if None not in known.values():
-            return np.array([known[cell] for cell in cells], np.float64)
-    words = {cell: None if is_missing(cell) else cell for cell in set(cells)}
-    if column.levels and not exact:
-        words = {cell: _level(word, column) for cell, word in words.items()}
+
+def _dates(cells: list[str], form: Form) -> Array:
+    """Cells as words, None for missing ones."""
+    words = {cell: None if form.numbers.is_missing(cell) else cell.strip() for cell in set(cells)}
     return np.array([words[cell] for cell in cells], object)
 
 
-def _level(word: str | None, column: Column) -> str | None:
-    """The word as the model knows it: one that a table of numbers wrote has no fraction."""
+def _words(cells: list[str], column: Column, form: Form, exact: bool) -> Array:
+    """Cells as the words that the model knows, None for missing ones.
+
+    exact: as they are written, where the model knows no word for them.
+    """
+    words = {cell: _word(cell, column, form, exact) for cell in set(cells)}
+    return np.array([words[cell] for cell in cells], object)
+
+
+def _word(cell: str, column: Column, form: Form, exact: bool) -> str | None:
+    """The word of a cell. One that the model knows is no missing value, whatever it is."""
     levels = column.levels or []
-    number = None if word is None or word in levels else parse_number(word)
-    return word if number is None else f"{number:.17g}"
+    word = cell.strip()
+    if cell in levels or word in levels:
+        return cell if cell in levels else word
+    if form.numbers.is_missing(cell):
+        return None
+    if not exact and not _LEADING_ZERO.match(word):
+        # A word that a table of numbers wrote has no fraction.
+        number = parse_number(word)
+        for written in () if number is None else (f"{number:.17g}", repr(number)):
+            if written in levels:
+                return written
+    return word
+
+
+_LEADING_ZERO = re.compile(r"[+-]?0\d")

@@ -5,32 +5,37 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from ae_runtime.digits import LOSES_DIGITS
 from ae_runtime.errors import DataError, NoRows
+from ae_runtime.files.csv_head import MAX_HEAD, Rows, empty_at_end, even_rows, find_head
+from ae_runtime.files.csv_numbers import Numbers, find_numbers
+from ae_runtime.files.csv_separator import find_separator
 from ae_runtime.files.stream_blocks import PIECE_BYTES
 from ae_runtime.files.stream_bytes import Bytes
-from ae_runtime.table import parse_number
+from ae_runtime.manifest import Reading
 
-SEPARATORS = ",;\t|"
-MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "<na>"})
 SAMPLE_ROWS = 100
+_LEAST_SCALE = 4  # numbers of a first row that rise or fall, which may be wavelengths
 MAX_ROW_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
-Rows = list[list[str]]
 
 
 @dataclass(frozen=True)
 class Form:
     """What the first rows say of a CSV file.
 
-    header: None where the first row is numbers. sample: the first rows of data. start: the byte
-    at which the rows begin.
+    header: None where no row holds names. sample: the first rows of data. start: the byte at which
+    the rows begin. heads: what stands before them, row by row; it is no data further down, either.
+    names_at: the place among them of the header. empty: last columns without a name or a value.
+    is_told: whether somebody said where the header is.
     """
 
     path: Path
@@ -38,37 +43,106 @@ class Form:
     header: list[str] | None
     sample: Rows
     start: int
+    numbers: Numbers = field(default_factory=Numbers)
+    heads: Rows = field(default_factory=list)
+    names_at: int = 0
+    empty: int = 0
+    is_told: bool = False
 
-    @property
+    @cached_property
     def width(self) -> int:
-        return len(self.header or self.sample[0])
+        """Cells of a row, those of empty last columns too."""
+        return len(self.names) + self.empty
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
-        return self.header or [str(at + 1) for at in range(self.width)]
+        """Names of the columns: "1", "2", ... without a header."""
+        return self.header or [str(at + 1) for at in range(len(self.sample[0]) - self.empty)]
 
     @property
     def note(self) -> str:
+        """How the file is read, in one line."""
         header = "with a header" if self.header else "without a header"
-        return f"{self.path.name or '-'}: separator {self.separator!r}, {header}"
+        if self.header and self.names_at:
+            header += f" in row {self.names_at + 1}"
+        decimal = "decimal comma, " if self.numbers.decimal == "," else ""
+        thousands = f"thousands {self.numbers.thousands!r}, " if self.numbers.thousands else ""
+        parts = [f"separator {self.separator!r}, {decimal}{thousands}{header}"]
+        past = [
+            f"row {at + 1} ({_shown(row)})"
+            for at, row in enumerate(self.heads)
+            if at != self.names_at
+        ]
+        if past:
+            more = f" and {len(past) - 5} more" if len(past) > 5 else ""
+            parts.append(f"read past: {', '.join(past[:5])}{more}")
+        if self.empty:
+            last = "column is" if self.empty == 1 else f"{self.empty} columns are"
+            parts.append(f"the empty last {last} left out")
+        return f"{self.path.name or '-'}: {'; '.join(parts)}"
+
+    @property
+    def hint(self) -> str:
+        """A line on what the first row may be in place of what it was taken for, or ""."""
+        if self.is_told:
+            return ""
+        if self.header is None:
+            row = [self.numbers.parse(cell) for cell in self.sample[0]]
+            steps = np.sign(np.diff([np.nan if number is None else number for number in row]))
+            if len(row) < _LEAST_SCALE or abs(steps.sum()) < len(steps):
+                return ""
+            return (
+                f"{self.path.name or '-'}: the first row, {_shown(self.sample[0])}, is taken as "
+                "data; if it holds names, as of wavelengths: --header yes"
+            )
+        found = [name for name in self.header if self.numbers.parse(name) is not None]
+        if not found or self.heads != [self.header]:
+            return ""
+        return (
+            f"{self.path.name or '-'}: the first row is taken as names, {_shown(found)} among "
+            "them; if it is data: --header no"
+        )
+
+    def repeated(self, count: int) -> str:
+        """A line on headings that stand among the rows again."""
+        times = "once more" if count == 1 else f"{count:,} times more"
+        return (
+            f"{self.path.name or '-'}: the heading stands among the rows {times}, and is read past"
+        )
 
     def column(self, at: int) -> str:
         """What errors call a column."""
         return repr(self.header[at]) if self.header else f"{at + 1}"
 
+    def is_ragged(self, row: list[str]) -> bool:
+        """Whether a row has other columns than the file, or a value in one that is empty."""
+        return len(row) != self.width or (self.empty > 0 and any(row[len(row) - self.empty :]))
+
     def ragged(self, row: list[str], number: int) -> str:
-        """What is wrong with a row of another width; number: from 1."""
+        """What is wrong with such a row; number: from 1."""
+        if len(row) == self.width:
+            return (
+                f"row {number} holds {row[-self.empty :]} in a last column that has no name and is "
+                "empty before; give the column a name, or correct the row"
+            )
         return (
             f"row {number} has {len(row)} cells, {'the header' if self.header else 'row 1'} has "
             f"{self.width}; the separator found is {self.separator!r}"
         )
 
-    def not_a_number(self, cell: str, at: int, number: int) -> str:
-        """What is wrong with text in a column of numbers."""
+    def not_a_number(self, cell: str, at: int, number: int, only: bool = True) -> str:
+        """What is wrong with text in a column of numbers. only: whether all columns are such."""
+        signs = {",": "a comma before decimals, as other numbers of this file"}
+        sign = signs.get(self.numbers.decimal, "a point before decimals")
+        taken = "tables of numbers are taken: leave the column out, or " if only else ""
         return (
-            f"row {number}, column {self.column(at)}: {cell!r} is not a number; tables of numbers "
-            "are taken: leave the column out, or write it as numbers with a point before decimals"
+            f"row {number}, column {self.column(at)}: {cell!r:.60} is not a number; {taken}"
+            f"write it as numbers with {sign}"
         )
+
+    def loses_digits(self, cell: str, at: int, number: int) -> str:
+        """What is wrong with a whole number that is too large."""
+        return f"row {number}, column {self.column(at)}: {cell} {LOSES_DIGITS}"
 
 
 def separator_of(path: Path) -> str | None:
@@ -76,7 +150,20 @@ def separator_of(path: Path) -> str | None:
     return "\t" if path.name.lower().endswith((".tsv", ".tsv.gz")) else None
 
 
-def find_form(source: Bytes, separator: str | None = None) -> Form:
+@dataclass(frozen=True)
+class Told:
+    """What is known of a file before it is looked at, by what was said and by what a bundle has.
+
+    header: "yes", "no" or the number of the row of names, from 1; None to find it. names: of which
+    the row of names has every one.
+    """
+
+    reading: Reading = field(default_factory=Reading)
+    header: str | int | None = None
+    names: Sequence[str] = ()
+
+
+def find_form(source: Bytes, separator: str | None = None, told: Told | None = None) -> Form:
     """The form of the text that begins here, which is then read from its beginning again.
 
     separator: None to find it. Raises DataError for a file without rows.
@@ -90,52 +177,81 @@ def find_form(source: Bytes, separator: str | None = None) -> Form:
             raise too_long(source.path)
         # A sample of very wide rows is a few of them.
         if final or lines > SAMPLE_ROWS or (len(raw) >= PIECE_BYTES and lines >= 2):
-            found = _form_of(source.path, raw, final, separator)
+            found = _form_of(source.path, raw, final, separator, told or Told())
             if final or len(found.sample) > 1:
                 source.again(raw)
                 return found
         want = min(len(raw), MAX_ROW_BYTES)
 
 
-def _form_of(path: Path, raw: bytes, final: bool, separator: str | None) -> Form:
+def _form_of(path: Path, raw: bytes, final: bool, separator: str | None, told: Told) -> Form:
     start = len(_BOM) if raw.startswith(_BOM) else 0
     text = decoded(path, raw[start:] if final else raw[start : last_line_end(raw)], start)
     with cells_of_csv(path):
-        separator = separator or _find_separator(text)
-        sample, ends, _ = split_rows(text, separator, final, SAMPLE_ROWS + 1)
-    if not sample:
+        separator = separator or find_separator(text)
+        rows, ends, _ = split_rows(text, separator, final, SAMPLE_ROWS + MAX_HEAD)
+    if not rows:
         if final:
             raise NoRows(f"{path} is empty; it holds no rows")
         return Form(path, separator, None, [], start)
-    if all(is_number(cell) for cell in sample[0]):
-        return Form(path, separator, None, sample[:SAMPLE_ROWS], start)
-    header = sample[0]
+    numbers = find_numbers(zip(*even_rows(rows), strict=True), told.reading)
+    try:
+        head = find_head(rows, numbers, told.header, told.names)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    heads = rows[: head.first]
+    if head.first < len(rows):  # again, by all rows of data
+        columns = zip(*even_rows(rows[head.first :], whole=True), strict=True)
+        numbers = find_numbers(columns, told.reading)
+    sample = [row for row in rows[head.first :] if row not in heads]
+    if not sample and final:
+        raise NoRows(f"{path} holds a header and no rows")
+    header = None if head.names is None else rows[head.names]
+    even = even_rows(rows)
+    empty = _empty_columns(header, even)
+    if header is not None and empty:
+        header = header[: len(even[0]) - empty]
+    _check_names(path, header or [])
+    start += ends[head.first - 1] if head.first else 0
+    return Form(
+        path,
+        separator,
+        header,
+        sample,
+        start,
+        numbers,
+        heads,
+        names_at=head.names or 0,
+        empty=empty,
+        is_told=told.header is not None,
+    )
+
+
+def _empty_columns(header: list[str] | None, rows: Rows) -> int:
+    """How many last columns have neither a name nor a value."""
+    named = max((at + 1 for at, name in enumerate(header or []) if name), default=0)
+    return max(0, min(empty_at_end(rows), len(rows[0]) - named))
+
+
+def _check_names(path: Path, header: list[str]) -> None:
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise DataError(f"{path}: the header names {repeated[0]!r} more than once; rename one")
-    if len(sample) == 1 and final:
-        raise NoRows(f"{path} holds a header and no rows")
-    return Form(path, separator, header, sample[1:], start + ends[0])
 
 
-def _find_separator(text: str) -> str:
-    """The separator that cuts the first rows into most cells, evenly; a comma if none does."""
-    head = "\n".join(text.splitlines()[:20])
-    best, most = ",", 1
-    for separator in SEPARATORS:
-        try:
-            widths = [len(row) for row in split_rows(head, separator, True)[0]]
-        except csv.Error:
-            continue  # a wide row in one piece is more than csv takes as a cell
-        if widths and min(widths) > most:
-            best, most = separator, min(widths)
-    return best
+def _shown(cells: Sequence[str]) -> str:
+    """Some cells in a few words."""
+    return ", ".join(f"{cell:.20}" for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
 
 
 def split_rows(
-    text: str, separator: str, final: bool, limit: int | None = None
+    text: str,
+    separator: str,
+    final: bool,
+    limit: int | None = None,
+    strip: bool = True,
 ) -> tuple[Rows, list[int], int]:
-    """(rows, ends, done): the non-blank rows as cells stripped of white space.
+    """(rows, ends, done): the non-blank rows as cells, stripped of white space unless told not to.
 
     ends: bytes of text up to the end of each row. done: those of all rows, blank ones too. A row
     that the text may not hold to its end is left out, unless it is the final text.
@@ -161,7 +277,7 @@ def split_rows(
         done = read
         # A line with nothing but "" is a row with a missing value, and no blank line.
         if len(row) > 1 or (row and (row[0] == "" or row[0].strip())):
-            rows.append([cell.strip() for cell in row])
+            rows.append([cell.strip() for cell in row] if strip else row)
             ends.append(done)
             if len(rows) == limit:
                 break
@@ -170,21 +286,6 @@ def split_rows(
 
 def _utf8_size(line: str) -> int:
     return len(line.encode())
-
-
-def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is no value."""
-    return cell.lower() in MISSING
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number, or missing."""
-    return is_missing(cell) or parse_number(cell) is not None
-
-
-def to_number(cell: str) -> float | None:
-    """The number in a cell, NaN for a missing one; None for text."""
-    return np.nan if is_missing(cell) else parse_number(cell)
 
 
 @contextmanager

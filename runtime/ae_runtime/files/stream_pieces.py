@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.files.csv_head import Rows
+from ae_runtime.files.csv_numbers import inexact
 from ae_runtime.files.stream_blocks import PIECE_BYTES
 from ae_runtime.files.stream_bytes import Bytes
 from ae_runtime.files.stream_form import (
     MAX_ROW_BYTES,
-    MISSING,
     Form,
-    Rows,
     cells_of_csv,
     decoded,
     last_line_end,
     split_rows,
-    to_number,
     too_long,
 )
 
-_MISSING_WORDS = frozenset(word.encode() for word in MISSING if word)
 _NAN = np.frombuffer(b"nan", np.uint8)
 
 
 class Piece:
     """Whole rows of a CSV file, as numbers or as cells.
 
-    base: the byte at which they begin. Ends of rows are bytes of the file.
+    base: the byte at which they begin. Ends of rows are bytes of the file. repeated: headings that
+    were left out of the cells.
     """
 
-    def __init__(self, form: Form, raw: bytes, base: int, final: bool) -> None:
-        self.form, self.base, self._final = form, base, final
+    def __init__(self, form: Form, raw: bytes, base: int, final: bool, strip: bool = True) -> None:
+        """strip: whether cells come without the white space around them."""
+        self.form, self.base, self._strip, self.repeated = form, base, strip, 0
         self._cells: tuple[Rows, NDArray[np.int64]] | None = None
         if b'"' in raw:
             text = decoded(form.path, raw if final else raw[: last_line_end(raw)], base)
-            with cells_of_csv(form.path):
-                rows, ends, self.size = split_rows(text, form.separator, final)
-            self._cells = rows, base + np.array(ends, np.int64)
+            self.size = self._split(text, final)
         else:
             self.size = len(raw) if final else last_line_end(raw)
             self._raw = raw[: self.size]
@@ -48,34 +47,68 @@ class Piece:
     def cells(self) -> tuple[Rows, NDArray[np.int64]]:
         """(rows, ends), rows of any width."""
         if self._cells is None:
-            text = decoded(self.form.path, self._raw, self.base)
-            with cells_of_csv(self.form.path):
-                rows, ends, _ = split_rows(text, self.form.separator, True)
-            self._cells = rows, self.base + np.array(ends, np.int64)
+            self._split(decoded(self.form.path, self._raw, self.base), True)
+        assert self._cells is not None
         return self._cells
+
+    def _split(self, text: str, final: bool) -> int:
+        """Cut text into cells; how many bytes of it are whole rows."""
+        form = self.form
+        with cells_of_csv(form.path):
+            rows, ends, size = split_rows(text, form.separator, final, strip=self._strip)
+        if form.heads:  # where files were put together
+            keep = [[cell.strip() for cell in row] not in form.heads for row in rows]
+            self.repeated = keep.count(False)
+            rows, ends = list(compress(rows, keep)), list(compress(ends, keep))
+        self._cells = rows, self.base + np.array(ends, np.int64)
+        return size
 
     def numbers(
         self, columns: Sequence[int] | None = None, words: Sequence[int] = ()
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[list[str]]] | None:
         """(values (n, D), ends, words), by numpy's C reader; None if it cannot tell.
 
-        columns: whose cells must be plain numbers or empty, None for all. words: columns whose
-        cells are given as they are.
+        columns: whose cells must be plain numbers or empty, None for all but empty last ones.
+        words: columns whose cells are given as they are.
         """
-        if self._cells is not None:
+        form = self.form
+        raw = None if self._cells is not None else form.numbers.plain(self._raw)
+        if raw is None:
             return None
-        lines = _Lines(self._raw, self.form.separator.encode())
+        if form.empty and columns is None:
+            columns = range(len(form.names))
+        lines = _Lines(raw, form.separator.encode())
         chosen = columns is not None or len(words)
-        if not lines.count or (chosen and not lines.are_even(self.form.width)):
+        if not lines.count or (chosen and not lines.are_even(form.width)):
             return None
-        text = decoded(self.form.path, self._raw, self.base)
+        if form.empty and not lines.are_empty(form.width - form.empty):
+            return None
+        text = decoded(form.path, raw, self.base)
         values = self._parse(text, columns)
         if values is None:
-            values = self._parse(lines.with_nan(), columns)
-        width = self.form.width if columns is None else len(columns)
+            values = self._parse(lines.with_nan(form.numbers.missing), columns)
+        width = form.width if columns is None else len(columns)
         if values is None or values.shape != (lines.count, width):
             return None  # a line of white space is no row, which the slow reader knows
-        return values, self.base + lines.ends + 1, [lines.cells(column) for column in words]
+        if self._lose_digits(lines, values, columns):
+            return None
+        found = [lines.cells(column) for column in words]
+        return form.numbers.without_sentinels(values), self.base + lines.ends + 1, found
+
+    def _lose_digits(
+        self, lines: _Lines, values: NDArray[np.float64], columns: Sequence[int] | None
+    ) -> bool:
+        """Whether a value is not the whole number that its cell is."""
+        if not np.fmax.reduce(np.abs(values), axis=None) >= 1 << 53:
+            return False
+        if not lines.are_even(self.form.width):
+            return True
+        rows, places = np.nonzero(inexact(values))
+        places = places if columns is None else np.asarray(columns)[places]
+        return any(
+            self.form.numbers.loses_digits(lines.cell(row, place))
+            for row, place in zip(rows.tolist(), places.tolist(), strict=True)
+        )
 
     def _parse(self, text: str, columns: Sequence[int] | None) -> NDArray[np.float64] | None:
         lines = io.StringIO(text, newline=None)  # all three line ends, as in the slow reader
@@ -129,8 +162,19 @@ class _Lines:
         raw = self._raw
         return [raw[low:high].decode().strip() for low, high in zip(lows, highs, strict=True)]
 
-    def with_nan(self) -> str:
-        """The text with nan in the cells that are empty, or a word for a missing value."""
+    def cell(self, row: int, column: int) -> str:
+        """One cell, once the lines are known to be even."""
+        assert self._cuts is not None
+        return self._raw[self._cuts[row, column] + 1 : self._cuts[row, column + 1]].decode()
+
+    def are_empty(self, first: int) -> bool:
+        """Whether these columns hold nothing, once the lines are known to be even."""
+        assert self._cuts is not None
+        return bool((np.diff(self._cuts[:, first:], axis=1) == 1).all())
+
+    def with_nan(self, words: Collection[str]) -> str:
+        """The text with nan in the cells that are empty, or one of the words for missing ones."""
+        known = {word.encode() for word in words if word}
         highs = np.flatnonzero(self._is_end | (self._codes == self._separator))
         lows = np.concatenate([[0], highs[:-1] + 1])
         sizes = highs - lows
@@ -142,9 +186,9 @@ class _Lines:
         may_be = (
             (heads >= ord("A")) | np.isin(heads, list(b"#?<")) | (heads == ord("-")) & (sizes == 1)
         )
-        longest = max(map(len, _MISSING_WORDS))
+        longest = max(map(len, known))
         for at in np.flatnonzero(may_be & (sizes > 0) & (sizes <= longest)).tolist():
-            missing[at] = self._raw[lows[at] : highs[at]].lower() in _MISSING_WORDS
+            missing[at] = self._raw[lows[at] : highs[at]].lower() in known
         lows, sizes = lows[missing], sizes[missing]
         dropped = np.zeros(len(self._codes), bool)
         for at in range(longest):
@@ -154,10 +198,11 @@ class _Lines:
         return filled.tobytes().decode()
 
 
-def read_pieces(source: Bytes, form: Form, position: int) -> Iterator[Piece]:
+def read_pieces(source: Bytes, form: Form, position: int, strip: bool = True) -> Iterator[Piece]:
     """The rows from a byte on (0: from the first row), in pieces of some PIECE_BYTES.
 
-    Raises DataError for what is no text, InputFailed where the source fails.
+    strip: whether cells come without the white space around them. Raises DataError for what is no
+    text, InputFailed where the source fails.
     """
     base = max(position, form.start)
     source.seek(base)
@@ -165,7 +210,7 @@ def read_pieces(source: Bytes, form: Form, position: int) -> Iterator[Piece]:
     while True:
         more = source.read(want)
         raw, final = rest + more, len(more) < want
-        piece = Piece(form, raw, base, final)
+        piece = Piece(form, raw, base, final, strip)
         if piece.size:
             yield piece
         if final:
@@ -185,22 +230,29 @@ def numbers_of(
     """
     values = np.zeros((len(rows), len(columns)))
     bad: dict[int, str] = {}
-    whole = columns == range(form.width)
+    numbers, width = form.numbers, form.width
+    whole = columns == range(width)
+    is_plain = numbers.decimal == "." and not numbers.thousands
     for at, row in enumerate(rows):
-        if len(row) != form.width:
+        if form.is_ragged(row):
             bad[at] = form.ragged(row, before + at + 1)
             continue
         cells = row if whole else [row[column] for column in columns]
         try:
-            if "_" in "".join(cells):
+            if not is_plain or "_" in "".join(cells):
                 raise ValueError  # numpy would take 1_000 for a number
             values[at] = cells  # numpy parses a row of plain numbers at once
         except ValueError:
-            numbers = [to_number(cell) for cell in cells]
-            if None in numbers:
-                text = numbers.index(None)
+            parsed = [numbers.parse(cell) for cell in cells]
+            if None in parsed:
+                text = parsed.index(None)
                 values[at] = 0  # numpy may have got so far
                 bad[at] = form.not_a_number(cells[text], columns[text], before + at + 1)
             else:
-                values[at] = numbers
-    return values, bad
+                values[at] = parsed
+    for at, place in np.argwhere(inexact(values)).tolist():
+        cell = rows[at][columns[place]]
+        if at not in bad and numbers.loses_digits(cell):
+            bad[at] = form.loses_digits(cell, columns[place], before + at + 1)
+    values[list(bad)] = 0
+    return numbers.without_sentinels(values), bad

@@ -10,9 +10,9 @@ from ae_runtime.errors import DataError, SourceNotFound
 from ae_runtime.files.sources import split_member, suffix_of
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
 from ae_runtime.files.stream_bytes import Bytes, closed_on_error, open_bytes, pipe_bytes
-from ae_runtime.files.stream_columns import Verb, Wanted, wanted_by
+from ae_runtime.files.stream_columns import Verb, Wanted, known_names, wanted_by
 from ae_runtime.files.stream_csv import CsvStream
-from ae_runtime.files.stream_form import find_form, separator_of
+from ae_runtime.files.stream_form import Told, find_form, separator_of
 from ae_runtime.files.stream_images import ImageStream
 from ae_runtime.files.stream_npy import NpyStream, open_member
 from ae_runtime.files.stream_parquet import ParquetStream
@@ -136,7 +136,8 @@ def _array(wanted: Wanted, source: Bytes, kind: str, id_column: str | None) -> S
 
 def _text(wanted: Wanted, source: Bytes, separator: str | None, id_column: str | None) -> Stream:
     with closed_on_error(source):
-        return CsvStream(source, find_form(source, separator), wanted, id_column)
+        told = Told(wanted.reading, None, known_names(wanted))
+        return CsvStream(source, find_form(source, separator, told), wanted, id_column)
 
 
 def _open_npy(wanted: Wanted, path: Path, key: str | None, id_column: str | None) -> Stream:
