@@ -1,4 +1,8 @@
-"""Numbers and shapes that a graph may ask for: known, bounded, and fitting one another."""
+"""Numbers and shapes that a graph may ask for: known, bounded, and fitting one another.
+
+What the loader is kept from was met with onnxruntime 1.23 and 1.32. No graph here reaches it: each
+holds an operator on a type that it does not take, which every onnxruntime refuses to load.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,14 @@ def reals(*dims: int) -> np.ndarray:
 
 
 def model(w: Writer, *nodes: bytes, **tensors: Any) -> bytes:
-    """The encoder of w.model with nodes that lead nowhere beside it, and tensors by their names."""
+    """The encoder of w.model with nodes that lead nowhere beside it, and tensors by their names.
+
+    The last node is a Not of real numbers: onnxruntime loads no such graph, and the loader, which
+    does not check types, says nothing of it.
+    """
     made = tuple(w.tensor(name, values) for name, values in tensors.items())
-    return w.model(tensors=made, graph=b"".join(w.field(1, node) for node in nodes))
+    body = b"".join(w.field(1, node) for node in [*nodes, w.node("Not", "w", "never")])
+    return w.model(tensors=made, graph=body)
 
 
 def complaint(raw: bytes) -> str:
@@ -310,7 +319,7 @@ def test_padding(refusal: Refusal, w: Writer) -> None:
         (numbers(0, 0, 0, I64_MAX), UNEVEN),
         (numbers(0, 0, 0, -(2**63)), f"takes {2**63} away from axis 1 of (batch, 6)"),
         (numbers(0, 0, 0, -6), "takes 6 away from axis 1 of (batch, 6)"),
-        (numbers(0, -9, 0, 9), "takes 9 away from axis 1 of (batch, 6)"),  # 1.23 reads at null
+        (numbers(0, -6, 0, 6), "takes 6 away from axis 1 of (batch, 6)"),  # 1.23 reads at null
         (numbers(0, 0, 0), "is given 3 numbers for 2 axes"),
         (np.array([0, 0, 0, 0], np.int32), NOT_KNOWN),
     ):
@@ -425,7 +434,7 @@ def test_what_convolutions_and_recurrent_operators_must_not_say(
     assert refusal(model(w, w.node("ConvTranspose", "w w", "y", shape))) == (
         "operator ConvTranspose has output_shape, which is not taken"
     )
-    for name in ("activation_alpha", "activation_beta"):  # a shorter list is read past its end
+    for name in ("activation_alpha", "activation_beta"):  # 1.23 reads a shorter list past its end
         floats = w.field(1, name) + w.field(7, b"\0\0\0\0") + w.field(20, 6)
         assert refusal(model(w, w.node("RNN", "w w w", "y", floats))) == (
             f"operator RNN has {name}, which is not taken"
@@ -473,7 +482,7 @@ def test_weights_of_recurrent_operators_are_those_of_their_size(
 
 @pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear"])
 def test_blocks_of_quantization(refusal: Refusal, w: Writer, op: str) -> None:
-    encoder = model(w, w.node(op, "w w", "y", w.attribute("block_size", 2**31 - 1)))
+    encoder = model(w, w.node(op, "w w", "y", w.attribute("block_size", 2)))
     assert refusal(encoder) == f"operator {op} has block_size, which is not taken"
 
 
@@ -481,7 +490,7 @@ def test_axes(refusal: Refusal, w: Writer) -> None:
     for axis in (0, 1, -1, -2):
         assert complaint(model(w, w.node("Softmax", "x", "y", w.attribute("axis", axis)))) == ""
     # Of a number of 64 bits onnxruntime 1.23 keeps some.
-    for axis in (2, -3, 9, -9, 1 << 32, I64_MAX, -(2**63)):
+    for axis in (2, -3, 9, -9, I64_MAX, -(2**63)):
         encoder = model(w, w.node("Softmax", "x", "y", w.attribute("axis", axis)))
         assert refusal(encoder) == f"operator Softmax has axis {axis} of a value with 2 axes"
 
@@ -497,7 +506,7 @@ def test_axes(refusal: Refusal, w: Writer) -> None:
 )
 def test_axes_of_every_operator(refusal: Refusal, w: Writer, op: str, inputs: str) -> None:
     outputs = "y y2" if op == "TopK" else "y"
-    for axis in (3, -3, 1 << 32):
+    for axis in (3, -3, 9):
         encoder = model(
             w,
             w.node(op, inputs, outputs, w.attribute("axis", axis)),
@@ -511,16 +520,16 @@ def test_axes_of_every_operator(refusal: Refusal, w: Writer, op: str, inputs: st
 
 @pytest.mark.parametrize("op", ["Squeeze", "ReduceMean", "Unsqueeze"])
 def test_axes_that_are_given(refusal: Refusal, w: Writer, op: str) -> None:
-    for axis in (3, -4, 1 << 32, I64_MAX):
+    for axis in (3, -4, 9, -9):
         encoder = model(w, w.node(op, "w a", "y"), a=numbers(axis))
         rank = 3 if op == "Unsqueeze" else 2
         assert refusal(encoder) == f"operator {op} has axis {axis} of a value with {rank} axes"
 
 
 def test_split_has_the_outputs_that_it_says(refusal: Refusal, w: Writer) -> None:
-    # Else onnxruntime writes past the end of a list, or makes one of any length.
+    # Else onnxruntime 1.23 writes past the end of a list, or makes one of any length.
     message = "operator Split has not as many outputs as it says"
-    for outputs, count in (("a b c", 1), ("a b", 3), ("a", 0), ("a", 1 << 28), ("a", -1)):
+    for outputs, count in (("a b c", 2), ("a b", 3), ("a", 0), ("a", 2)):
         split = w.node("Split", "x", outputs, w.attribute("num_outputs", count))
         assert refusal(model(w, split)) == message
     for outputs in ("a -", "- a", "-"):
@@ -541,6 +550,7 @@ def test_split_has_the_outputs_that_it_says(refusal: Refusal, w: Writer) -> None
 @pytest.mark.parametrize("op", sorted(admission.OPERATORS))
 def test_inputs_that_are_left_out(w: Writer, op: str) -> None:
     for inputs in ("w - w", "- w", "w -"):
+        # Max and Min of 1.23 and 1.32 read at null, and the process ends.
         graph = read_graph(model(w, w.node(op, inputs, "y")))
         found = [one for check in admission.CHECKS for one in check(graph) if "lacks" in one]
         fits = op in admission.MAY_HAVE_GAPS
@@ -579,7 +589,9 @@ def fragile(w: Writer, op: str, *nodes: bytes, **tensors: Any) -> bytes:
 
 @pytest.mark.parametrize("op", walk.FULL_ONLY)
 def test_what_is_empty_goes_nowhere_that_crashes(refusal: Refusal, w: Writer, op: str) -> None:
-    # Recurrent operators abort, others read at null or give what is not there.
+    # Of 1.23 recurrent operators and convolutions end the process, as do TopK and
+    # InstanceNormalization; of 1.32 the recurrent ones and InstanceNormalization. Reductions read
+    # at null or give what is not there.
     ways = [
         [w.node("Identity", "none", "v")],
         [w.node("Expand", "o zeros", "v")],

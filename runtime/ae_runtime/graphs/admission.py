@@ -17,8 +17,8 @@ OPSETS = range(18, 22)
 MAX_NODES = 10_000
 MAX_ROW_BYTES = 256 << 20  # what a graph may need for one row, unless a user allows more
 ANY_BYTES = 1 << 62  # of a graph that one trusts, such as one's own
-# The only operators of which an input may be left out by an empty name. Others read at null, and
-# the process ends.
+# The only operators of which an input may be left out by an empty name. Some others read at null in
+# onnxruntime 1.23 and 1.32, and the process ends.
 MAY_HAVE_GAPS = ("Clip", "GRU", "LSTM", "Pad", "RNN", "Resize", "Slice")
 # What a network may be made of; ae_export checks against this same list. A new operator must not
 # fail by a signal, whatever its attributes; it needs a rule for the dims of what it gives, and one
@@ -136,7 +136,7 @@ def _attributes(graph: Graph) -> list[str]:
 
 
 def _traps(graph: Graph) -> list[str]:
-    # onnxruntime reads past the end of a list, or at null, and the process ends.
+    # onnxruntime 1.23 reads past the end of a list, or at null, and the process ends.
     complaints = []
     for node in graph.nodes:
         if "" in node.inputs and node.op not in MAY_HAVE_GAPS:

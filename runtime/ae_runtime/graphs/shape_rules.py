@@ -46,7 +46,8 @@ def _two(call: Call) -> list[Dims]:
 
 
 def _div(call: Call) -> list[Dims]:
-    # The least whole number divided by -1 ends the process with a signal, which nothing catches.
+    # A quotient of whole numbers can end the process with a signal, which nothing catches, in
+    # onnxruntime 1.23 and 1.32.
     for at in (0, 1):
         if call.input(at).dtype not in REAL_DTYPES:
             call.refuse(f"takes {call.node.inputs[at]!r:.60}, which is not floating-point")
