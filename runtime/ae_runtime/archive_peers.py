@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.archive.integers import by_pcodec
 from ae_runtime.archive.latents import rounded
 from ae_runtime.archive.promise import Promise
 
@@ -44,9 +45,8 @@ class Peers(NamedTuple):
 def peers(x: Array, promise: Promise) -> Peers:
     """The rows x (R, D) by zlib, by PCA with float32 codes, and by what else is installed."""
     done, missing = [Stored("zlib", len(zlib.compress(x.tobytes())), x)], []
-    pcodec = _installed("pcodec")
-    if pcodec is not None and x.dtype.itemsize > 1:
-        raw = pcodec.standalone.simple_compress(x.reshape(-1), pcodec.ChunkConfig())
+    raw = by_pcodec(x.reshape(-1)) if _installed("pcodec") and x.dtype.itemsize > 1 else None
+    if raw is not None:
         done.append(Stored("pcodec", len(raw), x))
     missing += [f"{package} is not installed" for package in PEERS if not _installed(package)]
     why = _unfit(x, promise)

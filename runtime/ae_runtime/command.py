@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import click
 
 from ae_runtime import __version__
+from ae_runtime.devices import hold_back_processor_lines
 from ae_runtime.errors import AeError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,6 +58,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     0: done. 2: the words, files or data are wrong. 1: the work failed, or was interrupted.
     """
     state = _State()
+    hold_back_processor_lines()
     try:
         command.main(arguments, prog_name=name, standalone_mode=False, obj=state)
     except click.exceptions.NoArgsIsHelpError as error:

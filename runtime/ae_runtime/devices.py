@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ae_runtime.errors import BundleRefused, DeviceUnavailable, MissingExtra
@@ -18,6 +18,15 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NAMES = {"cpu": CPU, "cuda": CUDA}
 _LONGEST = 1000  # characters of a message of onnxruntime
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+# What onnxruntime 1.32 writes on stderr, and no setting holds back, where it does not know the
+# processor (on ARM without /sys, 9 lines): it works, perhaps more slowly, as `doctor` says.
+_OF_PROCESSORS = (
+    b"Error in cpuinfo: ",
+    b"onnxruntime cpuid_info warning: ",
+    b"onnxruntime warning: cpu",
+)
+unknown_processor: list[str] = []  # such lines, where they were held back
+_holding_back = False
 # A fork waits until no thread opens a session or imports what that needs: the child would wait for
 # ever for the locks of onnxruntime and of the import, whose holder is a thread that is not there.
 OPENING = threading.RLock()
@@ -47,13 +56,47 @@ def import_onnxruntime() -> Any:
         # Read when onnxruntime is imported (it sends by default from 1.29 on); later is too late.
         os.environ[TELEMETRY_VARIABLE] = "1"
     try:
-        with OPENING:
+        with OPENING, _held_back() if _holding_back else contextlib.nullcontext():
             import onnxruntime
     except ImportError as error:
         raise MissingExtra(
             f'onnxruntime cannot be imported ({error}); pip install "ae-toolkit[cpu]"'
         ) from None
     return onnxruntime
+
+
+def hold_back_processor_lines() -> None:
+    """From now on, onnxruntime's import leaves its lines about the processor unsaid.
+
+    For commands: the file descriptor of stderr, which it writes to, is the whole process's.
+    """
+    global _holding_back
+    _holding_back = hasattr(os, "memfd_create")  # on Linux, where such lines were met
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Keep lines about the processor in unknown_processor; all others go to stderr afterwards."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed: nothing is said anyway
+        yield
+        return
+    sys.stderr.flush()
+    with open(os.memfd_create("stderr"), "w+b") as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if line.startswith(_OF_PROCESSORS):
+                    unknown_processor.append(line.decode(errors="replace").strip())
+                else:
+                    os.write(2, line)
 
 
 def resolve(device: str) -> str | None:

@@ -17,6 +17,7 @@ from ae_runtime.devices import (
     import_onnxruntime,
     installed,
     telemetry_state,
+    unknown_processor,
     why_cuda_does_not_load,
 )
 from ae_runtime.golden import Check, batch_check, golden_checks, read_golden
@@ -122,4 +123,6 @@ def _onnxruntime() -> Check:
         return Check("onnxruntime", f"{', '.join(found)}; both installed: remove one", ok=False)
     # Without either, a package of another name (a nightly one, say) brought it.
     text = found[0] if found else f"onnxruntime {import_onnxruntime().__version__}"
+    if unknown_processor:
+        text += f"; it does not know this processor, and may be slower ({unknown_processor[0]})"
     return Check("onnxruntime", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,26 @@ def test_auto_is_the_cpu_where_cuda_does_not_load(table_bundle: Path, gpu_wheel:
     ae = ae_runtime.load(table_bundle)
     assert ae.device == "CPUExecutionProvider"
     assert ae.tile == ae_runtime.load(table_bundle, device="cpu").tile
+
+
+def test_of_stderr_only_lines_about_the_processor_are_held_back(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[str] = []
+    monkeypatch.setattr(devices, "unknown_processor", known)
+    lines = ["Error in cpuinfo: no list", "library: broken", "onnxruntime cpuid_info warning: 0"]
+
+    @devices._held_back()
+    def fail() -> None:
+        os.write(2, "".join(f"{line}\n" for line in lines).encode())
+        raise ImportError
+
+    with pytest.raises(ImportError):
+        fail()
+    assert capfd.readouterr() == ("", "library: broken\n")
+    assert known == [lines[0], lines[2]]
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr() == ("", "afterwards\n")
 
 
 class Session:

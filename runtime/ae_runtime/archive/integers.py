@@ -124,12 +124,14 @@ def _planes(flat: NDArray[Any]) -> bytes:
     return flat.view(np.uint8).reshape(len(flat), flat.itemsize).T.tobytes()
 
 
-def pcodec() -> Any | None:
-    """The package pcodec, or None where it is not installed: zlib does its work there."""
+def by_pcodec(flat: NDArray[Any]) -> bytes | None:
+    """A stream of pcodec that holds an array (N,), or None without it: zlib does its work there."""
     try:
-        return need("pcodec", "archive")
+        # Before 1.1 the package has no attribute of this name, only the module.
+        package, coder = need("pcodec", "archive"), need("pcodec.standalone", "archive")
     except MissingExtra:
         return None
+    return bytes(coder.simple_compress(flat, package.ChunkConfig()))
 
 
 def _width(low: int, high: int) -> int:

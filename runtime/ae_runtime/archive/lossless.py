@@ -19,13 +19,13 @@ _STRETCHES, _SAMPLE_VALUES = 4, 32768  # of rows, and in all of them
 def pack(x: Array) -> bytes:
     """The rows x (R, D)."""
     packed = bytes([_ZLIB]) + integers.deflate(x)
-    coder = integers.pcodec()
-    if coder is not None and x.size:
+    if x.size:
         columns, kind = np.ascontiguousarray(x.T).reshape(-1), _PCODEC
         if x.dtype.itemsize == 1:  # pcodec has no narrower integers
             columns, kind = columns.astype(_wide(x.dtype)), _WIDENED
-        raw = coder.standalone.simple_compress(columns, coder.ChunkConfig())
-        packed = min(packed, bytes([kind]) + raw, key=len)
+        raw = integers.by_pcodec(columns)
+        if raw is not None:
+            packed = min(packed, bytes([kind]) + raw, key=len)
     return packed
 
 
