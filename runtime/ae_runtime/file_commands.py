@@ -45,9 +45,10 @@ def add_file_commands(group: click.Group) -> None:
 
 def _add(group: click.Group, verb: Verb, metavar: str, first: str, names: tuple[str, str]) -> None:
     text = (
-        f"{first}\n\n{metavar} is a .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz) "
-        'or .parquet file, a folder of images, or "-": .npy or CSV from stdin. Of several files, '
-        "or of a folder of them, OUT is a folder that gets one output for each."
+        f"{first}\n\n{metavar} is a .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz), "
+        '.parquet, .arrow or .feather file, a folder of images, or "-": .npy or CSV from stdin. Of '
+        "several files, or of a folder of them, OUT is a folder that gets one output for each. "
+        "Folders of Parquet files that are named for a column (year=2026) are one input."
     )
     epilog = _EPILOG.format(verb=verb, file=names[0], out=names[1])
 

@@ -27,7 +27,8 @@ class Table:
     columns: arrays (N,), float64 with NaN for missing, or objects that are str or, for missing,
     None. named: whether the file has names; if not, they are "1", "2", ... note: how it was read.
     integer: columns of numbers written as whole ones. types: what the file itself says of a
-    column. unusable: columns that hold neither numbers nor words, with what they hold.
+    column. unusable: columns that hold neither numbers nor words, with what they hold. index:
+    columns that are no columns where the file was made, but name the rows.
     """
 
     columns: dict[str, Array]
@@ -36,6 +37,7 @@ class Table:
     integer: frozenset[str] = frozenset()
     types: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+    index: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -127,6 +128,53 @@ def test_a_date_by_type_and_words_do_not_become_one_column(tmp_path: Path) -> No
         assert str(error.value) == (
             f"column 'day' is a date in {a} and none in {b}; write it in one way"
         )
+
+
+def test_a_folder_of_a_data_set_is_a_table_with_its_keys(tmp_path: Path) -> None:
+    for year, place, count in ((2025, "x", 30), (2026, "y", 20), (2026, "z", 0)):
+        part = tmp_path / "hive" / f"year={year}" / f"place={place}" / "part-0.parquet"
+        part.parent.mkdir(parents=True)
+        pd.DataFrame({"a": np.arange(count) * 1.0}).to_parquet(part)
+    data = loaded(str(tmp_path / "hive"))
+    assert [(c.name, c.type, c.integer) for c in data.columns or []] == [
+        ("a", "number", False),
+        ("year", "number", True),
+        ("place", "category", False),
+    ]
+    assert data.parts[0][:, 1].tolist() == [2025] * 30 + [2026] * 20
+    assert (data.columns or [])[-1].levels == ["x", "y"]
+    val = loaded(str(tmp_path / "hive" / "year=2025"), val=str(tmp_path / "hive" / "year=2026"))
+    assert [c.name for c in val.columns or []] == ["a", "place"]
+
+
+def test_an_index_of_pandas_is_left_out_and_said(tmp_path: Path) -> None:
+    name = str(tmp_path / "t.parquet")
+    frame = pd.DataFrame({"a": np.arange(30.0), "b": np.arange(30) % 7})
+    frame.index = np.arange(30)[::-1]
+    frame.to_parquet(name)
+    data = loaded(name)
+    assert [c.name for c in data.columns or []] == ["a", "b"]
+    assert data.note == (
+        "the index of pandas is left out: __index_level_0__; --columns can bring it back"
+    )
+    asked = loaded(name, columns=["a", "__index_level_0__"])
+    assert ([c.name for c in asked.columns or []], asked.note) == (["a", "__index_level_0__"], "")
+    assert loaded(name, id=["__index_level_0__"]).note == ""
+
+
+def test_a_vector_is_named_as_one_column(tmp_path: Path) -> None:
+    name = str(tmp_path / "t.parquet")
+    x = np.random.default_rng(0).standard_normal((30, 3))
+    pq.write_table(pa.table({"n": np.arange(30.0), "v": x.tolist()}), name)
+    numbers = ["v[0]", "v[1]", "v[2]"]
+    for options, wanted in (
+        ({}, ["n", *numbers]),
+        ({"columns": ["v"]}, numbers),
+        ({"drop": ["v"]}, ["n"]),
+    ):
+        data = loaded(name, **options)
+        assert [c.name for c in data.columns or []] == wanted
+    np.testing.assert_array_equal(loaded(name, columns=["v"]).parts[0], x)
 
 
 def test_files_that_do_not_go_together(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def ae_train(
 ) -> None:
     """Train an autoencoder on the rows in DATA.
 
-    DATA is one or more .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz) or .parquet
-    files, a folder of images, or the built-in "digits".
+    DATA is one or more .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz), .parquet,
+    .arrow or .feather files, a folder of images or of Parquet files, or the built-in "digits".
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")

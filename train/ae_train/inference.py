@@ -41,11 +41,12 @@ def select(
     """
     if columns and drop:
         raise DataError("columns and drop exclude each other; name one of them")
-    asked = {"columns": columns or [], "drop": drop or [], "id and split_by": left_out}
     known = [*table.columns, *table.unusable]
+    columns, drop = _expanded(columns, known), _expanded(drop, known)
+    asked = {"columns": columns or [], "drop": drop or [], "id and split_by": left_out}
     for option, names in asked.items():
         check_names(names, known, option)
-    without = {*(drop or []), *left_out}
+    without = {*(drop or []), *left_out, *(() if columns else table.index)}
     wanted = [name for name in known if name not in without and (not columns or name in columns)]
     for name in wanted:
         if name in table.unusable:
@@ -56,6 +57,17 @@ def select(
     if not wanted:
         raise DataError(f"no columns are left of the {len(known)} found")
     return replace(table, columns={name: table.columns[name] for name in wanted}, unusable={})
+
+
+def _expanded(names: list[str] | None, known: Collection[str]) -> list[str] | None:
+    """The names, of a vector those of all its numbers."""
+    if names is None:
+        return None
+    found = []
+    for name in names:
+        numbers = [other for other in known if other.startswith(f"{name}[")]
+        found += numbers if numbers and name not in known else [name]
+    return found
 
 
 def check_names(names: Collection[str], known: Sequence[str], option: str) -> None:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
 from ae_runtime.extras import need
+from ae_runtime.files.image_folder import SUFFIXES as IMAGE_SUFFIXES
 from ae_runtime.files.image_folder import read_folder
+from ae_runtime.files.partitions import find_parts
 from ae_runtime.files.sources import TABLES, read_source, read_table_file
 from ae_runtime.files.stream_form import Told
 from ae_runtime.files.windows import Windows
@@ -32,7 +34,7 @@ from ae_train.series import (
     steps_of_array,
 )
 from ae_train.splitting import hold_out_last
-from ae_train.tables import choose, dataset_of_tables, read_all
+from ae_train.tables import choose, dataset_of_tables, read_all, read_parts
 
 Array = NDArray[Any]
 
@@ -51,22 +53,34 @@ def load(
     """
     every = [*names, val] if val is not None else list(names)
     held = 0 if val is None else 1
-    if all(name.lower().endswith(TABLES) for name in every):
+    if all(map(_holds_columns, every)):
         if recipe.data.kind == "series":
             return _series_of_tables(every, held, recipe)
         tables, kept = read_all(every, held, partial(_read_table, recipe.data))
         return dataset_of_tables(tables, kept, recipe, held, columns)
-    if any(name.lower().endswith(TABLES) for name in every):
+    if any(map(_holds_columns, every)):
         raise DataError(f"{', '.join(every)}: tables and arrays do not go together")
     _no_columns(recipe.data, every[0])
     return _arrays(every, held, recipe)
 
 
-def _read_table(data: Data, name: str) -> Table:
-    """A file of columns, its text read as the recipe says. Raises what read_table_file raises."""
+def _holds_columns(name: str) -> bool:
+    path = Path(name)
+    if not path.is_dir():
+        return name.lower().endswith(TABLES)
+    if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
+        return False  # there a table is about the images
+    return bool(find_parts(path))
+
+
+def _read_table(data: Data, name: str | Path) -> Table:
+    """The columns of a file or folder, text read as the recipe says. Raises as read_table_file."""
+    path = Path(name)
+    if path.is_dir():
+        return read_parts(path, partial(_read_table, data))
     told = Told(data.reading, data.header)
     words = [column for column, kind in data.types.items() if kind != "number"]
-    return without_missing(read_table_file(name, told, words), data.reading)
+    return without_missing(read_table_file(path, told, words), data.reading)
 
 
 def load_digits() -> NDArray[np.uint8]:
@@ -116,7 +130,7 @@ def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
         chosen = choose(table, recipe.data, name)
         steps = steps_of(table, chosen, recipe.data.drop or (), name)
         series.append(steps)
-        notes += [table.note] if table.note else []
+        notes += [chosen.note] if chosen.note else []
         notes += sentinels(list(zip(steps.channels or [], steps.values.T, strict=True)))
     return _series(series, held, recipe, notes)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from ae_runtime.errors import DataError, NoRows
+from ae_runtime.files.partitions import find_parts, with_keys
 from ae_runtime.manifest import Column
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 from ae_train.data import Dataset, make_dataset
@@ -34,7 +36,7 @@ def dataset_of_tables(
     data = recipe.data
     chosen = [choose(table, data, name) for table, name in zip(tables, names, strict=True)]
     learned = _joined(chosen[: len(chosen) - held], names)
-    notes = [table.note for table in tables if table.note]
+    notes = list(dict.fromkeys(table.note for table in chosen if table.note))
     try:
         if columns is None:
             columns, lines = infer_columns(learned, data.types, data.max_levels)
@@ -58,6 +60,23 @@ def dataset_of_tables(
         )
     except DataError as error:
         raise DataError(f"{', '.join(names)}: {error}") from None
+
+
+def read_parts(folder: Path, read: Callable[[Path], Table]) -> Table:
+    """The columns of a folder of Parquet or Arrow files, with those that it is named for.
+
+    Raises NoRows, DataError for files that do not go together.
+    """
+    parts, tables = [], []
+    for part in find_parts(folder):
+        try:
+            tables.append(read(part.path))
+            parts.append(part)
+        except NoRows:
+            continue
+    if not parts:
+        raise NoRows(f"{folder} holds no rows")
+    return _joined(with_keys(tables, parts), [str(part.path) for part in parts])
 
 
 def read_all(
@@ -92,9 +111,15 @@ def choose(table: Table, recipe: Data, name: str) -> Table:
     """The columns to learn from. Raises DataError that names the table."""
     left_out = [*(recipe.id or ()), *([recipe.split_by] if recipe.split_by else ())]
     try:
-        return select(table, recipe.columns, recipe.drop, left_out)
+        chosen = select(table, recipe.columns, recipe.drop, left_out)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
+    known = {*chosen.columns, *left_out, *(recipe.drop or ())}
+    index = [column for column in table.index if column not in known]
+    if not index:
+        return chosen
+    line = f"the index of pandas is left out: {', '.join(index)}; --columns can bring it back"
+    return replace(chosen, note="\n".join(filter(None, (chosen.note, line))))
 
 
 def _joined(tables: Sequence[Table], names: Sequence[str]) -> Table:

@@ -1,7 +1,9 @@
-"""Parquet files to tables of numbers and words."""
+"""Parquet and Arrow files to tables of numbers and words."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +17,57 @@ from ae_runtime.files.dates import DAY_S
 from ae_runtime.table import Table
 
 Array = NDArray[Any]
+_IPC_FILE = b"ARROW1"  # what a file begins with; a stream does not
 _NAT = np.iinfo(np.int64).min
 
 
 def read_parquet_table(path: Path) -> Table:
     """The columns of a Parquet file; dates and times in seconds since 1970-01-01 UTC.
 
-    Columns that are nested, or hold bytes, are listed as unusable. Raises DataError for a file
-    that cannot be read or holds no rows, MissingExtra without pyarrow.
+    A column of lists of numbers is a vector, name[0] and on. Columns that are nested otherwise, or
+    hold bytes, are listed as unusable. Raises DataError for a file that cannot be read, NoRows,
+    MissingExtra without pyarrow.
     """
-    parquet = need("pyarrow.parquet", "data")
+    return _read_table(path, "Parquet", need("pyarrow.parquet", "data").read_table)
+
+
+def read_arrow_table(path: Path) -> Table:
+    """The columns of an Arrow IPC file, which Feather is too, or stream; as read_parquet_table."""
+    need("pyarrow", "data")
+    return _read_table(path, "Arrow", lambda path: open_ipc(path).read_all())
+
+
+def _read_table(path: Path, kind: str, read: Callable[[Path], Any]) -> Table:
     try:
-        table = parquet.read_table(path)
+        table = read(path)
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # pyarrow raises many kinds for a damaged file
-        raise unreadable(path, error) from None
+        raise unreadable(path, error, kind) from None
     if not table.num_rows:
         raise NoRows(f"{path} holds no rows")
     try:
         return _to_table(table)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
+
+
+def open_ipc(path: Path, columns: list[int] | None = None) -> Any:
+    """The reader, of pyarrow, of an Arrow IPC file, or of a stream that was saved as one.
+
+    columns: the places of the only ones that are read. Raises what pyarrow raises.
+    """
+    arrow = need("pyarrow", "data")
+    options = arrow.ipc.IpcReadOptions(included_fields=columns or [])
+    file = arrow.memory_map(str(path))
+    try:
+        if file.read(6) == _IPC_FILE:
+            return arrow.ipc.open_file(file, options=options)
+        file.seek(0)
+        return arrow.ipc.open_stream(file, options=options)
+    except BaseException:
+        file.close()
+        raise
 
 
 def arrow_table(x: Any) -> Table:
@@ -47,9 +78,9 @@ def arrow_table(x: Any) -> Table:
     return _to_table(need("pyarrow", "data").table(x))
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
-    """What pyarrow says of a damaged file, in one line."""
-    return DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}")
+def unreadable(path: Path, error: Exception, kind: str) -> DataError:
+    """What pyarrow says of a damaged file of a kind, in one line."""
+    return DataError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())}")
 
 
 def check_names(names: list[str]) -> None:
@@ -63,11 +94,18 @@ def _to_table(table: Any) -> Table:
     types = need("pyarrow.types", "data")
     names = table.column_names
     check_names(names)
+    index = [name for name in names if name in index_of_pandas(table.schema)]
     columns: dict[str, Array] = {}
     known: dict[str, str] = {}
     unusable: dict[str, str] = {}
-    integer = set()
+    integer: set[str] = set()
     for name, column in zip(names, table.columns, strict=True):
+        if is_vector(column.type):
+            parts = _vector_columns(column, name)
+            columns |= parts
+            if types.is_integer(column.type.value_type):
+                integer |= parts.keys()
+            continue
         holds = kind_of(column.type)
         if types.is_dictionary(column.type):
             known[name] = "category"
@@ -80,7 +118,59 @@ def _to_table(table: Any) -> Table:
             known[name] = holds
         if holds == "integer":
             integer.add(name)
-    return Table(columns, types=known, integer=frozenset(integer), unusable=unusable)
+    return Table(
+        columns, types=known, integer=frozenset(integer), unusable=unusable, index=tuple(index)
+    )
+
+
+def index_of_pandas(schema: Any) -> set[str]:
+    """The columns that are a pandas index, not a column there."""
+    try:
+        index = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        return {name for name in index if isinstance(name, str)}
+    except (KeyError, ValueError, TypeError):  # others write what they like
+        return set()
+
+
+def is_vector(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds lists of numbers."""
+    types = need("pyarrow.types", "data")
+    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return any(test(kind) for test in tests) and kind_of(kind.value_type) in ("integer", "real")
+
+
+def length_of(column: Any) -> int | None:
+    """The numbers of the first list in a chunked column; None where all are missing."""
+    lengths = need("pyarrow.compute", "data").list_value_length(column).drop_null()
+    return lengths[0].as_py() if len(lengths) else None
+
+
+def _vector_columns(column: Any, name: str) -> dict[str, Array]:
+    block, wrong = vectors(column, name, length_of(column) or 0)
+    for row, why in wrong.items():
+        raise DataError(f"row {row + 1}, {why}")
+    return {f"{name}[{at}]": np.array(values, np.float64) for at, values in enumerate(block.T)}
+
+
+def vectors(column: Any, name: str, length: int) -> tuple[Array, dict[int, str]]:
+    """((N, length), wrong): a chunked column of lists of numbers, NaN where one is missing.
+
+    wrong: by their places, the rows whose lists have another length, with what is wrong.
+    """
+    arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
+    lengths = joined(compute.list_value_length(column).fill_null(-1).cast("int64"))
+    chunks = [compute.list_flatten(chunk) for chunk in column.chunks]
+    flat = plain_numbers(arrow.chunked_array(chunks, column.type.value_type), name)
+    fits = lengths == length
+    wrong = {
+        int(row): f"column {name!r} holds a list of {lengths[row]}, where others hold {length}"
+        for row in np.flatnonzero(~fits & (lengths >= 0))
+    }
+    if wrong:
+        flat = flat[np.repeat(fits, np.maximum(lengths, 0))]
+    block = np.full((len(lengths), length), np.nan, flat.dtype if flat.dtype.kind == "f" else float)
+    block[fits] = flat.reshape(-1, length)
+    return block, wrong
 
 
 def kind_of(kind: Any) -> str | None:

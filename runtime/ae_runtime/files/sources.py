@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError, SourceNotFound
 from ae_runtime.files.csv_files import read_csv, read_table
-from ae_runtime.files.parquet_files import read_parquet_table
+from ae_runtime.files.parquet_files import read_arrow_table, read_parquet_table
 from ae_runtime.files.stream_bytes import fingerprint as fingerprint
 from ae_runtime.files.stream_form import Told
 from ae_runtime.outputs import STAMP_FIELDS
 from ae_runtime.table import Table
 
 Array = NDArray[Any]
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arrow", ".feather")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_source(text: str | Path) -> Source:
     reader = READERS.get(suffix)
     if reader is None or path.is_dir():
         found = "a folder" if path.is_dir() else f"{suffix or 'no file extension'}"
-        raise DataError(f"{path}: {found} cannot be read; known types: {', '.join(READERS)}")
+        raise DataError(f"{path}: {found} cannot be read; known types: {', '.join(KNOWN)}")
     source = reader(path, key)
     if source.array.dtype.hasobject or source.array.dtype.kind not in "biuf":
         raise DataError(f"{path} holds {source.array.dtype} values; only numbers are taken")
@@ -74,6 +74,8 @@ def read_table_file(
         raise DataError(f"{path} holds no columns by name; known types: {', '.join(TABLES)}")
     if path.suffix.lower() == ".parquet":
         return read_parquet_table(path)
+    if path.suffix.lower() in (".arrow", ".feather"):
+        return read_arrow_table(path)
     return read_table(path, told, words)
 
 
@@ -142,6 +144,9 @@ READERS: dict[str, Callable[[Path, str | None], Source]] = {
     ".tsv": _read_csv,
     ".tsv.gz": _read_csv,
 }
+
+
+KNOWN = tuple(dict.fromkeys([*READERS, *TABLES]))
 
 
 def select_columns(source: Source, names: list[str] | None) -> tuple[Array, list[str]]:

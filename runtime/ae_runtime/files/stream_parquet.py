@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.errors import DataError, InputFailed, NoRows
+from ae_runtime.errors import NoRows
 from ae_runtime.extras import need
 from ae_runtime.files.ahead import Ahead
-from ae_runtime.files.parquet_files import (
-    check_names,
-    column_values,
-    joined,
-    kind_of,
-    plain_numbers,
-    unreadable,
-)
-from ae_runtime.files.stream_blocks import PIECE_BYTES, Block, Piece, SeriesCut, Stream, cut
-from ae_runtime.files.stream_bytes import closed_on_error, fingerprint
-from ae_runtime.files.stream_columns import (
-    Wanted,
-    choose,
-    named,
-    numbers_of_words,
-    settle_columns,
-    settle_numbers,
-    settle_times,
-)
+from ae_runtime.files.parquet_files import column_values, plain_numbers
+from ae_runtime.files.stream_arrow import ArrowRows
+from ae_runtime.files.stream_blocks import PIECE_BYTES, Piece
+from ae_runtime.files.stream_bytes import closed_on_error
+from ae_runtime.files.stream_columns import Wanted, settle_numbers
 
 Array = NDArray[Any]
 Whole = tuple[Array, Array | None, Array | None]  # columns (D, rows) of a group, ids and times
@@ -49,37 +35,31 @@ _COLUMNS_BYTES = 1 << 20  # columns that are decoded at once
 _BUFFER_BYTES = 1 << 16  # what is read ahead of each column, in batches
 
 
-class ParquetStream(Stream):
-    """The rows of a Parquet file. Its positions say nothing: the row is enough."""
+class ParquetStream(ArrowRows):
+    """The rows of a Parquet file."""
 
-    series: SeriesCut | None = None
+    kind = "Parquet"
 
-    def __init__(self, path: Path, wanted: Wanted, id_column: str | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        wanted: Wanted,
+        id_column: str | None,
+        keys: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
         need("pyarrow.parquet", "data")
-        self.path, self.id_name, self._wanted = path, id_column, wanted
-        self.fingerprint = fingerprint(path)
+        super().__init__(path, wanted, id_column, keys)
         self._file = self._open()
         with closed_on_error(self._file):
-            self._look(id_column)
+            self._look()
 
-    def _look(self, id_column: str | None) -> None:
-        """Find the columns that are wanted."""
+    def _look(self) -> None:
+        """Find the columns that are wanted, and what they take."""
         metadata = self._file.metadata
         self.rows: int | None = metadata.num_rows
         if not self.rows:
             raise NoRows(f"{self.path} holds no rows")
-        schema, wanted = self._file.schema_arrow, self._wanted
-        with named(self.path):
-            check_names(schema.names)
-        names = [field.name for field in schema if kind_of(field.type) is not None]
-        choice = choose(wanted, self.path, names, True, id_column)
-        self.notes = choice.notes
-        self.time_name = None if choice.times is None else wanted.time
-        self._names = [names[at] for at in choice.columns]
-        kinds = [schema.field(name).type for name in self._names]
-        self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
-        is_float32 = all(str(kind) in ("float", "halffloat") for kind in kinds)
-        self._dtype = np.dtype(np.float32 if is_float32 else np.float64)
+        self.choose_columns(self._file.schema_arrow)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         whole = [self._bytes_of(group) for group in groups if self._fits_whole(group)]
         # Of what is decoded in batches, at most: pyarrow holds a page of each column.
@@ -87,7 +67,8 @@ class ParquetStream(Stream):
         # One is worked on while the next one is decoded.
         self._ahead_bytes = max(whole) if len(whole) > 1 else 0
         self.memory = _ARROW_BYTES + max(whole + parts) + self._ahead_bytes
-        self._has_whole_ids = id_column is not None and self._is_whole(schema, id_column)
+        ids = self.id_name
+        self._has_whole_ids = ids is not None and ids in self._columns and self._is_whole(ids)
 
     def keep_to(self, most: int) -> None:
         """Where two row groups are too many, no other is decoded while one is worked on."""
@@ -97,26 +78,22 @@ class ParquetStream(Stream):
         super().keep_to(most)
 
     def _open(self, **options: Any) -> Any:
-        with self._said():
+        with self.said():
             return need("pyarrow.parquet", "data").ParquetFile(self.path, **options)
 
-    def _is_whole(self, schema: Any, name: str) -> bool:
+    def _is_whole(self, name: str) -> bool:
         """Whether a column is integers that int64 holds, none missing."""
-        kind = str(schema.field(name).type)
+        kind = str(self._schema.field(name).type)
         if "int" not in kind or kind == "uint64":
             return False
-        at = self._file.schema.names.index(name)
         found = self._file.metadata
+        at = next(at for at in range(found.num_columns) if found.schema.column(at).path == name)
         groups = [found.row_group(group).column(at) for group in range(found.num_row_groups)]
         return all(
             group.statistics is not None and group.statistics.null_count == 0 for group in groups
         )
 
-    def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Cut from row groups; of a large one, from batches."""
-        return cut(self._pieces(size, first), size, first)
-
-    def _pieces(self, size: int, first: int) -> Iterator[Piece]:
+    def pieces(self, size: int, first: int) -> Iterator[Piece]:
         groups = range(self._file.metadata.num_row_groups)
         counts = [self._file.metadata.row_group(group).num_rows for group in groups]
         ends = list(itertools.accumulate(counts))
@@ -162,7 +139,7 @@ class ParquetStream(Stream):
         """Fill columns (D, rows) with a row group of numbers. Returns its ids and its times."""
         count, rows = columns.shape
         at_once = max(_COLUMNS_BYTES // (rows * columns.itemsize), 1)
-        with self._said():
+        with self.said():
             for low in range(0, count, at_once):
                 names = self._names[low : low + at_once]
                 table = self._file.read_row_group(group, columns=names, use_threads=False)
@@ -171,7 +148,7 @@ class ParquetStream(Stream):
             ids = times = None
             if self.id_name is not None:
                 table = self._file.read_row_group(group, columns=[self.id_name], use_threads=False)
-                ids = self._ids(table.column(self.id_name))
+                ids = self.ids_of(table.column(self.id_name))
             if self.time_name is not None:
                 names = [self.time_name]
                 table = self._file.read_row_group(group, columns=names, use_threads=False)
@@ -195,88 +172,40 @@ class ParquetStream(Stream):
             part = columns[:, skip:end].T.copy()  # in rows; the columns are filled again
             arrays, bad = settle_numbers(self._wanted, self.path, part, first, {})
             names_of = None if ids is None else ids[skip:end]
-            times_of, bad = self._times(None if times is None else times[skip:end], first, bad)
+            times_of, bad = self.times_of(None if times is None else times[skip:end], first, bad)
             yield Piece(arrays, np.zeros(end - skip, np.int64), names_of, bad, times_of)
             first, skip, until = first + end - skip, end, size
 
     def _batches(self, group: int, skip: int, first: int) -> Iterator[Piece]:
         """Pieces of a row group of any columns, after `skip` rows."""
-        beside = [name for name in (self.id_name, self.time_name) if name is not None]
-        wanted = [*self._names, *beside]
-        at_once = max(PIECE_BYTES // (8 * len(wanted)), 1)
-        file = self._open(buffer_size=_BUFFER_BYTES)
+        for table in self._tables(self._columns, [group]):
+            left_out = min(skip, table.num_rows)
+            skip -= left_out
+            if left_out < table.num_rows:
+                rest = table.slice(left_out)
+                yield self.piece(rest, first)
+                first += rest.num_rows
+
+    def tables(self, columns: list[str]) -> Iterator[Any]:
+        """The rows in tables of some of the columns."""
+        return self._tables(columns, range(self._file.metadata.num_row_groups))
+
+    def _tables(self, columns: list[str], groups: Iterable[int]) -> Iterator[Any]:
         arrow = need("pyarrow", "data")
+        at_once = max(PIECE_BYTES // (8 * max(len(self._names), 1)), 1)
+        file = self._open(buffer_size=_BUFFER_BYTES)
         try:
             batches = file.iter_batches(
-                at_once, row_groups=[group], columns=list(dict.fromkeys(wanted)), use_threads=False
+                at_once, row_groups=list(groups), columns=columns, use_threads=False
             )
             while True:
-                with self._said():
+                with self.said():
                     batch = next(batches, None)
                 if batch is None:
                     return
-                left_out = min(skip, batch.num_rows)
-                skip -= left_out
-                if left_out < batch.num_rows:
-                    table = arrow.Table.from_batches([batch.slice(left_out)])
-                    yield self._piece(table, first)
-                    first += table.num_rows
+                yield arrow.Table.from_batches([batch])
         finally:
             file.close()
 
-    def _piece(self, table: Any, first: int) -> Piece:
-        with named(self.path):
-            values = [column_values(table.column(name), name) for name in self._names]
-        bad: dict[int, str] = {}
-        wanted = self._wanted
-        if wanted.columns is not None:
-            arrays, bad = settle_columns(wanted, self._names, wanted.columns, values, first, bad)
-        else:
-            for at, name in enumerate(self._names):
-                if values[at].dtype == object:
-                    values[at], wrong = numbers_of_words(values[at], "number", name, first)
-                    bad = wrong | bad
-            x = np.stack(values, axis=1).astype(self._dtype, copy=False)  # of whole groups, too
-            x[list(bad)] = 0
-            arrays, bad = settle_numbers(wanted, self.path, x, first, bad)
-        ids = None if self.id_name is None else self._ids(table.column(self.id_name))
-        times = None
-        if self.time_name is not None:
-            times = column_values(table.column(self.time_name), self.time_name)
-        times, bad = self._times(times, first, bad)
-        return Piece(arrays, np.zeros(table.num_rows, np.int64), ids, bad, times)
-
-    def _times(
-        self, values: Array | None, first: int, bad: dict[int, str]
-    ) -> tuple[Array | None, dict[int, str]]:
-        if values is None or self.time_name is None:
-            return None, bad
-        return settle_times(values, self.time_name, first, bad)
-
-    def _ids(self, column: Any) -> Array:
-        if self._has_whole_ids:
-            return np.asarray(joined(column), np.int64)
-        found = column.cast("string").fill_null("").to_pylist()
-        return np.array(found, object)
-
     def close(self) -> None:
         self._file.close()
-
-    @contextmanager
-    def _said(self) -> Iterator[None]:
-        try:
-            yield
-        except DataError as error:
-            raise type(error)(f"{self.path}: {error}") from None
-        except MemoryError:
-            raise
-        except Exception as error:  # pyarrow raises many kinds for a damaged file
-            if isinstance(error, OSError) and (error.errno or self._has_changed()):
-                reason = error.strerror or "it changed meanwhile"
-                raise InputFailed(
-                    f"{self.path} cannot be read to its end: {reason}; see that it is still there"
-                ) from error
-            raise unreadable(self.path, error) from None
-
-    def _has_changed(self) -> bool:
-        return not os.path.exists(self.path) or fingerprint(self.path) != self.fingerprint

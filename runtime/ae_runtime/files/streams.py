@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ae_runtime.errors import DataError, SourceNotFound
+from ae_runtime.files.partitions import find_parts
 from ae_runtime.files.sources import split_member, suffix_of
 from ae_runtime.files.stream_blocks import Block, SeriesCut, Stream
 from ae_runtime.files.stream_bytes import Bytes, closed_on_error, open_bytes, pipe_bytes
@@ -14,8 +15,10 @@ from ae_runtime.files.stream_columns import Verb, Wanted, known_names, wanted_by
 from ae_runtime.files.stream_csv import CsvStream
 from ae_runtime.files.stream_form import Told, find_form, separator_of
 from ae_runtime.files.stream_images import ImageStream
+from ae_runtime.files.stream_ipc import IpcStream
 from ae_runtime.files.stream_npy import NpyStream, open_member
 from ae_runtime.files.stream_parquet import ParquetStream
+from ae_runtime.files.stream_parts import PartsStream
 from ae_runtime.files.stream_windows import WindowStream
 from ae_runtime.files.times import Clock
 from ae_runtime.files.windows import check_stride
@@ -106,6 +109,8 @@ def _open_path(wanted: Wanted, kind: str, text: str, id_column: str | None) -> S
         if id_column is not None:
             raise DataError(f"{path} is a folder of images, whose ids are their names")
         return ImageStream(path, wanted)
+    if path.is_dir() and find_parts(path):
+        return PartsStream(path, wanted, id_column)
     suffix = suffix_of(path)
     reader = TYPES.get(suffix)
     if reader is None or path.is_dir():
@@ -156,6 +161,10 @@ def _open_parquet(wanted: Wanted, path: Path, key: str | None, id_column: str | 
     return ParquetStream(path, wanted, id_column)
 
 
+def _open_arrow(wanted: Wanted, path: Path, key: str | None, id_column: str | None) -> Stream:
+    return IpcStream(path, wanted, id_column)
+
+
 # A new file format is one stream and its line here; a reader for training goes into sources.py.
 TYPES: dict[str, Callable[[Wanted, Path, str | None, str | None], Stream]] = {
     ".npy": _open_npy,
@@ -165,4 +174,6 @@ TYPES: dict[str, Callable[[Wanted, Path, str | None, str | None], Stream]] = {
     ".tsv": _open_csv,
     ".tsv.gz": _open_csv,
     ".parquet": _open_parquet,
+    ".arrow": _open_arrow,
+    ".feather": _open_arrow,
 }
