@@ -72,6 +72,10 @@ def describe(manifest: Manifest) -> list[str]:
         lines.append(f"columns     {', '.join(manifest.column_names)}")
     if manifest.series is not None and manifest.series.channels:
         lines.append(f"channels    {', '.join(manifest.series.channels)}")
+    if manifest.series is not None and manifest.series.time:
+        step = manifest.series.step
+        steps = "steps of time vary" if step is None else f"{step:g} from row to row"
+        lines.append(f"time        {manifest.series.time}, {steps}")
     return lines
 
 

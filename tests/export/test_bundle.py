@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,15 @@ def test_channels_have_the_range_of_the_training_rows(any_case: Callable[[str], 
     series = manifest_of(case).series
     assert series is not None
     assert (series.min, series.max) == (train.min(0).tolist(), train.max(0).tolist())
+
+
+def test_a_series_has_its_column_of_times(any_case: Callable[[str], Any], tmp_path: Path) -> None:
+    run = any_case("conv1d").run
+    schema = msgspec.structs.replace(run.schema, time="when", step=60.0)
+    export(replace(run, schema=schema), tmp_path / "timed")
+    series = manifests.parse((tmp_path / "timed" / "manifest.json").read_bytes()).series
+    assert series is not None
+    assert (series.time, series.step) == ("when", 60.0)
 
 
 def test_a_run_from_before_ranges_of_channels(any_case: Callable[[str], Any]) -> None:

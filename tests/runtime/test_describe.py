@@ -87,6 +87,10 @@ def test_all_lines() -> None:
         "format      1.0",
         "channels    flow, heat",
     ]
+    timed = replace(found, series=Series(["flow"], time="when", step=60.0))
+    assert describe(timed)[-1] == "time        when, 60 from row to row"
+    varying = replace(found, series=Series(["flow"], time="when"))
+    assert describe(varying)[-1] == "time        when, steps of time vary"
 
 
 def test_columns_are_listed() -> None:

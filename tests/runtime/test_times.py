@@ -89,6 +89,15 @@ def test_times_that_go_back_are_named_across_blocks() -> None:
     )
 
 
+def test_a_time_is_not_infinite() -> None:
+    with pytest.raises(DataError) as error:
+        Clock("s.csv", "t").borders(np.array([1, np.nan, np.inf]), 7)
+    assert str(error.value) == (
+        "s.csv: row 10, column 't' is infinite; correct the time, or leave it empty where it is "
+        "missing"
+    )
+
+
 def test_times_are_numbers_or_dates() -> None:
     words = np.array(["2026-01-01", None, "2026-01-01T00:01"], object)
     np.testing.assert_array_equal(times_of(words, "t"), [1767225600, np.nan, 1767225660])

@@ -206,6 +206,7 @@ def test_series_of_several_files(tmp_path: Path) -> None:
     data = loaded(a, b, kind="series", window=16)
     assert data.form.row_shape == (16, 2)
     assert (data.channels, data.stride, len(data)) == (["v", "w"], 1, 285 + 185)
+    assert (data.time, data.step) == ("time", 1.0)
     held = loaded(a, val=b, kind="series", window=16)
     split = split_data(held, make_recipe({}).data, 0)
     assert sorted(split.validation) == list(range(285, 285 + 185))

@@ -126,12 +126,18 @@ class Clock:
     def borders(self, times: Times, first: int) -> list[int]:
         """The rows that come after a gap. times: of the rows from `first` on, NaN where missing.
 
-        Raises DataError for a time that goes back.
+        Raises DataError for a time that goes back, and for one that is infinite.
         """
         known = np.flatnonzero(~np.isnan(times))
         if not len(known):
             return []
         rows, times = first + known, times[known]
+        if np.isinf(times).any():
+            row = int(rows[np.isinf(times)][0])
+            raise DataError(
+                f"{self.source}: row {row + 1}, column {self.name!r} is infinite; correct the "
+                "time, or leave it empty where it is missing"
+            )
         if self._row >= 0:
             rows, times = np.append(self._row, rows), np.append(self._last, times)
         self._check_order(rows, times)
