@@ -141,6 +141,28 @@ def test_other_dates_are_left_to_python(words: list[str | None]) -> None:
     assert plain_dates(np.array(words, object)) is None
 
 
+def test_days_of_digits_are_days() -> None:
+    moments = [datetime(2023, 12, 1) + timedelta(hours=13 * at) for at in range(999)]
+    for form in ("%Y%m%d", "%Y%m%d%H%M%S"):
+        words = [moment.strftime(form) for moment in moments]
+        expected = [
+            parse_date(word if len(word) == 8 else f"{word[:8]}T{word[8:]}") for word in words
+        ]
+        numbers = np.array(words, np.float64)
+        for values in (numbers, np.array(words, object)):
+            np.testing.assert_array_equal(times_of(values, "t"), expected)
+        numbers[3] = np.nan
+        assert np.isnan(times_of(numbers, "t")).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "count", [20260101, 20260227.5, 0, 1767225600, 1767225600000, 20260101000000]
+)
+def test_counts_are_no_days(count: float) -> None:
+    times = count + np.arange(99.0)  # as days, there is a 32nd
+    np.testing.assert_array_equal(times_of(times, "t"), times)
+
+
 def test_what_rises_with_every_row() -> None:
     assert rises_steadily(np.arange(5000))
     assert rises_steadily(np.array([1, np.nan, 2.5, 3]))

@@ -15,7 +15,7 @@ from ae_runtime.arrays import checked
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.sources import Source, select_columns
 from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
-from ae_runtime.files.times import plain_dates, time_kind
+from ae_runtime.files.times import calendar, plain_dates, time_kind
 from ae_runtime.manifest import Column, Manifest, Port, Reading, Series
 from ae_runtime.missing import as_missing
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
@@ -189,13 +189,13 @@ def settle_times(
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
     """(times (B,) of rows, NaN where one is missing or none, bad)."""
     if is_numbers(values):
-        return np.asarray(values, np.float64), bad
+        return calendar(np.asarray(values, np.float64)), bad
     plain = plain_dates(values)
     if plain is not None:
         return plain, bad
     times, wrong = numbers_of_words(values, time_kind(values), name, first)
     times[list(wrong)] = np.nan
-    return times, wrong | bad
+    return calendar(times), wrong | bad
 
 
 def settle_columns(

@@ -33,7 +33,39 @@ def times_of(values: Array, name: str) -> Times:
     Raises DataError that names row and column.
     """
     plain = None if is_numbers(values) else plain_dates(values)
-    return to_numbers(values, time_kind(values), name) if plain is None else plain
+    return calendar(to_numbers(values, time_kind(values), name)) if plain is None else plain
+
+
+def calendar(times: Times) -> Times:
+    """The times, in seconds since 1970-01-01 where all are days like 20260331, or 20260331081500.
+
+    As numbers, days like these make a gap of the end of each month.
+    """
+    known = times[~np.isnan(times)]
+    for low, rest in ((19000101, 1), (19000101000000, 1_000_000)):
+        if not len(known) or known.min() < low or known.max() >= low + 2_000_000 * rest:
+            continue
+        found = _of_digits(known, rest)
+        if found is not None:
+            out = times.copy()
+            out[~np.isnan(times)] = found
+            return out
+    return times
+
+
+def _of_digits(known: Times, rest: int) -> Times | None:
+    whole = known.astype(np.int64)
+    days, clock = np.divmod(whole, rest)
+    hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
+    months = days // 100
+    month = ((months // 100 - 1970) * 12 + months % 100 - 1).astype("M8[M]")
+    day = month.astype("M8[D]") + (days % 100 - 1)
+    fits = (whole == known) & (months % 100 >= 1) & (months % 100 <= 12)
+    fits &= (day.astype("M8[M]") == month) & (hours < 24) & (minutes < 60) & (seconds < 60)
+    if not fits.all():
+        return None
+    found = day.astype(np.int64) * 86400 + hours * 3600 + minutes * 60 + seconds
+    return np.asarray(found, np.float64)
 
 
 def plain_dates(values: Array) -> Times | None:
