@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from ae_runtime.manifest import Column
 
 Array = NDArray[Any]
 OTHER = "other"  # the word that stands for all rare ones
+_INFINITE = {"infinity": math.inf, "-infinity": -math.inf}  # of dates, as databases write them
 # Words for false and true that make a column of two words a boolean one.
 BOOLEANS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))
 
@@ -52,12 +54,12 @@ def is_numbers(values: Array) -> bool:
 def parse_date(text: str) -> float | None:
     """Seconds since 1970-01-01 UTC of an ISO 8601 date or time; None for any other text.
 
-    A time without a zone is taken as UTC.
+    A time without a zone is taken as UTC. Infinite for the words that databases write for it.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return None
+        return _INFINITE.get(text.lower())
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()

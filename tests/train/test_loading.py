@@ -103,6 +103,29 @@ def test_a_part_without_values_or_with_numbers_only_is_a_part_all_the_same(tmp_p
             assert words[known].tolist() == codes
 
 
+def test_digits_of_one_file_keep_their_text_where_another_holds_words(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    a.write_text("n,code\n" + "1,007\n2,7\n3,1.10\n" * 10)
+    b.write_text("n,code\n" + "1,x7\n" * 10)
+    for names in ([a, b], [b, a]):
+        data = loaded(*map(str, names))
+        levels = np.array((data.columns or [])[-1].levels, object)
+        assert set(levels) == {"007", "7", "1.10", "x7"}
+        rows = data.parts[1][:30, 0] if names[0] is a else data.parts[1][10:, 0]
+        assert levels[rows].tolist() == ["007", "7", "1.10"] * 10
+
+
+def test_a_date_of_infinity_is_an_infinite_value_in_text_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    dates = [f"2026-01-{at + 1:02}" for at in range(20)] + ["infinity"]
+    path.write_text("n,when\n" + "".join(f"{at},{when}\n" for at, when in enumerate(dates)))
+    with pytest.raises(DataError) as error:
+        loaded(str(path))
+    assert str(error.value) == (
+        f"{path}: row 21, column 'when' is infinite; correct it, or write NaN for missing"
+    )
+
+
 def test_parts_without_rows_are_left_out_and_said(tmp_path: Path) -> None:
     a, b = people(tmp_path / "a.csv", 0, 30), people(tmp_path / "b.csv", 0, 0)
     none = tmp_path / "none.csv"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,14 +73,17 @@ def _holds_columns(name: str) -> bool:
     return bool(find_parts(path))
 
 
-def _read_table(data: Data, name: str | Path) -> Table:
-    """The columns of a file or folder, text read as the recipe says. Raises as read_table_file."""
+def _read_table(data: Data, name: str | Path, words: Collection[str] = ()) -> Table:
+    """The columns of a file or folder, text read as the recipe says. Raises as read_table_file.
+
+    words: columns whose text is kept as it is, beside those that the recipe names.
+    """
     path = Path(name)
     if path.is_dir():
         return read_parts(path, partial(_read_table, data))
     told = Told(data.reading, data.header)
-    words = [column for column, kind in data.types.items() if kind != "number"]
-    return without_missing(read_table_file(path, told, words), data.reading)
+    kept = [column for column, kind in data.types.items() if kind != "number"]
+    return without_missing(read_table_file(path, told, [*kept, *words]), data.reading)
 
 
 def load_digits() -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,22 +80,34 @@ def read_parts(folder: Path, read: Callable[[Path], Table]) -> Table:
 
 
 def read_all(
-    names: Sequence[str], held: int, read: Callable[[str], Table]
+    names: Sequence[str], held: int, read: Callable[[str, Collection[str]], Table]
 ) -> tuple[list[Table], list[str]]:
     """(tables, their names): of several files, those that hold rows; the first one says which not.
 
-    Raises NoRows where none to learn from holds any, or one of the last `held` does not.
+    read: of a file, and of the columns whose text is kept as it is, the table. Columns that are
+    words in one file are read as words from all: 007 is no 7. Raises NoRows where none to learn
+    from holds any, or one of the last `held` does not.
     """
     tables, kept, empty = [], [], []
     for at, name in enumerate(names):
         try:
-            tables.append(read(name))
+            tables.append(read(name, ()))
             kept.append(name)
         except NoRows:
             is_held = at >= len(names) - held
             if is_held or (at == len(names) - held - 1 and not tables):
                 raise
             empty.append(name)
+    words = {
+        name
+        for table in tables
+        for name, cells in table.columns.items()
+        if not is_numbers(cells) and not is_empty(cells)
+    }
+    for at, table in enumerate(tables):
+        digits = {name for name in words & table.columns.keys() if is_numbers(table.columns[name])}
+        if any(not is_empty(table.columns[name]) for name in digits):
+            tables[at] = read(kept[at], digits)
     if empty:
         line = f"without rows, and left out: {', '.join(empty[:5])}"
         line += f" and {len(empty) - 5} more" if len(empty) > 5 else ""
