@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins
+.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -17,6 +17,12 @@ demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch
 test: .venv/.ready build/runtime/.ready  ## all tests but the soak, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "alone and not soak"
+
+test-arm: .venv/.ready  ## numbers of the runtime on emulated ARM64 processors; needs qemu-user-static, mmdebstrap
+	tests/machines/arm.sh build/arm
+
+test-pythons: .venv/.ready build/runtime/.ready  ## the runtime's tests on the newest Python and dependencies, and on the oldest
+	tests/machines/pythons.sh build/pythons
 
 soak: .venv/.ready build/runtime/.ready build/node/.ready  ## the full counts of kills, mutants, traces and combinations
 	$(BIN)/python -m pytest -m soak -rP

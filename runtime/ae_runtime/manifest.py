@@ -282,7 +282,7 @@ def parse(raw: bytes) -> Manifest:
     anything else that is not a manifest.
     """
     try:
-        fields = msgspec.json.decode(raw)
+        fields = msgspec.json.decode(raw.decode())  # so that its versions say no text alike
         sha256 = canonical_sha256(fields) if isinstance(fields, dict) else ""
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BundleCorrupt(

@@ -141,7 +141,7 @@ def test_a_changed_manifest(table_bundle: Path, rewrite: Rewrite) -> None:
         (
             b'{"format": "\xff"}',
             NO_JSON.format(
-                "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+                "'utf-8' codec can't decode byte 0xff in position 12: invalid start byte"
             ),
         ),
         (b"null", "manifest.json names no format version, found None"),

@@ -20,12 +20,12 @@ SCORED = ("scored", "scored_mixed", "scored_series", "scored_image")
 
 
 @pytest.fixture(params=SCORED)
-def ae(request: pytest.FixtureRequest, table_bundle: Path) -> Autoencoder:
+def ae(request: pytest.FixtureRequest, table_bundle: Path, sampling: None) -> Autoencoder:
     return load(table_bundle.parent / request.param)
 
 
 @pytest.fixture
-def table(table_bundle: Path) -> Autoencoder:
+def table(table_bundle: Path, sampling: None) -> Autoencoder:
     return load(table_bundle.parent / "scored")
 
 
@@ -74,7 +74,7 @@ def test_a_table_has_valid_rows(table: Autoencoder) -> None:
     assert np.std(rows[:, 0]) > 0.5  # and they are not one row
 
 
-def test_a_mixed_table_has_words_of_its_columns(table_bundle: Path) -> None:
+def test_a_mixed_table_has_words_of_its_columns(table_bundle: Path, sampling: None) -> None:
     rows = load(table_bundle.parent / "scored_mixed").sample(2000, seed=1)
     assert set(rows["job"]) <= {"admin", "tech", "other"}
     assert set(rows["open"]) <= {"no", "yes"}
@@ -143,13 +143,13 @@ def test_the_command_writes_what_python_draws(table: Autoencoder, suffix: str) -
     assert (done.exit_code, done.stdout) == (0, f"2 rows -> {out}\n")
 
 
-def test_a_mixed_table_goes_to_csv(table_bundle: Path) -> None:
+def test_a_mixed_table_goes_to_csv(table_bundle: Path, sampling: None) -> None:
     bundle = table_bundle.parent / "scored_mixed"
     assert run("sample", bundle, "--rows", 20, "--out", "new.csv").exit_code == 0
     assert Path("new.csv").read_text().splitlines()[0] == "far,count,job,open"
 
 
-def test_a_picture_of_images(table_bundle: Path) -> None:
+def test_a_picture_of_images(table_bundle: Path, sampling: None) -> None:
     pil = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no Pillow")
     bundle = table_bundle.parent / "scored_image"
     done = run("sample", bundle, "--rows", 7, "--seed", 0, "--out", "new.png")
