@@ -80,7 +80,7 @@ def refused(run: Run, words: str) -> str:
         (
             "nothing",
             "nothing: a folder cannot be read; known types: .npy, .npz, .csv, .csv.gz, .tsv, "
-            ".tsv.gz, .parquet",
+            ".tsv.gz, .parquet, .arrow, .feather",
         ),
         ("empty.csv", "empty.csv is empty; it holds no rows"),
         ("header.csv", "header.csv holds a header and no rows"),

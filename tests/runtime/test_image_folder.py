@@ -214,7 +214,7 @@ def test_folders_for_bundles_that_take_no_images(tmp_path: Path) -> None:
         (
             manifest(3, kind="table"),
             "a folder cannot be read; known types: .npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, "
-            ".parquet",
+            ".parquet, .arrow, .feather",
         ),
     ):
         with pytest.raises(DataError) as error:

@@ -20,7 +20,7 @@ from ae_runtime.files.sources import (
     select_columns,
 )
 
-KNOWN = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz"
+KNOWN = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .arrow, .feather"
 
 
 @pytest.fixture(autouse=True)

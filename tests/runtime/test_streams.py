@@ -473,7 +473,7 @@ def test_what_cannot_be_opened() -> None:
     Path("u.csv").write_text("a,b\n1,2\n")
     Path("x.txt").touch()
     Path("folder").mkdir()
-    types = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet"
+    types = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .arrow, .feather"
     for kind, source, bundle, line in (
         (SourceNotFound, "none.npy", {}, "none.npy does not exist"),
         (ShapeMismatch, "wide.npy", {}, "wide.npy: x has shape (4, 6), the bundle wants (B, 3)"),

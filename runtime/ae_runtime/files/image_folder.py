@@ -72,7 +72,10 @@ def image_names(folder: Path) -> list[str]:
         if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     if not names:
-        raise DataError(f"{folder} holds no images (known types: {', '.join(sorted(SUFFIXES))})")
+        raise DataError(
+            f"{folder} holds no images (known types: {', '.join(sorted(SUFFIXES))}) and is no folder "
+            "of Parquet or Arrow files; name files of other types themselves"
+        )
     return names
 
 
