@@ -73,8 +73,8 @@ def image_names(folder: Path) -> list[str]:
     )
     if not names:
         raise DataError(
-            f"{folder} holds no images (known types: {', '.join(sorted(SUFFIXES))}) and is no folder "
-            "of Parquet or Arrow files; name files of other types themselves"
+            f"{folder} holds no images (known types: {', '.join(sorted(SUFFIXES))}) and is no "
+            "folder of Parquet or Arrow files; name files of other types themselves"
         )
     return names
 
