@@ -46,8 +46,9 @@ class Column(msgspec.Struct, frozen=True):
 
     name is null where the model was trained on an array, which has no names. A date is a number:
     seconds since 1970-01-01 UTC. levels: the words of a category or boolean, a word's place is its
-    code; not there for numbers. min, max and rmse are in the column's own units, and null where the
-    column held no value or holds words.
+    code; not there for numbers. whole_days: of dates, whether all of the training rows are days
+    without a time; not there in older bundles. min, max and rmse are in the column's own units, and
+    null where the column held no value or holds words.
     """
 
     name: str | None
@@ -57,6 +58,7 @@ class Column(msgspec.Struct, frozen=True):
     max: float | None = None
     rmse: float | None = None
     levels: list[str] | UnsetType = UNSET
+    whole_days: bool | UnsetType = UNSET
 
 
 class Prefix(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ def test_each_type_is_found_numbers_before_words() -> None:
     )
     assert columns == [
         Column("n", integer=True),
-        Column("day", type="date", integer=True),
+        Column("day", type="date", integer=True, whole_days=False),
         Column("v"),
         Column("job", type="category", levels=["b", "a"]),
         Column("paid", type="boolean", levels=["NO", "Yes"]),

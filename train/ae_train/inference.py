@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
+from ae_runtime.files.dates import DAY_S
 from ae_runtime.manifest import Column
 from ae_runtime.table import (
     BOOLEANS,
@@ -148,8 +149,9 @@ def _number_column(name: str, values: Array, kind: str, table: Table) -> Column:
     if kind == "date":
         seconds = to_numbers(values, kind, name)
         seconds = seconds[np.isfinite(seconds)]
-        whole = bool(np.all(seconds % 1 == 0))
-        return Column(name, type="date", integer=whole and len(seconds) > 0)
+        whole = bool(np.all(seconds % 1 == 0)) and len(seconds) > 0
+        days = whole and bool(np.all(seconds % DAY_S == 0))
+        return Column(name, type="date", integer=whole, whole_days=days)
     to_numbers(values, kind, name)  # raises for text
     return Column(name, integer=name in table.integer)
 

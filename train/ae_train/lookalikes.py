@@ -14,7 +14,8 @@ _GROUPED = re.compile(_SIGN + r"[1-9]\d{0,2}(?:([,. '])\d{3})(?:\1\d{3})*(?:[.,]
 _PERCENT = re.compile(_SIGN + r"\d+(?:[.,]\d+)?\s?%")
 _MONEY = re.compile(_SIGN + r"[$€£¥]\s?\d[\d.,' ]*|\d[\d.,' ]*\s?[$€£¥]")
 _DATE = re.compile(
-    r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}(?:[ T]\d{1,2}:\d\d.*)?|\d{1,2} [A-Z][a-z]+ \d{4}"
+    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{1,2}/\d{1,2}/\d{2})"
+    r"(?:[ T]\d{1,2}:\d\d.*)?|\d{1,2} [A-Z][a-z]+ \d{4}"
 )
 
 
@@ -36,14 +37,11 @@ def _of_numbers(words: list[str]) -> str:
     """What the words are, if each is a number of some way, and how that is read."""
     ways = [way for way in (_COMMA, _GROUPED, _PERCENT, _MONEY) if _all(words, way)]
     if not ways:
-        mixed = all(any(way.fullmatch(word) for way in (_COMMA, _GROUPED)) for word in words)
-        return (
-            f"numbers ({words[0]!r}), written in several ways; write them in one" if mixed else ""
-        )
+        if all(_COMMA.fullmatch(word) or _GROUPED.fullmatch(word) for word in words):
+            return f"numbers ({words[0]!r}) written in several ways: write them in one"
+        return ""
     if _PERCENT in ways or _MONEY in ways:
-        return (
-            f"numbers with a sign ({words[0]!r}): write them without it, the column is numbers then"
-        )
+        return f"numbers with a sign ({words[0]!r}): write them without it, to be read as numbers"
     groups = _GROUPED.fullmatch(words[0])
     sign = groups[1] if groups and _GROUPED in ways else ","
     thousands = f"--set data.thousands='{sign}'" + (" --set data.decimal=," if sign == "." else "")

@@ -244,7 +244,7 @@ def make_recipe(fields: dict[str, Any], source: str = "recipe") -> Recipe:
                 f"the name is {values.name!r}; leave {key} out, or set the name"
             )
     data = recipe.data
-    if data.thousands is not None and data.thousands == (data.decimal or "."):
+    if data.thousands is not None and data.thousands == data.decimal:
         raise RecipeError(
             f"{source}: [data] thousands = {data.thousands!r} is the sign before decimals, too; "
             "set decimal to another one"

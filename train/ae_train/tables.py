@@ -34,6 +34,7 @@ def dataset_of_tables(
     None: found out. Raises DataError.
     """
     data = recipe.data
+    tables = [_dates_as_text(table, data.types) for table in tables]
     chosen = [choose(table, data, name) for table, name in zip(tables, names, strict=True)]
     learned = _joined(chosen[: len(chosen) - held], names)
     notes = list(dict.fromkeys(table.note for table in chosen if table.note))
@@ -113,6 +114,19 @@ def read_all(
         line += f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         tables[0] = replace(tables[0], note="\n".join(filter(None, (tables[0].note, line))))
     return tables, kept
+
+
+def _dates_as_text(table: Table, types: Mapping[str, str]) -> Table:
+    """The table with numbers that are said to be dates as text, which is read by its form."""
+    found = {
+        name: to_words(table.columns[name])
+        for name, kind in types.items()
+        if kind == "date"
+        and name in table.columns
+        and is_numbers(table.columns[name])
+        and table.types.get(name) != "date"
+    }
+    return replace(table, columns=table.columns | found) if found else table
 
 
 def _numbers(table: Table) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from ae_runtime.manifest import Column
@@ -18,7 +19,9 @@ def date_kind(column: Column) -> Literal["day", "second", "moment"]:
     """The finest that a column of dates tells apart, as its training rows had it."""
     if not column.integer:
         return "moment"
-    ends = (column.min, column.max)
+    if column.whole_days is not UNSET:
+        return "day" if column.whole_days else "second"
+    ends = (column.min, column.max)  # of an older bundle
     return "day" if all(end is not None and end % DAY_S == 0 for end in ends) else "second"
 
 
