@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ae_runtime import errors
-from ae_runtime.errors import AeError
+from ae_runtime.errors import AeError, DataWarning
 
 if TYPE_CHECKING:
     from ae_runtime.autoencoder import Autoencoder, load
     from ae_runtime.stream import Stream
 
 __version__ = "0.1.0"
-__all__ = ["AeError", "Autoencoder", "Stream", "__version__", "errors", "load"]
+__all__ = ["AeError", "Autoencoder", "DataWarning", "Stream", "__version__", "errors", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -116,9 +116,8 @@ def _straightened(tile: Array) -> Array:
 
 def as_array(x: ArrayLike, what: str) -> Array:
     """X as an array, not copied. Raises DataError or DtypeMismatch for what is none."""
+    check_mask(x, what)
     if isinstance(x, np.ndarray):
-        if hasattr(x, "mask"):
-            raise DataError(f"{what} is a masked array; fill it first, with {what}.filled(...)")
         return x
     if isinstance(x, dict):
         raise DtypeMismatch(f"{what} is a dict; this bundle takes one array of numbers")
@@ -126,6 +125,22 @@ def as_array(x: ArrayLike, what: str) -> Array:
         return np.asarray(x)
     except ValueError as error:
         raise DataError(f"{what} is not one array: {error}") from None
+
+
+def check_mask(x: object, what: str) -> None:
+    """Raise DataError for a masked array: numpy and the graphs would take what its mask hides."""
+    if isinstance(x, np.ndarray) and hasattr(x, "mask"):
+        fill = f"{what}.filled(...)" if what.isidentifier() else "filled(...)"
+        raise DataError(f"{what} is a masked array; fill it first, with {fill}")
+
+
+def is_table(x: object) -> bool:
+    """Whether x is columns by name: a dict, a frame, a Table, or what has the Arrow C stream."""
+    if isinstance(x, np.ndarray | list | tuple):
+        return False
+    # A single column, as a Series, has that stream, too.
+    is_stream = hasattr(x, "__arrow_c_stream__") and getattr(x, "ndim", 2) != 1
+    return isinstance(x, Mapping) or hasattr(x, "columns") or is_stream
 
 
 def _check_shape(x: Array, port: Port, what: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from math import prod
@@ -11,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ae_runtime.arrays import checked, conversion
+from ae_runtime.arrays import checked, conversion, is_table
 from ae_runtime.bundle import Bundle, open_bundle
 from ae_runtime.devices import provider_of, resolve
 from ae_runtime.engine import Engine, Feed
-from ae_runtime.errors import ShapeMismatch
+from ae_runtime.errors import DataWarning, ShapeMismatch
 from ae_runtime.manifest import Manifest, Port
 from ae_runtime.plan import block_rows, make_plan, memory_of
 from ae_runtime.prefix import prefix, whole
@@ -97,6 +99,7 @@ class Autoencoder:
         self._row = self._inputs[0].row_shape
         self._latent_dim = bundle.manifest.latent.dim
         self._dtype = None if bundle.manifest.is_mixed else np.dtype(self._inputs[0].dtype)
+        self._said: set[str] = set()
 
     @property
     def manifest(self) -> Manifest:
@@ -152,8 +155,12 @@ class Autoencoder:
         x: (B, *input_shape) in data units, since scaling is inside the graph; any real dtype that
         converts to the graph's (float64 to float32 rounds). NaN counts as missing and is filled
         with the training median; an infinity is taken as a value 1e6 deviations away. B may be 0.
-        For a mixed table a dict of 1-d columns, or anything with the Arrow C stream (pandas,
-        polars, pyarrow), see columns.to_arrays.
+        Of a table also its columns by name, in any order: a dict of 1-d columns, or a frame of
+        pandas, polars or pyarrow (anything with the Arrow C stream). They give what a file with
+        these columns gives: dates and words become numbers and codes. A mixed table is always
+        given so. A column that the model does not know is left out, and a word that it does not
+        know counts as missing, or as "other" where it has that word; the first time a DataWarning
+        says so.
         keep: of ordered latents, only the first so many, (B, keep): a shorter code of the same
         rows, which decode takes as well.
         Deterministic: n rows at once give the same bits as n calls with one row.
@@ -245,12 +252,19 @@ class Autoencoder:
     def explain(self, x: Any, top: int = 3) -> list[list[Part]]:
         """Of each row the columns, pixels or time steps that are most off, at most `top`.
 
-        Each with the value that was given and the one that the model gives back; see
-        scoring.Part. Raises ScoreUnknown, and what encode raises.
+        Each with the value that was given and the one that the model gives back; a word that the
+        model does not know comes first; see scoring.Part. Raises ScoreUnknown, and what encode
+        raises.
         """
         from ae_runtime import scoring
 
-        return scoring.explain(self, self.arrays_of(x), top)
+        if not is_table(x):
+            return scoring.explain(self, self.arrays_of(x), top)
+        from ae_runtime.columns import arrays_of, table_of, unknown_words
+
+        table = table_of(x, self.manifest)  # once, for both
+        arrays = self._checked(arrays_of(table, self.manifest, self.say))
+        return scoring.explain(self, arrays, top, unknown_words(table, self.manifest))
 
     def sample(self, n: int, seed: int | None = None) -> Any:
         """New rows like those of training, (n, *input_shape), in the dtype and units of x.
@@ -274,7 +288,8 @@ class Autoencoder:
         from ae_runtime import sampling
 
         ends = [
-            self.encode(np.asarray(end)[None] if self._dtype is not None else end) for end in (a, b)
+            self.encode(end if self._dtype is None or is_table(end) else np.asarray(end)[None])
+            for end in (a, b)
         ]
         if any(len(end) != 1 for end in ends):
             raise ShapeMismatch(
@@ -398,6 +413,10 @@ class Autoencoder:
         each word, column after column).
         Raises ShapeMismatch or DtypeMismatch.
         """
+        if is_table(z):
+            from ae_runtime.columns import rows_by_number
+
+            z = rows_by_number(z, "z")
         z = checked(whole(self.manifest.latent, z), self._z, "z")
         outs = {
             port.name: np.empty((len(z), *port.row_shape), port.dtype) for port in self._outputs
@@ -432,11 +451,17 @@ class Autoencoder:
         return int(most - memory_of(plan, self.bundle.needs.values(), graph_bytes) - blocks)
 
     def _arrays_of(self, x: Any) -> tuple[Any, ...]:
-        if not self.manifest.is_mixed:
+        if not self.manifest.is_mixed and not is_table(x):
             return (x,)
-        from ae_runtime.columns import to_arrays  # words and dates: not for arrays of numbers
+        from ae_runtime.columns import arrays_of  # words and dates: not for arrays of numbers
 
-        return to_arrays(x, self.manifest.columns or ())
+        return arrays_of(x, self.manifest, self.say)
+
+    def say(self, topic: str, line: str) -> None:
+        """Warn of a line about rows, the first time that its topic comes up."""
+        if topic not in self._said:
+            self._said.add(topic)
+            warnings.warn(line, DataWarning, stacklevel=_depth_of_caller())
 
     def arrays_of(self, x: Any) -> list[NDArray[Any]]:
         """Rows x, as `encode` takes them, as the arrays that the encoder's graph takes.
@@ -467,6 +492,14 @@ class Autoencoder:
 
 def _feed(rows: NDArray[Any], port: Port) -> Feed:
     return Feed(port.name, rows, conversion(rows.dtype, np.dtype(port.dtype)).convert)
+
+
+def _depth_of_caller() -> int:
+    """The stacklevel, for the function that asks, of the first call from outside this package."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("ae_runtime"):
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 def _row_bytes(ports: Sequence[Port]) -> int:

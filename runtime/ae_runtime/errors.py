@@ -27,6 +27,9 @@ AeError
     ├── TrainingFailed      RuntimeError        the loss is no longer a number
     └── VerificationFailed  RuntimeError        a graph that disagrees with its model
 
+DataWarning (a UserWarning, no error) is how Python callers are told, once for each loaded bundle,
+what was done with rows that were taken: columns left out, words not known, columns by position.
+
 `exit_code` is what the commands end with: 2 when the words, files or data are wrong, 1 when the
 work failed. Messages say what was wrong, what was found and what to do, in one line.
 """
@@ -40,6 +43,10 @@ class AeError(Exception):
 
 class DataError(AeError, ValueError):
     """Rows, columns or values that cannot be used."""
+
+
+class DataWarning(UserWarning):
+    """What was done with rows that were taken: worth knowing, and no error."""
 
 
 class ShapeMismatch(DataError):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.extras import need
 from ae_runtime.manifest import Column
-from ae_runtime.table import BOOLEANS
+from ae_runtime.words import BOOLEANS
 
 Array = NDArray[Any]
 
@@ -21,13 +21,17 @@ def is_frame(x: Any) -> bool:
 
 
 def has_words(x: Any) -> bool:
-    """Whether a frame has columns that are no numbers."""
-    return is_frame(x) and any(getattr(kind, "kind", "O") not in "iuf" for kind in x.dtypes)
+    """Whether a frame of pandas or polars has columns that are no numbers."""
+    kinds = getattr(x, "dtypes", None) if is_frame(x) or hasattr(x, "__arrow_c_stream__") else None
+    return kinds is not None and any(getattr(kind, "kind", "O") not in "iuf" for kind in kinds)
 
 
-def columns_of(frame: Any) -> dict[str, Any]:
-    """The columns of a frame by name."""
-    return {str(name): frame[name].to_numpy() for name in frame.columns}
+def columns_of(frame: Any) -> list[tuple[str, Any]]:
+    """The columns of a frame of pandas with their names, in its order. Its index is none of them.
+
+    Not by its Arrow stream: that needs pyarrow, and holds the index as a column.
+    """
+    return [(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
 
 
 def restored(table: Mapping[str, Array], columns: Sequence[Column]) -> dict[str, Array]:

@@ -36,8 +36,8 @@ class Scored(NamedTuple):
 class Part(NamedTuple):
     """What is strange in a row: a column's name, or the place of a pixel or of a time step.
 
-    off: deviations from what the rest of the row says. value: what was given, None where missing.
-    expected: what the model gives back for it.
+    off: deviations from what the rest of the row says; infinite for a word that the model does not
+    know. value: what was given, None where missing. expected: what the model gives back for it.
     """
 
     where: str | tuple[int, ...]
@@ -119,22 +119,40 @@ def score(ae: Autoencoder, arrays: Sequence[Array], name: str | None) -> NDArray
     return found
 
 
-def explain(ae: Autoencoder, arrays: Sequence[Array], top: int) -> list[list[Part]]:
-    """Of each row the parts that are most off, at most `top`. arrays: as the encoder takes them."""
+def explain(
+    ae: Autoencoder,
+    arrays: Sequence[Array],
+    top: int,
+    unknown: Sequence[Array | None] = (),
+) -> list[list[Part]]:
+    """Of each row the parts that are most off, at most `top`. arrays: as the encoder takes them.
+
+    unknown: for each column the words (B,) that the model does not know, None where it does.
+    """
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")
     scored = ae.score_arrays(*arrays)
-    flat = scored.parts.reshape(len(scored.parts), -1)
+    off = scored.parts.reshape(len(scored.parts), -1).copy()
+    for at, words in enumerate(unknown):
+        if words is not None:
+            off[words != None, at] = np.inf  # noqa: E711  # for each word
     # Stable, so that equal parts come in the order of columns.
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :top]
+    order = np.argsort(-off, axis=1, kind="stable")[:, :top]
     return [
-        [_part(ae.manifest, arrays, scored, row, int(at)) for at in places]
+        [_part(ae.manifest, arrays, scored, off, unknown, row, int(at)) for at in places]
         for row, places in enumerate(order)
     ]
 
 
-def _part(manifest: Manifest, arrays: Sequence[Array], scored: Scored, row: int, at: int) -> Part:
-    off = float(scored.parts[row].reshape(-1)[at])
+def _part(
+    manifest: Manifest,
+    arrays: Sequence[Array],
+    scored: Scored,
+    off: Array,
+    unknown: Sequence[Array | None],
+    row: int,
+    at: int,
+) -> Part:
     columns = manifest.columns
     where: str | tuple[int, ...] = tuple(map(int, np.unravel_index(at, manifest.part_shape)))
     if columns is not None:
@@ -144,11 +162,14 @@ def _part(manifest: Manifest, arrays: Sequence[Array], scored: Scored, row: int,
         if levels:
             codes = (int(part[row, at - numbers]) for part in (arrays[1], scored.x_hat[1]))
             value, expected = (levels[c] if 0 <= c < len(levels) else None for c in codes)
-            return Part(where, off, value, expected)
+            words = unknown[at] if unknown else None
+            if words is not None and words[row] is not None:
+                value = words[row]
+            return Part(where, float(off[row, at]), value, expected)
     value = arrays[0][row].reshape(-1)[at].item()
     return Part(
         where,
-        off,
+        float(off[row, at]),
         None if value != value else value,
         scored.x_hat[0][row].reshape(-1)[at].item(),
     )

@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_runtime.arrays import as_array, is_table
 from ae_runtime.autoencoder import Autoencoder, load
-from ae_runtime.errors import DataError
 from ae_runtime.extras import need
-from ae_runtime.frames import columns_of, frame_like, is_frame, restored
+from ae_runtime.frames import frame_like, is_frame, restored
 from ae_runtime.prefix import check_keep
 
 base = need("sklearn.base", "sklearn")
@@ -60,7 +60,7 @@ class BundleTransformer(
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Latents (N, K) float32. X: (N, features), rows of images or windows flat or as they are.
 
-        Of a mixed table a pandas frame. Raises what Autoencoder.encode raises.
+        Of a table also a frame or a dict, by name. Raises what Autoencoder.encode raises.
         """
         return self._open().encode(self._rows(X), keep=self.keep)
 
@@ -70,15 +70,17 @@ class BundleTransformer(
         Of a frame of latents a frame, with its index. Words come as objects.
         """
         ae = self._open()
-        back = ae.decode(np.asarray(X, np.float32))
-        columns = ae.manifest.columns
+        back = ae.decode(X if is_table(X) else np.asarray(X, np.float32))
+        columns = ae.manifest.columns or ()
         if ae.manifest.is_mixed:
-            return frame_like(X, restored(back, columns or ()))
+            return frame_like(X, restored(back, columns))
         flat = back.reshape(len(back), -1)
         if not is_frame(X):
             return flat
-        names = ae.manifest.column_names or [f"x{at}" for at in range(flat.shape[1])]
-        return frame_like(X, dict(zip(names, flat.T, strict=True)))
+        names = ae.manifest.column_names
+        if names is None:
+            return frame_like(X, {f"x{at}": values for at, values in enumerate(flat.T)})
+        return frame_like(X, restored(dict(zip(names, flat.T, strict=True)), columns))
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """How ordinary rows are, (N,): less is stranger; minus the bundle's default score."""
@@ -106,16 +108,9 @@ class BundleTransformer(
     def _rows(self, X: Any) -> Any:
         """X as the bundle takes it."""
         ae = self._open()
-        manifest = ae.manifest
-        if ae.manifest.is_mixed:
-            return columns_of(X) if is_frame(X) else X
-        names = manifest.column_names
-        if is_frame(X) and names is not None:
-            missing = [name for name in names if name not in X.columns]
-            if missing:
-                raise DataError(f"{len(missing)} columns are missing: {', '.join(missing[:5])}")
-            X = X[names]
-        x = np.asarray(X)
+        if ae.manifest.is_mixed or (is_table(X) and len(ae.input_shape) == 1):
+            return X
+        x = np.asarray(X) if is_table(X) else as_array(X, "X")
         is_flat = x.ndim == 2 and len(ae.input_shape) > 1 and x.shape[1] == prod(ae.input_shape)
         return x.reshape(-1, *ae.input_shape) if is_flat else x
 

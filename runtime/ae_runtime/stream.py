@@ -6,10 +6,11 @@ import os
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ae_runtime.arrays import checked
+from ae_runtime.arrays import as_array, checked, is_table
 from ae_runtime.autoencoder import Autoencoder, load
+from ae_runtime.columns import arrays_of
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.manifest import Port
 from ae_runtime.scoring import place_of, threshold_of
@@ -70,13 +71,16 @@ class Stream:
         self._kept = np.empty((0, self.channels), self._sample.dtype)
         self._scores = np.empty(0)  # of the last windows, window - 1 at most
 
-    def push(self, samples: ArrayLike) -> Pushed:
+    def push(self, samples: Any) -> Pushed:
         """What one sample (C,), or a block of them (n, C), brings.
 
+        Or a table of channels by name, as encode takes one.
         Converted as `encode` does; NaN where missing. Raises ShapeMismatch for another number of
         channels, DtypeMismatch.
         """
-        block = np.asarray(samples)
+        if is_table(samples):
+            (samples,) = arrays_of(samples, self.ae.manifest, self.ae.say)
+        block = as_array(samples, "samples")
         if block.shape[-1:] != (self.channels,) or block.ndim > 2:
             raise ShapeMismatch(
                 f"samples have shape {block.shape}, the bundle wants {self.channels} channels: "

@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 from ae_runtime.digits import LOSES_DIGITS, loses_digits, parse_moment
 from ae_runtime.errors import DataError
 from ae_runtime.manifest import Column
+from ae_runtime.words import UnknownWords, is_numbers, parse_number, to_codes, to_words
+
+__all__ = [
+    "Table",
+    "from_blocks",
+    "is_numbers",
+    "parse_date",
+    "parse_number",
+    "to_blocks",
+    "to_words",
+]
 
 Array = NDArray[Any]
-OTHER = "other"  # the word that stands for all rare ones
 _INFINITE = {"infinity": math.inf, "-infinity": -math.inf}  # of dates, as databases write them
-# Words for false and true that make a column of two words a boolean one.
-BOOLEANS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))
+# Names that only number columns: ours, of pandas, of polars.
+_PREFIXES = ("x", "", "column_")
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,8 @@ class Table:
     None. named: whether the file has names; if not, they are "1", "2", ... note: how it was read.
     integer: columns of numbers written as whole ones. types: what the file itself says of a
     column. unusable: columns that hold neither numbers nor words, with what they hold. index:
-    columns that are no columns where the file was made, but name the rows.
+    columns that are no columns where the file was made, but name the rows. left_out: columns that
+    were there and not wanted.
     """
 
     columns: dict[str, Array]
@@ -40,15 +51,11 @@ class Table:
     types: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     index: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
         return next((len(values) for values in self.columns.values()), 0)
-
-
-def is_numbers(values: Array) -> bool:
-    """Whether a column holds numbers, not words."""
-    return values.dtype != object
 
 
 def parse_date(text: str) -> float | None:
@@ -70,23 +77,49 @@ def _parse_date_or_moment(text: str) -> float | None:
     return parse_moment(text) if seconds is None else seconds
 
 
+def seconds_of(moments: Array) -> NDArray[np.float64]:
+    """Seconds since 1970-01-01 UTC of datetime64 of any unit, to the microsecond; NaT is NaN."""
+    unit, count = np.datetime_data(moments.dtype)
+    if unit in ("s", "ms", "us") and count == 1:
+        per_second = {"s": 1, "ms": 1e3, "us": 1e6}[unit]
+        seconds = moments.astype(np.int64) / per_second
+    elif unit in ("ns", "ps", "fs", "as"):
+        seconds = moments.astype("datetime64[us]").astype(np.int64) / 1e6
+    else:  # days and longer: as microseconds, far years would not fit
+        seconds = moments.astype("datetime64[s]").astype(np.float64)
+    return np.where(np.isnat(moments), np.nan, seconds)
+
+
+def check_names(names: list[str]) -> None:
+    """Raise DataError where two columns have one name."""
+    if len(set(names)) < len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise DataError(f"two columns are named {repeated[0]!r}; rename one")
+
+
 def to_blocks(
-    table: Table, columns: Sequence[Column]
+    table: Table, columns: Sequence[Column], unknown: UnknownWords | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """(x_num (N, P) float64, NaN = missing; x_cat (N, Q) int32, -1 = missing or unknown).
 
-    columns: of a model, numbers and dates before categories; without names they are taken by
-    position. Words that the model does not know are OTHER where it knows that one. Raises
-    DataError for columns that the table lacks, and for text where numbers are wanted.
+    columns: of a model, numbers and dates before categories; see names_in. unknown: where to count
+    words that the model does not know, which are OTHER where it knows that one. Raises DataError
+    for columns that the table lacks, and for text where numbers are wanted.
     """
-    names = _names(table, columns)
-    numbers, codes = [], []
+    names = names_in(table, columns)
+    numbers: list[Array] = []
+    codes: list[Array] = []
     for name, column in zip(names, columns, strict=True):
         values = table.columns[name]
         if not column.levels:
-            numbers.append(to_numbers(values, column.type, name))
-        else:
-            codes.append(_to_codes(to_words(values), column))
+            bits = truth_of(values) if column.type == "number" else None
+            numbers.append(to_numbers(values, column.type, name) if bits is None else bits)
+            continue
+        found, is_unknown = to_codes(values, column)
+        if unknown is not None:
+            present = np.count_nonzero((found >= 0) | is_unknown)
+            unknown.add(len(codes), int(present), to_words(values[is_unknown]).tolist())
+        codes.append(found)
     rows = table.rows
     return (
         np.stack(numbers, axis=1) if numbers else np.empty((rows, 0)),
@@ -94,7 +127,13 @@ def to_blocks(
     )
 
 
-def _names(table: Table, columns: Sequence[Column]) -> list[str]:
+def names_in(table: Table, columns: Sequence[Column]) -> list[str]:
+    """What the table calls each of the model's columns.
+
+    Of a model or a table without names, columns are taken by position; but where the table's names
+    only number them, as x0, x1 or 0, 1, by that number. Raises DataError for columns that are not
+    there.
+    """
     names = [column.name for column in columns]
     if not table.named or None in names:
         if len(table.columns) != len(columns):
@@ -102,12 +141,36 @@ def _names(table: Table, columns: Sequence[Column]) -> list[str]:
                 f"{len(table.columns)} columns found, {len(columns)} wanted; without names they "
                 "are taken by position"
             )
-        return list(table.columns)
+        given = list(table.columns)
+        return (numbered(given) if table.named else None) or given
     known = [name for name in names if name is not None]
+    for name in known:
+        if name in table.unusable:
+            raise DataError(
+                f"column {name!r} {table.unusable[name]}, and neither numbers nor words"
+            )
     missing = [name for name in known if name not in table.columns]
     if missing:
         raise DataError(f"{len(missing)} columns are missing: {', '.join(missing[:5])}")
     return known
+
+
+def numbered(names: Sequence[str], prefixes: Sequence[str] = _PREFIXES) -> list[str] | None:
+    """The names in the order of their numbers, where they only number columns from 0 or 1 on."""
+    for prefix in prefixes:
+        for first in (0, 1):
+            wanted = [f"{prefix}{at}" for at in range(first, first + len(names))]
+            if set(wanted) == set(names):
+                return wanted
+    return None
+
+
+def truth_of(values: Array) -> NDArray[np.float64] | None:
+    """1 and 0, NaN where missing, for a column of nothing but the words true and false."""
+    if is_numbers(values) or not set(values.tolist()) - {None} <= {"true", "false"}:
+        return None
+    bits = {"true": 1.0, "false": 0.0}
+    return np.array([bits.get(word, np.nan) for word in values.tolist()])
 
 
 def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:
@@ -128,35 +191,6 @@ def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:
         if kind != "date" and word is not None and loses_digits(word):
             raise DataError(f"row {row + 1}, column {name!r}: {word} {LOSES_DIGITS}")
     return np.array([np.nan if word is None else known[word] for word in values], np.float64)
-
-
-def parse_number(text: str) -> float | None:
-    """The number that a text writes with a decimal point; None for any other text."""
-    try:
-        return None if "_" in text else float(text)
-    except ValueError:
-        return None
-
-
-def to_words(values: Array) -> Array:
-    """A column as words, objects that are str or None; whole numbers without a fraction."""
-    if not is_numbers(values):
-        return values
-    words = [None if value != value else f"{value:.17g}" for value in values.tolist()]
-    return np.array(words, object)
-
-
-def _to_codes(words: Array, column: Column) -> NDArray[np.int32]:
-    levels = column.levels or []
-    if column.type == "boolean":  # True, TRUE and true are one word
-        # Python's own False and True stand for either pair of words, as no and yes.
-        code = {"false": 0, "true": 1} | {word.lower(): at for at, word in enumerate(levels)}
-        words = np.array([None if word is None else word.lower() for word in words], object)
-    else:
-        code = {word: at for at, word in enumerate(levels)}
-    rest = code.get(OTHER, -1) if column.type == "category" else -1
-    found = [-1 if word is None else code.get(word, rest) for word in words]
-    return np.array(found, np.int32)
 
 
 def from_blocks(

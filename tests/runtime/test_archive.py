@@ -85,6 +85,26 @@ def test_dtypes_with_a_mean_error(tmp_path: Path, dtype: str, rmse: ArrayLike) -
         assert np.sqrt(np.square(off).mean()) <= 1
 
 
+@pytest.mark.parametrize(("dtype", "stored"), [("float16", "float32"), ("bool", "uint8")])
+def test_dtypes_that_are_stored_in_another(tmp_path: Path, dtype: str, stored: str) -> None:
+    x = (walk(500, 3) > 0).astype(dtype) if dtype == "bool" else walk(500, 3).astype(dtype)
+    if dtype == "float16":
+        x[3] = [np.nan, np.inf, -0.0]
+    out = tmp_path / "x.aez"
+    written = compress([x[:200], x[200:]], out)
+    assert written.raw_bytes == x.nbytes
+    with Archive(out) as archive:
+        assert (archive.dtype, archive.shape) == (x.dtype, x.shape)
+        back = np.concatenate([rows for _, rows in archive.blocks()])
+        assert archive[3].tobytes() == x[3].tobytes()
+    assert (back.dtype, back.tobytes()) == (x.dtype, x.tobytes())
+    compress(x, out, max_error=0.01, overwrite=True)  # float16 has not the values between
+    with Archive(out) as archive:
+        assert archive.dtype == stored
+        off = np.abs(archive[10:].astype(np.float64) - x[10:])
+    assert off.max() <= 0.01
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_strange_values_come_back_with_their_bits(tmp_path: Path, dtype: Any) -> None:
     x = walk(900, 3).astype(dtype)
@@ -187,7 +207,11 @@ def test_what_cannot_be_compressed(tmp_path: Path) -> None:
         ([[1.0], [2.0]], {}, "an archive is made of arrays, not of list; np.array(x) is one"),
         (iter([]), {}, "there are no rows to compress"),
         (np.array(["a"]), {}, "an archive holds float32, float64, int8, int16, int32, int64, "
-         "uint8, uint16, uint32, uint64, not <U1"),
+         "uint8, uint16, uint32, uint64, float16, bool, not <U1"),
+        (np.ma.masked_array(np.ones((2, 3))), {},
+         "x is a masked array; fill it first, with x.filled(...)"),
+        (iter([np.ones((2, 3)), np.ma.masked_array(np.ones((2, 3)))]), {},
+         "x is a masked array; fill it first, with x.filled(...)"),
         (np.ones((2, 3)), {"max_error": -1}, "max_error must hold numbers from 0 to 1e+300"),
         (np.ones((2, 3)), {"max_error": [1, 2]},
          "max_error of shape (2,) does not fit rows of shape (3,)"),

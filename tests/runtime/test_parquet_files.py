@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.errors import DataError, InputFailed, MissingExtra, TooLittleMemory
+from ae_runtime.errors import DataError, DataWarning, InputFailed, MissingExtra, TooLittleMemory
 from ae_runtime.files import stream_parquet
 from ae_runtime.files.parquet_files import arrow_table, read_parquet_table
 from ae_runtime.files.stream_columns import wanted_by
@@ -166,7 +166,18 @@ def test_an_arrow_table_of_a_mixed_model(mixed_bundle: Path) -> None:
     ):
         table = pa.table({"extra": [[1]] * 3, "job": job, "age": ages})
         for x in (table, OnlyAStream(table), table.to_reader()):
-            np.testing.assert_array_equal(ae.encode(x), expected)
+            with pytest.warns(DataWarning, match="^columns not in the model are left out: extra$"):
+                z = ae_runtime.load(mixed_bundle).encode(x)
+            np.testing.assert_array_equal(z, expected)
+
+
+def test_ids_may_be_categories(tmp_path: Path) -> None:
+    ids = pa.array(["r2", None, "r1", "r2"]).dictionary_encode()
+    rows = {name: np.arange(4.0) for name in "abcd"}
+    path = written(tmp_path / "t.parquet", id=ids, **rows)
+    with closing(open_stream(manifest(), "encode", path, id_column="id")) as stream:
+        found = [block.ids for block in stream.blocks(9)]
+    assert np.concatenate(found).tolist() == ["r2", "", "r1", "r2"]  # type: ignore[arg-type]
 
 
 class OnlyAStream:
@@ -183,7 +194,10 @@ class OnlyAStream:
     ("columns", "message"),
     [
         ({"age": [1]}, "1 columns are missing: job"),
-        ({"age": [1], "job": [["cook"]]}, "1 columns are missing: job"),
+        (
+            {"age": [1], "job": [["cook"]]},
+            "column 'job' is nested (list<item: string>), and neither numbers nor words",
+        ),
         (
             {"age": ["old"], "job": ["cook"]},
             "row 1, column 'age': 'old' is not a number; write it as numbers with a point before "

@@ -236,12 +236,27 @@ def test_mixed_tables_are_those_that_are_read_whole(
 
 
 def test_words_written_as_numbers_have_the_codes_of_training() -> None:
-    # A column of numbers only made the level "1"; this file has words in it, too.
-    rows = ["age,when,job,paid", "1,,1.0,yes", "2,,pilot,no", "3,,01,no"]  # 01 is another word
+    # A column of numbers only made the level "1"; this file has words in it, too. 01 is another.
+    rows = ["age,when,job,paid", "1,,1.0,yes", "2,,pilot,no", "3,,01,no"]
     Path("t.csv").write_text("\n".join(rows))
     stream = open_stream(mixed_manifest(), "encode", "t.csv")
     assert joined(collect(stream, 9), 1)[:, 0].tolist() == [1, 2, 2]
+    assert [line.split(" (")[0] for line in stream.closing_notes()] == [
+        "column 'job': 2 of 3 words are not known to the model and are taken as 'other'"
+    ]
     stream.close()
+
+
+def test_words_that_say_missing_are_words_where_the_model_knows_them() -> None:
+    columns = [Column("n"), Column("c", "category", levels=["NA", "ab  ", "DE"])]
+    ports = [Port("x_num", "float64", [None, 1]), Port("x_cat", "int32", [None, 1])]
+    bundle = Manifest(
+        "1.0", "id", "table", Latent(2), ports, ports, columns, None, Golden(1, 1e-5), {}
+    )
+    Path("t.csv").write_text("n,c\n1,NA\n2,ab  \n3,DE\n4,null\n5,\n")
+    with closing(open_stream(bundle, "encode", "t.csv")) as stream:
+        assert joined(collect(stream, 9), 1)[:, 0].tolist() == [0, 1, 2, -1, -1]
+        assert stream.closing_notes() == []
 
 
 def test_latents_are_taken_by_name_beside_ids_and_else_by_position() -> None:

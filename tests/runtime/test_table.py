@@ -128,6 +128,15 @@ def test_a_csv_of_numbers_and_words(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.columns["v"], [2.5, np.nan])
 
 
+def test_words_of_a_csv_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("zip,v\n02116,1\n2116,2\n,3\n")
+    assert read_table(path).columns["zip"].dtype == float
+    found = read_table(path, words=["zip", "gone"]).columns
+    assert found["zip"].tolist() == ["02116", "2116", None]
+    np.testing.assert_array_equal(found["v"], [1, 2, 3])
+
+
 def test_a_csv_without_a_header_has_numbered_columns(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("1,2\n3,x\n")

@@ -73,6 +73,20 @@ def test_text_that_differs_in_every_row() -> None:
     )
 
 
+def test_text_whose_words_are_numbers_is_a_category() -> None:
+    columns, lines = inferred(zip=words("02116", "94103", "2116", None))
+    assert columns == [Column("zip", type="category", levels=["02116", "94103", "2116"])]
+    assert lines[1:] == [
+        "zip: text, all of whose words are numbers, is taken as a category; "
+        "--set data.types.zip=number takes them as numbers"
+    ]
+    assert inferred({"zip": "number"}, zip=words("1.5", "2", None))[0] == [Column("zip")]
+    assert message(v=np.array([f"{at / 7}" for at in range(N)], object)) == (
+        "column 'v' is text with 40 different values in 40 rows; leave it out with --drop v, or "
+        "with --id v if it names the rows; --set data.types.v=number takes it as numbers"
+    )
+
+
 def test_a_number_with_a_typing_error_is_no_category() -> None:
     age = np.array([str(at) for at in range(N - 1)] + ["x3"], object)
     assert message(age=age) == (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.arrays import EXACT_INTEGERS
+from ae_runtime.arrays import EXACT_INTEGERS, check_mask
 from ae_runtime.errors import DataError
 from ae_runtime.files.sources import first_infinity
 from ae_runtime.files.windows import Windows
@@ -150,6 +150,7 @@ def make_dataset(
 
 def _array(x: Any) -> Any:
     """The array of x, or itself where it is large and can be sliced."""
+    check_mask(x, "x")
     if isinstance(x, np.ndarray | Windows):
         return x
     sliceable = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__", "__len__"))

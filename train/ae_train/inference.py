@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError
 from ae_runtime.files.dates import DAY_S
 from ae_runtime.manifest import Column
-from ae_runtime.table import (
-    BOOLEANS,
-    OTHER,
-    Table,
-    is_numbers,
-    parse_date,
-    parse_number,
-    to_numbers,
-    to_words,
-)
+from ae_runtime.table import Table, parse_date, to_numbers
+from ae_runtime.words import BOOLEANS, OTHER, is_numbers, parse_number, to_words
 from ae_train.lookalikes import lookalike
 
 Array = NDArray[Any]
@@ -102,6 +94,11 @@ def infer_columns(
             column, line = _category(name, to_words(values), kind, max_levels, name in types)
             categories.append(column)
             lines += [line] if line else []
+            if name not in types and kind == "category" and _is_digits(values):
+                lines.append(
+                    f"{name}: text, all of whose words are numbers, is taken as a category; "
+                    f"--set data.types.{name}=number takes them as numbers"
+                )
     columns = numbers + categories
     empty = [name for name, values in table.columns.items() if is_empty(values)]
     if empty:
@@ -125,7 +122,7 @@ def _guess(name: str, values: Array) -> str:
         return "date"
     seen = counts.total()
     are_numbers = sum(count for word, count in counts.items() if parse_number(word) is not None)
-    if are_numbers > 0.9 * seen:
+    if seen > are_numbers > 0.9 * seen:
         row, word = next(
             (row, word)
             for row, word in enumerate(values)
@@ -141,8 +138,17 @@ def _guess(name: str, values: Array) -> str:
         raise DataError(
             f"column {name!r} is text with {len(counts):,} different values in {seen:,} rows; "
             f"leave it out with --drop {name}, or with --id {name} if it names the rows"
+            + (f"; --set data.types.{name}=number takes it as numbers" * (are_numbers == seen))
         )
     return "category"
+
+
+def _is_digits(values: Array) -> bool:
+    """Whether a column is text that could be numbers, as post codes are."""
+    if is_numbers(values):
+        return False
+    words = {word for word in values.tolist() if word is not None}
+    return bool(words) and all(parse_number(word) is not None for word in words)
 
 
 def _number_column(name: str, values: Array, kind: str, table: Table) -> Column:

@@ -12,10 +12,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ae_runtime.arrays import check_mask
 from ae_runtime.columns import to_table
 from ae_runtime.errors import RecipeError, ScoreUnknown
-from ae_runtime.frames import columns_of, frame_like, has_words, restored
-from ae_runtime.table import from_blocks, to_blocks
+from ae_runtime.frames import frame_like, has_words, restored
+from ae_runtime.table import Table, from_blocks, to_blocks
 from ae_train.data import MIN_ROWS
 from ae_train.model import in_float64
 from ae_train.recipe import Recipe, make_recipe, to_fields
@@ -133,10 +134,11 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return make_recipe(fields | {"seed": int(seed)})
 
     def _rows(self, X: Any, reset: bool = False) -> Any:
-        """X checked: an array (N, D), or a dict of columns by name."""
+        """X checked: an array (N, D), or a table of columns by name."""
         if has_words(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return columns_of(X)
+            return to_table(X)
+        check_mask(X, "X")
         least = {"ensure_min_samples": MIN_ROWS} if reset else {}
         if reset and isinstance(self.latent_dim, int):
             least["ensure_min_features"] = self.latent_dim
@@ -148,13 +150,13 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ensure_all_finite="allow-nan",
             **least,
         )
-        return columns_of(X) if hasattr(self, "feature_names_in_") else x
+        return to_table(X) if hasattr(self, "feature_names_in_") else x
 
     def _parts(self, rows: Any) -> tuple[Array, ...]:
         """The arrays that the encoder takes."""
         schema = self.run_.schema
-        if isinstance(rows, Mapping):
-            numbers, codes = to_blocks(to_table(rows), schema.columns or [])
+        if isinstance(rows, Table):
+            numbers, codes = to_blocks(rows, schema.columns or [])
             return (numbers, codes) if schema.form.is_mixed else (numbers,)
         return (rows.astype(schema.dtype, copy=False),)
 

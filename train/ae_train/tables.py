@@ -13,12 +13,23 @@ import numpy as np
 from ae_runtime.errors import DataError, NoRows
 from ae_runtime.files.partitions import find_parts, with_keys
 from ae_runtime.manifest import Column
+from ae_runtime.missing import without_missing
 from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
 from ae_train.data import Dataset, make_dataset
 from ae_train.inference import infer_columns, is_empty, select
 from ae_train.recipe import Data, Recipe
 from ae_train.sentinels import sentinels
 from ae_train.splitting import hold_out_last
+
+
+def dataset_of_frame(table: Table, recipe: Recipe) -> Dataset:
+    """The rows of a table in memory, called x."""
+    if recipe.data.kind in (None, "table"):
+        return dataset_of_tables([without_missing(table, recipe.data.reading)], ["x"], recipe)
+    raise DataError(
+        f"x holds columns by name, which are a table, not of kind {recipe.data.kind}; pass windows "
+        "(N, T, C) or images as an array"
+    )
 
 
 def dataset_of_tables(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
+from ae_runtime.arrays import is_table
 from ae_runtime.columns import to_table
 from ae_runtime.errors import OutputFailed, RecipeError
 from ae_train.building import better_than_pca, build
@@ -25,7 +26,7 @@ from ae_train.resolving import resolve, with_latent_dim
 from ae_train.run import Run
 from ae_train.schema import Size
 from ae_train.sizes import find_sizes
-from ae_train.tables import dataset_of_tables
+from ae_train.tables import dataset_of_frame
 from ae_train.workplace import Workplace
 
 Show = Callable[[Epoch, float], None]
@@ -72,9 +73,8 @@ def train(
 
 
 def _dataset(x: Any, recipe: Recipe) -> Dataset:
-    is_table = isinstance(x, Mapping) or hasattr(x, "__arrow_c_stream__")
-    if is_table and recipe.data.kind in (None, "table"):
-        return dataset_of_tables([to_table(x)], ["x"], recipe)
+    if is_table(x):
+        return dataset_of_frame(to_table(x), recipe)
     return make_dataset(x, recipe.data.kind)
 
 

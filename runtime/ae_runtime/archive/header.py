@@ -18,6 +18,9 @@ Dtype = Literal[
     "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
 ]
 DTYPES = get_args(Dtype)
+# Dtypes of rows that are stored in another one, which holds every value of theirs.
+Given = Literal["float16", "bool"]
+STORED_AS: dict[Given, Dtype] = {"float16": "float32", "bool": "uint8"}
 MAX_VALUES = 1 << 23  # of a chunk
 MAX_LATENT_DIM = 1 << 12
 MAX_BOUND = 1e300
@@ -86,7 +89,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     each value of a row in C order, 0 for what comes back as it was; null: all does.
     rmse: likewise, where not each value but the root mean square of error / rmse over a chunk, at
     most 1, was promised. names: of the columns of a table. levels: the words of each column, of
-    which it holds the places; null for a column of numbers.
+    which it holds the places; null for a column of numbers. given: the dtype that rows had and come
+    back in, where dtype only stores them; a reader that does not know it gives them as stored.
     """
 
     dtype: Dtype
@@ -97,12 +101,18 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     names: list[str] | None = None
     levels: list[list[str] | None] | None = None
     model: Model | None = None
+    given: Given | None = None
 
     @property
     def numpy(self) -> np.dtype[Any]:
         """The dtype of the values."""
         found: np.dtype[Any] = np.dtype(self.dtype).newbyteorder("<")
         return found
+
+    @property
+    def rows_dtype(self) -> np.dtype[Any]:
+        """The dtype that rows come back in."""
+        return self.numpy if self.given is None else np.dtype(self.given)
 
     @property
     def columns(self) -> int:
@@ -133,6 +143,8 @@ def parse(raw: bytes) -> Header:
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArchiveCorrupt(f"the header cannot be read ({error!s:.200})") from None
     columns = header.columns
+    if header.given is not None and STORED_AS[header.given] != header.dtype:
+        raise ArchiveCorrupt(f"the header stores {header.given} as {header.dtype}")
     if columns * header.chunk_rows > MAX_VALUES or columns < 1:
         raise ArchiveCorrupt(
             f"the header asks for chunks of {header.chunk_rows:,} rows of {columns:,} values; "

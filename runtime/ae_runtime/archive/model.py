@@ -74,6 +74,10 @@ class Writer:
         return self._encode(windows_of(x, self._window or 1))
 
     def _encode(self, windows: Array) -> NDArray[np.float32]:
+        wanted = np.dtype(self._ae.manifest.inputs[0].dtype)
+        if windows.dtype.kind in "iu" and wanted.kind == "f":
+            # Rounded where it is large: what latents do not tell is stored beside them.
+            windows = windows.astype(wanted)
         return self._ae.encode(windows.reshape(len(windows), *self._shape))
 
 

@@ -107,7 +107,7 @@ class Archive:
             Chunk(f.number, f.first, f.rows, modes.NAMES.get(f.mode, "unknown"), f.bytes)
             for f in self._frames
         ]
-        self.dtype = self._header.numpy
+        self.dtype = self._header.rows_dtype
         self.shape = (max(rows, expected), *self._header.row_shape)
         self.names = self._header.names
         self.levels = self._header.levels
@@ -196,7 +196,7 @@ class Archive:
         columns = self._header.columns
         shape = frame.rows, columns
         try:
-            if frame.bytes > frame.rows * columns * self.dtype.itemsize:
+            if frame.bytes > frame.rows * columns * self._header.numpy.itemsize:
                 raise ArchiveCorrupt("it is longer than its rows are")
             with self._lock:
                 payload = frames.read_payload(self._file, frame)
@@ -209,7 +209,8 @@ class Archive:
             raise ArchiveCorrupt(
                 f"{where}: {error}; fetch it again, or skip what is broken"
             ) from None
-        return x.reshape(frame.rows, *self._header.row_shape)
+        rows = x.reshape(frame.rows, *self._header.row_shape)
+        return rows.astype(self.dtype, copy=False)
 
     def _open_decoder(self) -> Decoder | None:
         """The one that is inside, or that of the bundle that was given."""

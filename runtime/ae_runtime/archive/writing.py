@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,9 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime import outputs
 from ae_runtime.archive import frames, header, modes
-from ae_runtime.archive.header import DTYPES, MAX_BOUND, MAX_VALUES, Dtype, Header
+from ae_runtime.archive.header import (
+    DTYPES,
+    MAX_BOUND,
+    MAX_VALUES,
+    STORED_AS,
+    Header,
+)
 from ae_runtime.archive.integers import pack
 from ae_runtime.archive.promise import promise_of
+from ae_runtime.arrays import check_mask
 from ae_runtime.errors import DataError
 
 if TYPE_CHECKING:  # which need onnxruntime: most archives do not
@@ -57,8 +64,9 @@ def compress(
 ) -> Written:
     """Write x to the archive `out`, which appears when it is whole.
 
-    x: (N, ...) of float32, float64 or integers, or an iterable of such blocks, of which one at a
-    time is held. NaN and infinite values come back as they were, always.
+    x: (N, ...) of floats, integers or bool, or an iterable of such blocks, of which one at a time
+    is held. NaN and infinite values come back as they were, always. float16 and bool come back as
+    such where every bit is kept; with a bound as float32 and uint8, in which it holds.
 
     max_error: the most that a value may be off, in its own units: a number, or an array that
     broadcasts to a row. rmse, in its place: the root mean square of error / rmse over each chunk is
@@ -85,7 +93,7 @@ def compress(
     if model is not None and max_error is None and rmse is None:
         raise DataError("a model needs a max_error or an rmse; every bit is kept without one")
     if model is not None and len(head.bound):
-        head, writer = _with_model(head, model, first, embed, chunk_rows)
+        head, writer = _with_model(head, model, first.astype(head.numpy), embed, chunk_rows)
     outputs.check_free(path, is_archive(path), overwrite, "an archive")
     try:
         with outputs.said_in_one_line(path), outputs.appearing(path) as file:
@@ -107,12 +115,13 @@ def is_archive(path: Path) -> bool:
 def _block(x: Any) -> Array:
     if x is None:
         raise DataError("there are no rows to compress")
+    check_mask(x, "x")
     if not isinstance(x, np.ndarray):  # the rows of a list would pass for blocks
         raise DataError(
             f"an archive is made of arrays, not of {type(x).__name__}; np.array(x) is one"
         )
-    if x.dtype.name not in DTYPES:
-        raise DataError(f"an archive holds {', '.join(DTYPES)}, not {x.dtype}")
+    if x.dtype.name not in DTYPES and x.dtype.name not in STORED_AS:
+        raise DataError(f"an archive holds {', '.join([*DTYPES, *STORED_AS])}, not {x.dtype}")
     if not x.ndim or not prod(x.shape[1:]):
         raise DataError(f"an archive holds rows of values (N, ...), not an array of {x.shape}")
     return x
@@ -138,21 +147,23 @@ def _header(
         )
     if max_error is not None and rmse is not None:
         raise DataError("max_error and rmse are two promises; give one of them")
-    for what, given in (("names", names), ("lists of levels", levels)):
-        if given is not None and len(given) != columns:
-            raise DataError(f"there are {len(given)} {what} for {columns} columns")
+    for what, words in (("names", names), ("lists of levels", levels)):
+        if words is not None and len(words) != columns:
+            raise DataError(f"there are {len(words)} {what} for {columns} columns")
     bound = None if max_error is None else _bound("max_error", max_error, row_shape, levels)
     mean = None if rmse is None else _bound("rmse", rmse, row_shape, levels)
     if first.dtype.kind == "f":  # of which a bound of 0 keeps every bit
         bound, mean = (each if each and any(each) else None for each in (bound, mean))
+    name: Any = first.dtype.name
     return Header(
-        cast(Dtype, first.dtype.name),
+        STORED_AS.get(name, name),
         list(row_shape),
         rows,
         bound,
         mean,
         None if names is None else list(names),
         levels,
+        given=name if name in STORED_AS and bound is None and mean is None else None,
     )
 
 
@@ -247,5 +258,5 @@ def _write(file: BinaryIO, head: Header, blocks: Iterator[Array], writer: Writer
     file.write(frames.framed(frames.INDEX, steps, number=len(places), first=rows))
     file.write(frames.footer(index))
     return Written(
-        rows, rows * head.columns * head.numpy.itemsize, file.tell(), counts, model_bytes
+        rows, rows * head.columns * head.rows_dtype.itemsize, file.tell(), counts, model_bytes
     )

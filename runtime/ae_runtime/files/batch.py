@@ -110,7 +110,8 @@ def process_file(
             words["keep"] = keep
         job = Job(ae, verb, stream, layout, on_error, words, judge, keep)
         made = write_file(job, out, overwrite, once, progress)
-        notes += [note for note in stream.notes if note not in notes]
+        last = [*stream.notes, *stream.closing_notes()]
+        notes += [note for note in last if note not in notes]
     seconds = time.perf_counter() - started
     if made is None:
         rows = (outputs.read_job_stamp(out) or {}).get(outputs.ROWS, 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.arrays import EXACT_INTEGERS
-from ae_runtime.errors import DataError, NoRows
+from ae_runtime.errors import DataError, DtypeMismatch, NoRows
 from ae_runtime.extras import need
 from ae_runtime.files.dates import DAY_S
-from ae_runtime.table import Table
+from ae_runtime.table import Table, check_names
 
 Array = NDArray[Any]
 _IPC_FILE = b"ARROW1"  # what a file begins with; a stream does not
@@ -70,24 +71,29 @@ def open_ipc(path: Path, columns: list[int] | None = None) -> Any:
         raise
 
 
-def arrow_table(x: Any) -> Table:
+def arrow_table(x: Any, wanted: Collection[str] | None = None) -> Table:
     """The columns of anything with the Arrow C stream, as those of a Parquet file.
 
-    Raises DataError for columns that cannot be used, MissingExtra without pyarrow.
+    wanted: the only ones that are looked at; None for all. Raises DataError for columns that
+    cannot be used, MissingExtra without pyarrow.
     """
-    return _to_table(need("pyarrow", "data").table(x))
+    arrow = need("pyarrow", "data")
+    try:
+        table = arrow.table(x)
+    except (TypeError, ValueError) as error:  # Arrow's own errors are such, too
+        raise DtypeMismatch(f"x is no table of Arrow: {' '.join(str(error).split())}") from None
+    left_out: tuple[str, ...] = ()
+    if wanted is not None:
+        used = {name.partition("[")[0] for name in wanted} | set(wanted)  # of vectors, the column
+        unused = [name for name in table.column_names if name not in used]
+        left_out = tuple(name for name in unused if name not in index_of_pandas(table.schema))
+        table = table.drop_columns(unused)
+    return replace(_to_table(table), left_out=left_out)
 
 
 def unreadable(path: Path, error: Exception, kind: str) -> DataError:
     """What pyarrow says of a damaged file of a kind, in one line."""
     return DataError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())}")
-
-
-def check_names(names: list[str]) -> None:
-    """Raise DataError where two columns have one name."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise DataError(f"two columns are named {repeated[0]!r}; rename one")
 
 
 def _to_table(table: Any) -> Table:
@@ -183,7 +189,8 @@ def kind_of(kind: Any) -> str | None:
         kind = kind.value_type
     tests = {
         "boolean": (types.is_boolean,),
-        "word": (types.is_string, types.is_large_string),
+        # The third is what polars and DataFusion hand over and write.
+        "word": (types.is_string, types.is_large_string, types.is_string_view),
         "date": (types.is_date, types.is_timestamp),
         "integer": (types.is_integer,),
         "real": (types.is_floating, types.is_decimal),
@@ -195,7 +202,7 @@ def kind_of(kind: Any) -> str | None:
 def column_values(column: Any, name: str) -> Array:
     """A chunked column as float64 with NaN, or as objects that are str or None."""
     holds = kind_of(column.type)
-    if need("pyarrow.types", "data").is_dictionary(column.type):
+    if need("pyarrow.types", "data").is_dictionary(column.type) and holds != "word":
         column = column.cast(column.type.value_type)
     if holds == "boolean":
         return _words(column, {True: "true", False: "false"})
@@ -239,16 +246,19 @@ def joined(column: Any) -> Array:
 
 def _words(column: Any, names: dict[Any, str] | None = None) -> Array:
     # Each word is made once, however often it stands there.
-    found = column.combine_chunks().dictionary_encode()
+    is_coded = need("pyarrow.types", "data").is_dictionary(column.type)
+    found = [np.empty(0, object)]
     # There are chunks of several gigabytes of words only.
-    parts = found.unify_dictionaries().chunks if hasattr(found, "chunks") else [found]
-    known = parts[0].dictionary.to_pylist() if parts else []
-    codes = np.concatenate(
-        [np.empty(0, np.int32), *(np.from_dlpack(part.indices.fill_null(-1)) for part in parts)]
-    )
-    words = [(names[word] if names else word) or None for word in known]
-    every: Array = np.array([*words, None], object)[codes]
-    return every
+    for part in (column if is_coded else column.dictionary_encode()).chunks:
+        indices = part.indices
+        if "uint" in str(indices.type):  # of polars; -1 is not one of these
+            indices = indices.cast("int64")
+        codes = np.from_dlpack(indices.fill_null(-1))
+        known = [names[word] if names else word for word in part.dictionary.to_pylist()]
+        # As in a CSV, nothing but spaces is no word.
+        words = [word if word and word.strip() else None for word in known]
+        found.append(np.array([*words, None], object)[codes])
+    return np.concatenate(found)
 
 
 def _seconds(column: Any) -> NDArray[np.float64]:

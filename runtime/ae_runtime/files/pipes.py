@@ -65,5 +65,6 @@ def process_to_pipe(
                 if progress:
                     progress(step.rows, stream.rows)
             out.flush()
-        notes += [note for note in stream.notes if note not in notes]
+        last = [*stream.notes, *stream.closing_notes()]
+        notes += [note for note in last if note not in notes]
     return Done(rows, 0, time.perf_counter() - started, notes)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.extras import need
 from ae_runtime.files.parquet_files import (
-    check_names,
     column_values,
     index_of_pandas,
     is_vector,
@@ -35,6 +34,7 @@ from ae_runtime.files.stream_columns import (
     settle_numbers,
     settle_times,
 )
+from ae_runtime.table import check_names
 
 Array = NDArray[Any]
 
@@ -183,8 +183,15 @@ class ArrowRows(Stream):
         """What names each row, from its column."""
         if self._has_whole_ids:
             return np.asarray(joined(column), np.int64)
+        if kind_of(column.type) == "word":  # a category, too, which Arrow casts to no text
+            words = column_values(column, str(self.id_name))
+            return np.array([word or "" for word in words], object)
         found = column.cast("string").fill_null("").to_pylist()
         return np.array(found, object)
+
+    def closing_notes(self) -> list[str]:
+        """What columns of words hold that the model does not know."""
+        return list(self._wanted.unknown.lines().values()) if self._wanted.unknown else []
 
     @contextmanager
     def said(self) -> Iterator[None]:

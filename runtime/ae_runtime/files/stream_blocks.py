@@ -88,6 +88,10 @@ class Stream(Protocol):
         """The same blocks, to be read by any thread in any order; None where that cannot be."""
         return None
 
+    def closing_notes(self) -> list[str]:
+        """Remarks that only rows which were read can tell, a line each."""
+        return []
+
     def keep_to(self, most: int) -> None:
         """Hold at most so many bytes from here on, beside blocks. Raises TooLittleMemory."""
         if self.memory > most:

@@ -18,7 +18,8 @@ from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
 from ae_runtime.files.times import calendar, plain_dates, time_kind
 from ae_runtime.manifest import Column, Manifest, Port, Reading, Series
 from ae_runtime.missing import as_missing
-from ae_runtime.table import Table, is_numbers, to_blocks, to_numbers, to_words
+from ae_runtime.table import Table, numbered, to_blocks, to_numbers, truth_of
+from ae_runtime.words import UnknownWords, is_numbers, to_words
 
 Array = NDArray[Any]
 Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
@@ -34,7 +35,8 @@ class Wanted:
     whether images are brought to the port's size. exact: whether values are kept as the file has
     them, infinite ones and any dtype too, rather than checked for a graph. reading: how the data
     are written, as far as that was said. seen: where to gather the words of each column of words,
-    by its place.
+    by its place. unknown: where words that the model does not know are counted; None where they
+    are no matter.
     """
 
     port: Port
@@ -48,6 +50,7 @@ class Wanted:
     exact: bool = False
     reading: Reading = field(default_factory=Reading)
     seen: dict[int, set[str]] | None = None
+    unknown: UnknownWords | None = None
 
     @property
     def step(self) -> Port:
@@ -71,7 +74,7 @@ def _wanted_by(manifest: Manifest, verb: Verb, latents: int | None) -> Wanted:
         numbers = [column.name for column in columns if not column.levels]
         names = [name for name in numbers if name is not None]
         known = names if len(names) == len(numbers) else None
-        return Wanted(port, "x", known, columns, manifest.is_mixed)
+        return Wanted(port, "x", known, columns, manifest.is_mixed, unknown=UnknownWords(columns))
     if manifest.kind == "series":
         series = manifest.series or Series()
         return Wanted(port, "x", series.channels, window=port.row_shape[0], time=series.time)
@@ -122,7 +125,7 @@ def choose(
         ids = names.index(id_column)
     if wanted.columns is not None:
         return _choose_mixed(wanted.columns, path, names, named_file, ids)
-    by_name = _names_for(wanted, names) if named_file else None
+    by_name = _names_for(wanted, names, id_column) if named_file else None
     if by_name is None:
         places = [at for at in range(len(names)) if at != ids]
         row = wanted.step.row_shape
@@ -139,7 +142,9 @@ def choose(
     return Choice(found[0].tolist(), ids, left_out, times)
 
 
-def _names_for(wanted: Wanted, names: list[str]) -> list[str] | None:
+def _names_for(wanted: Wanted, names: list[str], id_column: str | None) -> list[str] | None:
+    if wanted.names is None and wanted.what == "x":
+        return numbered([name for name in names if name != id_column])
     if wanted.what == "z":  # what encode names its latents, where ids stand beside them
         latents = [f"z{at}" for at in range(wanted.port.row_shape[0])]
         return latents if set(latents) <= set(names) else None
@@ -219,7 +224,8 @@ def settle_columns(
         elif wanted.seen is not None and column.levels:
             wanted.seen.setdefault(at, set()).update(word for word in to_words(cells) if word)
         table[name] = cells
-    numbers, codes = to_blocks(Table(table, named=False), columns)
+    unknown = None if wanted.exact else wanted.unknown
+    numbers, codes = to_blocks(Table(table, named=False), columns, unknown)
     numbers = as_missing(numbers, wanted.reading)
     for at in bad:
         numbers[at], codes[at] = 0, -1
@@ -237,6 +243,9 @@ def numbers_of_words(
     words: Array, kind: str, name: str, first: int
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
     """(numbers, bad): words that stand for numbers or dates; 0 where one does not."""
+    bits = truth_of(words) if kind == "number" else None
+    if bits is not None:
+        return bits, {}
     try:
         return to_numbers(words, kind, name), {}
     except DataError:

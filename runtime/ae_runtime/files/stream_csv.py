@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -25,7 +24,6 @@ from ae_runtime.files.stream_form import Form
 from ae_runtime.files.stream_pieces import Piece as TextPiece
 from ae_runtime.files.stream_pieces import numbers_of, read_pieces
 from ae_runtime.manifest import Column
-from ae_runtime.table import parse_number
 
 Array = NDArray[Any]
 
@@ -100,7 +98,7 @@ class CsvStream(Stream):
             # Not zip(*rows): of what is not wanted no columns are made.
             cells = [row[place] for row in rows]
             if column.levels:
-                values.append(_words(cells, column, form, self._wanted.exact))
+                values.append(_words(cells, column, form))
             elif column.type == "date":
                 values.append(_dates(cells, form))
             else:
@@ -110,6 +108,10 @@ class CsvStream(Stream):
         names = [form.names[at] for at in choice.columns]
         arrays, bad = settle_columns(self._wanted, names, columns, values, first, bad)
         return Piece(arrays, ends, ids, bad)
+
+    def closing_notes(self) -> list[str]:
+        """What columns of words hold that the model does not know."""
+        return list(self._wanted.unknown.lines().values()) if self._wanted.unknown else []
 
     def close(self) -> None:
         self._source.close()
@@ -158,16 +160,13 @@ def _dates(cells: list[str], form: Form) -> Array:
     return np.array([words[cell] for cell in cells], object)
 
 
-def _words(cells: list[str], column: Column, form: Form, exact: bool) -> Array:
-    """Cells as the words that the model knows, None for missing ones.
-
-    exact: as they are written, where the model knows no word for them.
-    """
-    words = {cell: _word(cell, column, form, exact) for cell in set(cells)}
+def _words(cells: list[str], column: Column, form: Form) -> Array:
+    """Cells as words, None for missing ones."""
+    words = {cell: _word(cell, column, form) for cell in set(cells)}
     return np.array([words[cell] for cell in cells], object)
 
 
-def _word(cell: str, column: Column, form: Form, exact: bool) -> str | None:
+def _word(cell: str, column: Column, form: Form) -> str | None:
     """The word of a cell. One that the model knows is no missing value, whatever it is."""
     levels = column.levels or []
     word = cell.strip()
@@ -175,13 +174,4 @@ def _word(cell: str, column: Column, form: Form, exact: bool) -> str | None:
         return cell if cell in levels else word
     if form.numbers.is_missing(cell):
         return None
-    if not exact and not _LEADING_ZERO.match(word):
-        # A word that a table of numbers wrote has no fraction.
-        number = parse_number(word)
-        for written in () if number is None else (f"{number:.17g}", repr(number)):
-            if written in levels:
-                return written
     return word
-
-
-_LEADING_ZERO = re.compile(r"[+-]?0\d")

@@ -83,8 +83,8 @@ class ParquetStream(ArrowRows):
 
     def _is_whole(self, name: str) -> bool:
         """Whether a column is integers that int64 holds, none missing."""
-        kind = str(self._schema.field(name).type)
-        if "int" not in kind or kind == "uint64":
+        kind = str(self._schema.field(name).type)  # of a category "dictionary<... indices=int8>"
+        if not kind.startswith(("int", "uint")) or kind == "uint64":
             return False
         found = self._file.metadata
         at = next(at for at in range(found.num_columns) if found.schema.column(at).path == name)
