@@ -36,11 +36,11 @@ def reals(*dims: int) -> np.ndarray:
 def model(w: Writer, *nodes: bytes, **tensors: Any) -> bytes:
     """The encoder of w.model with nodes that lead nowhere beside it, and tensors by their names.
 
-    The last node is a Not of real numbers: onnxruntime loads no such graph, and the loader, which
+    The first node is a Not of real numbers: onnxruntime loads no such graph, and the loader, which
     does not check types, says nothing of it.
     """
     made = tuple(w.tensor(name, values) for name, values in tensors.items())
-    body = b"".join(w.field(1, node) for node in [*nodes, w.node("Not", "w", "never")])
+    body = b"".join(w.field(1, node) for node in [w.node("Not", "w", "never"), *nodes])
     return w.model(tensors=made, graph=body)
 
 
