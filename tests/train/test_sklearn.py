@@ -123,6 +123,31 @@ def test_in_a_search_over_sizes() -> None:
     ]
 
 
+def test_in_searches_of_its_own_and_over_numbers_of_numpy() -> None:
+    """Without `scoring`, by how well rows come back."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((120, 2)) @ random.standard_normal((2, 4))
+    recipes = [SMALL, SMALL | {"fit": {"lr": np.float64(1e-4)}}]
+    grid = {"latent_dim": np.array([1, 2]), "recipe": recipes}
+    search = GridSearchCV(small(), grid, cv=2, error_score="raise")
+    search.fit(x)
+    assert search.best_params_["latent_dim"] == 2
+    assert -1e-3 < search.best_score_ <= 0
+
+
+def test_the_score_is_minus_the_error_of_rows_as_they_are_scaled() -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((60, 4)) * [1, 10, 100, 1]
+    model = small().fit(x)
+    back = model.inverse_transform(model.transform(x))
+    scale = model.run_.model.preprocess.scale.numpy()
+    expected = (((back - x) / scale) ** 2).mean()
+    assert model.score(x) == pytest.approx(-expected, rel=1e-4)  # latents are rounded to float32
+    holes = x.copy()
+    holes[::3, 1] = np.nan
+    assert np.isfinite(model.score(holes))
+
+
 def test_the_recipe_is_one() -> None:
     found = clone(small(recipe=SMALL | {"fit": {"batch": 32}}, bottleneck="ordered"))._recipe()
     assert (found.fit.batch, found.fit.epochs, found.bottleneck.name) == (32, 2, "ordered")

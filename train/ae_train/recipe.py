@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct
 
 from ae_runtime.errors import RecipeError, SourceNotFound
@@ -218,12 +220,22 @@ def set_value(fields: dict[str, Any], assignment: str) -> None:
     fields[last] = value
 
 
+def _plain(value: Any) -> Any:
+    """The same with Python's numbers and words in place of numpy's, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def make_recipe(fields: dict[str, Any], source: str = "recipe") -> Recipe:
     """The recipe with these fields, defaults for the rest.
 
     Raises RecipeError that lists every unknown key, with the one that may have been meant, and
-    every value out of range.
+    every value out of range. Numbers may be numpy's, as a search over arrays of them brings.
     """
+    fields = _plain(fields)
     complaints = []
     top = {key: value for key, value in fields.items() if key not in SECTIONS}
     complaints += _complaints("", Recipe, top)

@@ -113,6 +113,24 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         scores: NDArray[np.float64] = torch.cat(found).numpy()
         return scores
 
+    def score(self, X: Any, y: Any = None) -> float:
+        """How well rows come back: minus their mean squared error in scaled space, 0 at best.
+
+        What a search without `scoring` goes by. y: ignored.
+        """
+        check_is_fitted(self)
+        squares, count = 0.0, 0
+        for some in _blocks(self._parts(self._rows(X))):
+            s, present = self._model.preprocess.scale_rows(*some), self._present(some)
+            errors = (self._model.reconstruct_scaled(s) - s).square()
+            there = errors if present is None else errors[present]
+            squares, count = squares + float(there.sum()), count + there.numel()
+        return -squares / max(count, 1)
+
+    def _present(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
+        found: torch.Tensor | None = self._model.preprocess.present(*parts)
+        return found
+
     def _recipe(self) -> Recipe:
         fields = (
             to_fields(self.recipe) if isinstance(self.recipe, Recipe) else dict(self.recipe or {})
@@ -140,7 +158,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             return to_table(X)
         check_mask(X, "X")
         least = {"ensure_min_samples": MIN_ROWS} if reset else {}
-        if reset and isinstance(self.latent_dim, int):
+        if reset and isinstance(self.latent_dim, int | np.integer):
             least["ensure_min_features"] = self.latent_dim
         x = validate_data(
             self,
