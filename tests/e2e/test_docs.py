@@ -94,3 +94,56 @@ def test_the_recipe_page_shows_the_defaults() -> None:
     page = (ROOT / "docs" / "recipe.md").read_text()
     shown = next(body for language, body in FENCE.findall(page) if language == "toml")
     assert make_recipe(tomllib.loads(shown)) == Recipe()
+
+
+# A word that can only be a file or a folder of this project: below one of its folders or packages,
+# where a link leads, or the name of a file of code.
+TOP = "runtime|train|export|models|tests|benchmarks|docs|findings|ae_runtime|ae_train|ae_export"
+PATHS = re.compile(
+    rf"(?<![\w./<-])((?:{TOP})/[\w./*-]*\w\*?)(?![\w(])"
+    r"|\]\(([^)#:\s]+)(?:#[^)]*)?\)|`(\w+\.(?:py|mjs))`"
+)
+SOURCES = [path for top in ("runtime", "train", "export") for path in (ROOT / top).rglob("*.py")]
+
+
+def named_paths(page: Path) -> list[str]:
+    """What a page names as paths, or a file of code in its comments and texts."""
+    text = page.read_text()
+    if page.suffix == ".md":
+        text = FENCE.sub("", text)
+    return ["".join(found) for found in PATHS.findall(text)]
+
+
+def is_there(name: str, page: Path) -> bool:
+    if "/" not in name and name.endswith((".py", ".mjs")):
+        return any(ROOT.glob(f"*/**/{name}"))
+    places = [page.parent, ROOT, ROOT / "runtime", ROOT / "train", ROOT / "export"]
+    return (
+        any(any(place.glob(name)) for place in places if not name.startswith("../"))
+        or (page.parent / name).exists()
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_that_a_page_names_are_there(page: Path) -> None:
+    assert [name for name in named_paths(page) if not is_there(name, page)] == []
+
+
+def test_paths_that_the_code_names_are_there() -> None:
+    missing = [
+        (str(page.relative_to(ROOT)), name)
+        for page in SOURCES
+        for name in named_paths(page)
+        if name.startswith("ae_") and not is_there(name, page)
+    ]
+    assert missing == []
+
+
+def test_a_path_that_is_gone_is_seen() -> None:
+    page = ROOT / "docs" / "bundle.md"
+    for name in ("ae_runtime/admission.py", "tests/golden/v9", "gone.md", "gone.py"):
+        assert not is_there(name, page)
+    text = "see `ae_runtime/admission.py`, [x](gone.md#y) and `gone.py` of train/ae_train/none.py."
+    assert ["".join(found) for found in PATHS.findall(text)] == [
+        *("ae_runtime/admission.py", "gone.md", "gone.py", "train/ae_train/none.py")
+    ]

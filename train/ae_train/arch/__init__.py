@@ -39,7 +39,7 @@ class Arch(Protocol):
 
 
 # A new network is one file with a class like Dense, its line here, and its word in recipe.py.
-# Operators that it brings into the graph are admitted in ae_runtime/admission.py.
+# Operators that it brings into the graph are admitted in ae_runtime/graphs/admission.py.
 ARCHS: dict[str, type[Arch]] = {"dense": Dense, "conv": Conv, "gru": Gru}
 
 

@@ -24,7 +24,7 @@ class Bottleneck(Protocol):
     is trained for by default, in those of a plain code.
 
     encode and spread are traced to ONNX: rows must not influence each other there, nothing may be
-    random, and the operators must be among those that ae_runtime/admission.py admits.
+    random, and the operators must be among those that ae_runtime/graphs/admission.py admits.
     """
 
     code_dim: int
