@@ -286,7 +286,9 @@ def parse(raw: bytes) -> Manifest:
     try:
         fields = msgspec.json.decode(raw.decode())  # so that its versions say no text alike
         sha256 = canonical_sha256(fields) if isinstance(fields, dict) else ""
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError:  # in words of each Python's own
+        raise BundleCorrupt("manifest.json is nested too deeply; export again") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleCorrupt(
             f"manifest.json is not valid JSON ({error!s:.300}); export again"
         ) from None

@@ -15,6 +15,7 @@ left_out=0
 
 first() {  # the first of these commands that runs
   for name in "$@"; do "$name" -c "" 2>/dev/null && { command -v "$name"; return; }; done
+  return 0
 }
 
 of_debian() {  # Python 3.14 of a root of Debian sid, under that root's own C library
@@ -22,13 +23,16 @@ of_debian() {  # Python 3.14 of a root of Debian sid, under that root's own C li
   command -v mmdebstrap >/dev/null || return 0
   [ -x "$root/usr/bin/python3.14" ] || {
     rm -rf "$root"
-    mmdebstrap --quiet --variant=extract --include=python3.14,libstdc++6 sid "$root" >&2 || return 0
+    # A mirror may stand still for weeks.
+    mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
+      --include=python3.14,libstdc++6 sid "$root" >&2 || return 0
   }
   libraries=$root/usr/lib/$(uname -m)-linux-gnu
   printf '#!/bin/sh\nexport PYTHON_OF_ROOT=%s\nexec %s --library-path %s %s "$@"\n' \
     "$python" "$(echo "$libraries"/ld-linux-*)" "$libraries" "$root/usr/bin/python3.14" >"$python"
   chmod +x "$python"
-  # Processes that tests start need that library, too.
+  # Processes that tests start need that library, too. (Debian has a link there, out of the root.)
+  rm -f "$root/usr/lib/python3.14/sitecustomize.py"
   echo 'import os, sys; sys.executable = os.environ["PYTHON_OF_ROOT"]' >"$root/usr/lib/python3.14/sitecustomize.py"
   echo "$python"
 }
