@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins
+.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -23,6 +23,9 @@ test-arm: .venv/.ready  ## numbers of the runtime on emulated ARM64 processors; 
 
 test-pythons: .venv/.ready build/runtime/.ready  ## the runtime's tests on the newest Python and dependencies, and on the oldest
 	tests/machines/pythons.sh build/pythons
+
+test-cpus: .venv/.ready  ## the suites of train and export as other processors compute, and a table
+	$(BIN)/python tests/machines/cpus.py
 
 soak: .venv/.ready build/runtime/.ready build/node/.ready  ## the full counts of kills, mutants, traces and combinations
 	$(BIN)/python -m pytest -m soak -rP
@@ -49,6 +52,9 @@ bench-digits: .venv/.ready  ## test error against PCA's on digits, at 8, 16 and 
 
 bench-quality: .venv/.ready  ## test error against PCA's on the sets of DATA, default settings
 	$(BIN)/python benchmarks/quality.py $(DATA)
+
+bench-noise: .venv/.ready  ## how often PCA is kept on noise, where nothing is better
+	$(BIN)/python benchmarks/noise.py
 
 bench-mnist: .venv/.ready  ## codes of every bottleneck on DATA's MNIST
 	$(BIN)/python benchmarks/mnist.py $(DATA)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ae_runtime.describe import headline
+from ae_runtime.describe import gain_over_pca, headline
 from ae_runtime.manifest import Manifest, Quality
 from ae_train.run import Run
 
@@ -45,7 +45,8 @@ def card_of_run(run: Run, manifest: Manifest) -> str:
     )
     note = f"The network is {run.recipe.arch.name}, the bottleneck {manifest.latent.bottleneck}."
     if quality.is_pca:
-        note = "This model is PCA: training found nothing better on the validation rows."
+        found = gain_over_pca(quality)
+        note = f"{found[0].upper()}{found[1:]}."
     missing = " Missing values (NaN) are filled with the training median."
     if run.schema.dtype == "uint8":
         missing = ""

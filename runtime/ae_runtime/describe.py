@@ -6,6 +6,9 @@ from math import prod
 
 from ae_runtime.manifest import Manifest, Prefix, Quality
 
+# What is better than PCA by less is PCA computed in float32.
+_ROUNDING = 1e-6
+
 
 def headline(manifest: Manifest) -> str:
     """The one line to quote: "784 numbers -> 16; mean error 2.1 % of range, PCA 4.0 %"."""
@@ -41,12 +44,33 @@ def scaled_error(quality: Quality) -> str:
     return f"{rows} MSE {found[0]:.4g}, PCA {found[1]:.4g}, mean {found[2]:.4g} (in scaled space)"
 
 
+def gain_over_pca(quality: Quality) -> str:
+    """What was found when the model was held against PCA; "" where nothing was."""
+    gain = quality.gain
+    if gain is None or gain.share <= _ROUNDING:
+        found = "the saved model is PCA: training found nothing better on validation rows"
+        return found if quality.is_pca else ""
+    noun = "row" if gain.rows == 1 else "rows"
+    where = f"{gain.rows:,} validation {noun}"
+    if gain.folds:
+        where = f"{gain.rows:,} rows held out in turn"
+    if gain.blocks < gain.rows:
+        where += f" in {gain.blocks} block{'s' if gain.blocks > 1 else ''}"
+    found = f"gain over PCA {100 * gain.share:.2g} % on {where}"
+    if gain.chance is None:
+        return f"{found}, too few to tell it from chance: the saved model is PCA"
+    reach = f"{100 * gain.chance:.2g} % that chance reaches"
+    if quality.is_pca:
+        return f"{found}, not beyond the {reach}: the saved model is PCA"
+    return f"{found}, beyond the {reach}"
+
+
 def describe(manifest: Manifest) -> list[str]:
     """Lines on a bundle, the headline first."""
     latent, quality = manifest.latent, manifest.quality
     lines = [headline(manifest)]
     if quality is not None and quality.is_pca:
-        lines.append("this model is PCA: training found nothing better on the validation rows")
+        lines.append(gain_over_pca(quality))
     if quality is not None:
         lines.append(f"errors      {scaled_error(quality)}")
     shapes = ", ".join(

@@ -91,10 +91,28 @@ class Latent(msgspec.Struct, frozen=True):
         return Port("z", "float32", [None, self.dim])
 
 
+class Gain(msgspec.Struct, frozen=True):
+    """What a network saves of the error of PCA of its size, beside what it would save by chance.
+
+    share: of PCA's error, over held-out rows; each is judged at the epoch that all others find
+    best. chance: the share that a network no better than PCA would pass once in a hundred times;
+    null where a single block of rows cannot tell. rows, blocks: what both were judged on; folds: in
+    how many parts training rows were held out in turn, 0 where validation rows were enough.
+    """
+
+    share: float
+    chance: float | None
+    rows: Size
+    blocks: Size
+    folds: Annotated[int, Meta(ge=0)] = 0
+
+
 class Quality(msgspec.Struct, frozen=True):
     """Mean squared errors in scaled space: the model, PCA of the same size, the training mean.
 
-    is_pca: the saved model is PCA, because training found nothing better on validation rows.
+    is_pca: the saved model is PCA, because training found nothing better on held-out rows by more
+    than chance. gain: how that was judged; null where PCA cannot stand in for the model, and in
+    older bundles.
     test_*: null where no test rows were held out. range_error: of numbers, the mean absolute error
     over held-out rows, as a share of the column's or channel's range over the training rows.
     accuracy: of words, the share that comes back right. Both are null in older bundles, and where
@@ -112,6 +130,7 @@ class Quality(msgspec.Struct, frozen=True):
     pca_range_error: float | None = None
     accuracy: float | None = None
     pca_accuracy: float | None = None
+    gain: Gain | None = None
 
 
 class Series(msgspec.Struct, frozen=True):

@@ -254,11 +254,11 @@ def test_a_model_that_is_pca_says_so_everywhere(any_case: Callable[[str], Any]) 
     case = any_case("pca")
     assert manifest_of(case).quality.is_pca
     assert (
-        " This model is PCA: training found nothing better on the validation rows.\n"
+        " The saved model is PCA: training found nothing better on validation rows.\n"
         in case.files["README.md"].decode()
     )
     said = CliRunner().invoke(ae_run, ["info", str(case.bundle)]).output.splitlines()
-    assert "this model is PCA: training found nothing better on the validation rows" in said
+    assert "the saved model is PCA: training found nothing better on validation rows" in said
     fields = json.loads(CliRunner().invoke(ae_run, ["info", str(case.bundle), "--json"]).output)
     assert fields["manifest"]["quality"]["is_pca"] is True
 

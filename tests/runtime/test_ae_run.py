@@ -80,7 +80,7 @@ def test_info(table_bundle: Path) -> None:
 @pytest.mark.parametrize("golden_bundle", ["image"], indirect=True)
 def test_info_says_that_a_model_is_pca(golden_bundle: Path) -> None:
     lines = result("info", golden_bundle).splitlines()
-    assert lines[1] == "this model is PCA: training found nothing better on the validation rows"
+    assert lines[1] == "the saved model is PCA: training found nothing better on validation rows"
     assert lines[2:4] == [
         "errors      test MSE 0.7032, PCA 0.7032, mean 1.085 (in scaled space)",
         "kind        image, 4x5x3 uint8",
@@ -108,7 +108,7 @@ def test_info_as_json_is_the_manifest(table_bundle: Path) -> None:
     assert found.count("\n") == 1
     manifest = json.loads((table_bundle / "manifest.json").read_bytes())
     # What newer versions say of a model, and this older bundle does not.
-    newer = ("range_error", "pca_range_error", "accuracy", "pca_accuracy")
+    newer = ("range_error", "pca_range_error", "accuracy", "pca_accuracy", "gain")
     manifest["quality"] |= dict.fromkeys(newer)
     manifest["latent"]["curve"] = None
     manifest |= {"reading": None, "resized": False, "scores": None, "sampler": None}

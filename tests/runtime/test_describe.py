@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ae_runtime.describe import describe, headline
-from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port, Quality, Series
+from ae_runtime.describe import describe, gain_over_pca, headline
+from ae_runtime.manifest import Column, Gain, Golden, Latent, Manifest, Port, Quality, Series
 
 QUALITY = Quality(0.011, 0.024, 0.074, range_error=0.0213, pca_range_error=0.1)
 
@@ -66,6 +66,46 @@ def test_the_headline(found: Manifest, words: str) -> None:
     assert describe(found)[0] == words
 
 
+@pytest.mark.parametrize(
+    ("gain", "is_pca", "words"),
+    [
+        (None, False, ""),
+        (None, True, "the saved model is PCA: training found nothing better on validation rows"),
+        (
+            Gain(-0.1, 0.2, 6, 6),
+            True,
+            "the saved model is PCA: training found nothing better on validation rows",
+        ),
+        (
+            Gain(0.04, 0.071, 6, 6),
+            True,
+            "gain over PCA 4 % on 6 validation rows, not beyond the 7.1 % that chance reaches: the "
+            "saved model is PCA",
+        ),
+        (
+            Gain(0.57, 0.03, 1800, 32),
+            False,
+            "gain over PCA 57 % on 1,800 validation rows in 32 blocks, beyond the 3 % that chance "
+            "reaches",
+        ),
+        (
+            Gain(0.3, 0.12, 51, 32, folds=5),
+            False,
+            "gain over PCA 30 % on 51 rows held out in turn in 32 blocks, beyond the 12 % that "
+            "chance reaches",
+        ),
+        (
+            Gain(0.3, None, 1, 1),
+            True,
+            "gain over PCA 30 % on 1 validation row, too few to tell it from chance: the saved "
+            "model is PCA",
+        ),
+    ],
+)
+def test_what_was_found_beside_pca(gain: Gain | None, is_pca: bool, words: str) -> None:
+    assert gain_over_pca(replace(QUALITY, gain=gain, is_pca=is_pca)) == words
+
+
 def test_all_lines() -> None:
     test = replace(QUALITY, test_mse=0.5, test_pca_mse=0.625, test_mean_mse=1.0, is_pca=True)
     found = manifest(
@@ -78,7 +118,7 @@ def test_all_lines() -> None:
     )
     assert describe(found) == [
         "128 numbers -> 4; mean error 2.1 % of range, PCA 10 %",
-        "this model is PCA: training found nothing better on the validation rows",
+        "the saved model is PCA: training found nothing better on validation rows",
         "errors      test MSE 0.5, PCA 0.625, mean 1 (in scaled space)",
         "kind        series, 64x2 float32",
         "latents     4 float32, bottleneck quantized, 8 levels",

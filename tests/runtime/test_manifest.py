@@ -411,7 +411,7 @@ def test_what_is_written_is_read(table_bundle: Path) -> None:
     assert msgspec.structs.replace(again, manifest_sha256=parsed.manifest_sha256) == parsed
     fields, older = msgspec.json.decode(written), msgspec.json.decode(raw)
     added = {name for name in fields["quality"] if name not in older["quality"]}
-    assert added == {"range_error", "pca_range_error", "accuracy", "pca_accuracy"}
+    assert added == {"range_error", "pca_range_error", "accuracy", "pca_accuracy", "gain"}
     for name in added:
         assert fields["quality"].pop(name) is None
     assert fields.pop("resized") is False

@@ -109,9 +109,7 @@ def test_an_interrupted_training_can_go_on() -> None:
 
 def test_a_model_that_is_pca_says_why() -> None:
     same = quality(0.1, 0.1, is_pca=True)
-    start = (
-        "the model is PCA, the best linear code: none of 20 epochs was better on validation rows"
-    )
+    start = "PCA is the best linear code, and none of 20 epochs was better by more than chance"
     end = "; use it as it is, or try more rows or another --latent"
     assert advice(quality=same, epochs=20, best_epoch=0) == [
         f"{start} (the numbers of a row may depend on each other in straight lines only){end}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from ae_runtime.errors import RecipeError, RunError
 from ae_runtime.manifest import Column
@@ -51,7 +52,8 @@ def test_without_epochs_the_run_is_the_old_one(
     new = train(rows, small(fit={"epochs": 0}), init=old)
     assert same(old, new)
     assert new.model_id == old.model_id
-    assert new.schema.quality == old.schema.quality
+    # The old one was judged with its choice among epochs; here there is one only.
+    assert replace(new.schema.quality, gain=None) == replace(old.schema.quality, gain=None)
     x = torch.from_numpy(rows)
     assert torch.equal(new.model.encode(x), old.model.encode(x))
 

@@ -99,7 +99,7 @@ def test_what_is_missing_counts_in_no_loss(small: Make, preprocess: MixedPreproc
         model = model_blind_to_rows(recipe)
         rows = HeldRows(target, present)
         loss = Fitting(model, recipe.fit, rows, rows)._loss(target, present)
-        seen.append([float(loss.detach()), *evaluate(model, rows)])
+        seen.append([float(loss.detach()), *evaluate(model, rows)[:2]])
     assert seen[0] == seen[1]
     step, judged, _ = seen[0]
     assert step == pytest.approx(judged, rel=1e-5)  # one is in float32

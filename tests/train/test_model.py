@@ -192,7 +192,7 @@ def test_the_loss_does_not_see_what_was_filled(small: Make) -> None:
         fit = Fitting(model, recipe.fit, rows, rows)
         seen.append(
             [float(fit._loss(target[batch], present[batch]).detach()) for batch in batches]
-            + [*evaluate(model, rows)]
+            + [*evaluate(model, rows)[:2]]
         )
     assert seen[0] == seen[1]
     errors = (model(s)[0] - s).square()[present].detach()

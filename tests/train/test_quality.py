@@ -1,4 +1,4 @@
-"""Never worse than PCA, the quality promised on digits, and the article's plain network."""
+"""Better than PCA or PCA itself, what is promised on digits, and the article's plain network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from ae_train.chance import is_beyond_chance
 from ae_train.fitting import Epoch
 from ae_train.loading import load_digits
 from ae_train.recipe import Recipe, make_recipe
@@ -36,14 +37,24 @@ def test_without_epochs_the_model_is_pca(small: Make, rows: np.ndarray) -> None:
     assert (run.schema.epochs, run.schema.best_epoch) == (0, 0)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.usefixtures("one_processor")
 @pytest.mark.parametrize("lr", [1e-3, 0.3])
-def test_noise_cannot_be_learned_and_pca_stays(small: Make, seed: int, lr: float) -> None:
-    x = np.random.default_rng(seed).standard_normal((60, 10))
-    quality = train(x, small(seed=seed, fit={"epochs": 15, "lr": lr})).schema.quality
-    assert quality.validation_mse <= quality.pca_mse * (1 + 1e-5)  # float32 against float64
-    if lr == 0.3:  # far too fast: whatever it learns is worse
-        assert quality.is_pca
+def test_noise_cannot_be_learned_and_pca_stays(small: Make, lr: float) -> None:
+    """Which noise is taken for more depends on the last bits; how often, does not.
+
+    Each of two looks errs once in 100 times: more than 3 of 12 are one set of seeds in 10,000.
+    """
+    kept = 0
+    for seed in range(12):
+        x = np.random.default_rng(seed).standard_normal((60, 10))
+        recipe = small(seed=seed, fit={"epochs": 15, "lr": lr}, score={"name": "none"})
+        quality = train(x, recipe).schema.quality
+        assert quality.gain is not None
+        assert quality.is_pca != is_beyond_chance(quality.gain)
+        if quality.is_pca:
+            assert quality.validation_mse == pytest.approx(quality.pca_mse, rel=1e-5)  # float32
+        kept += quality.is_pca
+    assert kept >= 9
 
 
 def test_training_beats_pca_where_there_is_more_to_learn(small: Make, rows: np.ndarray) -> None:

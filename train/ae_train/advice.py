@@ -195,8 +195,8 @@ def _is_pca(facts: Facts) -> str:
         else "the numbers of a row may depend on each other in straight lines only"
     )
     return (
-        f"the model is PCA, the best linear code: none of {facts.epochs} epochs was better on "
-        f"validation rows ({why}); use it as it is, or try more rows or another --latent"
+        f"PCA is the best linear code, and none of {facts.epochs} epochs was better by more than "
+        f"chance ({why}); use it as it is, or try more rows or another --latent"
     )
 
 

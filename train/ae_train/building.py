@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from ae_train.corruption import Corrupt, make_corruption
-from ae_train.fitting import evaluate
-from ae_train.judging import baseline_mse
 from ae_train.model import Model
 from ae_train.preparing import Prepared
 from ae_train.recipe import Recipe
 from ae_train.rows import HeldRows
-
-# Of errors in float32: what is better by less is PCA computed otherwise.
-_ROUNDING = 1e-6
 
 
 def build(
@@ -34,18 +29,14 @@ def build(
     return model.to(prepared.sample.s.device), make_corruption(recipe.corruption, form)
 
 
-def better_than_pca(model: Model, recipe: Recipe, prepared: Prepared) -> Model:
-    """The model, or PCA of its size where that is as good on validation rows and may stand in.
-
-    It may where the code is K free numbers and squared error is what counts.
-    """
+def pca_may_stand_in(model: Model, recipe: Recipe) -> bool:
+    """Whether the code is K free numbers, squared error counts, and the model started as PCA."""
     free = model.bottleneck.is_identity and recipe.fit.objective == "mse"
-    if not (free and recipe.arch.pca_path):
-        return model
-    assert isinstance(recipe.latent_dim, int)  # resolved
-    pca_mse = baseline_mse(prepared.pca, prepared.validation, recipe.latent_dim)
-    if evaluate(model, prepared.validation)[1] < pca_mse * (1 - _ROUNDING):
-        return model
+    return free and recipe.arch.pca_path
+
+
+def bare_pca(recipe: Recipe, prepared: Prepared) -> Model:
+    """A model that is PCA, without networks."""
     bare = Model(recipe, prepared.data.form, networks=False)
     bare.preprocess = prepared.preprocess
     bare.start_from(prepared.pca)

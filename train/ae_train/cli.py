@@ -11,6 +11,7 @@ import click
 
 from ae_runtime import command as cmd
 from ae_runtime.command import common_options, print_json, say
+from ae_runtime.describe import gain_over_pca
 from ae_runtime.errors import WorkFailed
 from ae_runtime.outputs import part_of
 from ae_train.recipe import make_recipe, read_recipe, set_value, to_fields, words_of
@@ -269,7 +270,7 @@ def _report(run: Run) -> list[str]:
             f"mean {mean_mse:.5f}, in scaled space"
         )
     if quality.is_pca:
-        lines.append("the saved model is PCA: training found nothing better on validation rows")
+        lines.append(gain_over_pca(quality))
     elif quality.validation_mse > quality.pca_mse:
         lines.append("the saved model is worse than PCA of the same size on validation rows")
     if schema.mixed:

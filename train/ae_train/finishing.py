@@ -10,7 +10,7 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from ae_runtime.manifest import Prefix
+from ae_runtime.manifest import Gain, Prefix
 from ae_train.advice import Facts, give_advice
 from ae_train.bottleneck.ordered import Ordered
 from ae_train.fitting import State, Stop, evaluate
@@ -52,10 +52,11 @@ def finish(
     stopped: Stop,
     sizes: list[Size],
     metrics: Sequence[dict[str, Any]],
+    gain: Gain | None,
 ) -> tuple[Run, Gallery]:
     """The run of a trained model, which is moved to the CPU, and what its report shows.
 
-    metrics: of each epoch from 0 on.
+    metrics: of each epoch from 0 on. gain: what the model was kept for, or PCA in its place.
     """
     data, form, statistics = prepared.data, prepared.data.form, prepared.statistics
     assert isinstance(recipe.latent_dim, int)  # resolved
@@ -74,7 +75,7 @@ def finish(
         row_shape=form.row_shape,
         columns=columns,
         quality=replace(
-            quality(model, prepared.pca, recipe.latent_dim, *held_out, model.arch is None),
+            quality(model, prepared.pca, recipe.latent_dim, *held_out, gain),
             **_in_words(model, recipe.latent_dim, prepared, mixed),
         ),
         x_deviation=np.nan_to_num(statistics.deviation).tolist(),
@@ -84,7 +85,7 @@ def finish(
         epochs=state.epoch,
         best_epoch=state.best_epoch,
         stopped=stopped,
-        train_mse=evaluate(model, prepared.sample)[1],
+        train_mse=evaluate(model, prepared.sample).mse,
         channels=data.channels,
         stride=data.stride,
         time=data.time,

@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ae_runtime.errors import TrainingFailed
+from ae_train.blocks import block_sums
 from ae_train.corruption import Corrupt
 from ae_train.model import Model
 from ae_train.recipe import Fit
@@ -50,11 +53,25 @@ class State:
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     random: Tensor | None = None
     device_random: Tensor | None = None  # of the GPU's generator
+    # (epochs + 1, blocks) float64, squares summed over each block of validation rows.
+    block_errors: Tensor | None = None
 
 
-def evaluate(model: Model, rows: Rows) -> tuple[float, float]:
-    """(loss, mean squared error) over the present numbers of rows, the model as used."""
+class Errors(NamedTuple):
+    """Mean loss and mean squared error over present numbers, and the summed squares of each row.
+
+    squares: (N,) float64, on the CPU.
+    """
+
+    loss: float
+    mse: float
+    squares: Tensor
+
+
+def evaluate(model: Model, rows: Rows) -> Errors:
+    """The errors of the model, as used, on rows in scaled space."""
     model.eval()
+    of_rows: list[Tensor] = []
     totals = torch.zeros(5, dtype=torch.float64)  # loss, its weight, squares, numbers, penalty
     share = model.objective.share()
     numbers = 1
@@ -67,6 +84,7 @@ def evaluate(model: Model, rows: Rows) -> tuple[float, float]:
             if present is not None:
                 losses, errors = losses * present, errors * present
             numbers = s[0].numel()
+            of_rows.append(errors.flatten(1).sum(1, dtype=torch.float64).cpu())
             found = [
                 losses.sum(dtype=torch.float64),
                 torch.as_tensor(float(s.numel()) if weights is None else weights.double().sum()),
@@ -82,7 +100,7 @@ def evaluate(model: Model, rows: Rows) -> tuple[float, float]:
         torch.tensor(penalties / max(len(rows), 1) / numbers),
         model.objective.likelihood,
     )
-    return float(whole), mse
+    return Errors(float(whole), mse, torch.cat(of_rows))
 
 
 def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor | None:
@@ -93,7 +111,10 @@ def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor 
 
 
 class Fitting:
-    """One training. `run` goes on from `state` and leaves the weights to keep in the model."""
+    """One training. `run` goes on from `state` and leaves the weights to keep in the model.
+
+    blocks: of each validation row, whose errors are then kept after each epoch.
+    """
 
     def __init__(
         self,
@@ -102,10 +123,12 @@ class Fitting:
         train: Rows,
         validation: Rows,
         corrupt: Corrupt | None = None,
+        blocks: NDArray[np.int64] | None = None,
     ) -> None:
         assert recipe.epochs is not None  # filled in when the recipe is resolved
         self.model, self.recipe, self.epochs = model, recipe, recipe.epochs
         self.train, self.validation, self.corrupt = train, validation, corrupt
+        self.blocks = blocks
         self.state = State()
         self.optimizer = _make_optimizer(model, recipe)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch)
@@ -131,6 +154,12 @@ class Fitting:
             state.best_epoch = state.epoch
         self.model.eval()
         return stop
+
+    def advance(self, epochs: int) -> None:
+        """Train for so many epochs, judging none."""
+        for _ in range(epochs):
+            self._epoch()
+            self.state.epoch += 1
 
     def _epochs(self, after_epoch: Callable[[Epoch, State], None]) -> Stop:
         state, recipe = self.state, self.recipe
@@ -196,13 +225,17 @@ class Fitting:
         seconds_left: float,
     ) -> None:
         state, recipe = self.state, self.recipe
-        loss, mse = evaluate(self.model, self.validation)
+        loss, mse, squares = evaluate(self.model, self.validation)
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"the loss is no longer a number after epoch {state.epoch}; lower [fit] lr "
                 f"(it is {recipe.lr:g})" + ("" if recipe.clip else " or set clip = 1")
             )
         state.model = self.model.state_dict()
+        if self.blocks is not None:
+            sums = torch.from_numpy(block_sums(squares.numpy(), self.blocks))[None]
+            before = state.block_errors
+            state.block_errors = sums if before is None else torch.cat([before, sums])
         if loss < state.best_loss:
             best = {name: value.clone() for name, value in state.model.items()}
             state.best, state.best_loss, state.best_epoch = best, loss, state.epoch

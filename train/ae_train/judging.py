@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_runtime.manifest import Column, Prefix, Quality
+from ae_runtime.manifest import Column, Gain, Prefix, Quality
 from ae_train.fitting import evaluate
 from ae_train.mixed import MixedPreprocess
 from ae_train.model import Model
@@ -37,6 +37,20 @@ def baseline_mse(pca: Pca, rows: Rows, latent_dim: int) -> float:
     return float(squares) / max(count, 1)
 
 
+def pca_squares(pca: Pca, rows: Rows, latent_dim: int) -> Array:
+    """Squared errors of PCA in scaled space, summed over the present numbers of each row, (N,)."""
+    found = []
+    for s, present in rows.blocks():
+        flat = s.flatten(1).cpu().numpy()
+        errors = (pca.reconstruct(flat, latent_dim) - flat) ** 2
+        found.append(
+            errors.sum(1)
+            if present is None
+            else errors.sum(1, where=present.flatten(1).cpu().numpy())
+        )
+    return np.concatenate(found)
+
+
 def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> list[Prefix]:
     """MSE in scaled space by how many of the ordered latents are kept, PCA's of that size beside.
 
@@ -60,17 +74,18 @@ def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> li
 
 
 def quality(
-    model: Model, pca: Pca, latent_dim: int, validation: Rows, test: Rows, is_pca: bool
+    model: Model, pca: Pca, latent_dim: int, validation: Rows, test: Rows, gain: Gain | None
 ) -> Quality:
     """The errors of the model, of PCA and of the mean; None for a test part without rows."""
     return Quality(
-        validation_mse=evaluate(model, validation)[1],
+        validation_mse=evaluate(model, validation).mse,
         pca_mse=baseline_mse(pca, validation, latent_dim),
         mean_mse=baseline_mse(pca, validation, 0),
-        test_mse=evaluate(model, test)[1] if len(test) else None,
+        test_mse=evaluate(model, test).mse if len(test) else None,
         test_pca_mse=baseline_mse(pca, test, latent_dim) if len(test) else None,
         test_mean_mse=baseline_mse(pca, test, 0) if len(test) else None,
-        is_pca=is_pca,
+        is_pca=model.arch is None,
+        gain=gain,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
+from ae_train.blocks import Labels, blocks_of, units_of
 from ae_train.data import IN_MEMORY_BYTES, Dataset, Split
 from ae_train.mixed import MixedPreprocess
 from ae_train.pca import Pca, fit_pca
@@ -29,7 +30,8 @@ class Prepared:
 
     train, validation, test: rows in scaled space, on the device. sample: the training rows that
     statistics and PCA were taken from, all where they fit into memory. judged: held-out rows to
-    describe the model on, test rows if there are any, and their numbers in the dataset.
+    describe the model on, test rows if there are any, and their numbers in the dataset. blocks: of
+    each validation row, as they are held.
     """
 
     data: Dataset
@@ -43,6 +45,7 @@ class Prepared:
     judged: HeldRows
     judged_rows: NDArray[np.int64]
     pca: Pca
+    blocks: Labels
 
 
 def prepare(
@@ -68,18 +71,21 @@ def prepare(
         train = make_rows(data, preprocess, split.train, device)
     held_out = split.test if len(split.test) else split.validation
     judged_rows = held_out[: max(1, _JUDGED_NUMBERS // max(1, data.form.numbers))]
+    validation = make_rows(data, preprocess, split.validation, device)
+    validated = validation.rows if isinstance(validation, StreamedRows) else split.validation
     return Prepared(
         data=data,
         split=split,
         statistics=statistics,
         preprocess=preprocess,
         train=train,
-        validation=make_rows(data, preprocess, split.validation, device),
+        validation=validation,
         test=make_rows(data, preprocess, split.test, device),
         sample=sample,
         judged=held_rows(data, preprocess, judged_rows).to(device),
         judged_rows=judged_rows,
         pca=pca,
+        blocks=blocks_of(units_of(data, validated)),
     )
 
 

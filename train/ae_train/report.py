@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 
+from ae_runtime.describe import gain_over_pca
 from ae_train import exhibits, figures
 from ae_train.advice import spans, unused_latents
 from ae_train.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
@@ -69,6 +70,9 @@ def _headline(run: Run) -> tuple[str, str]:
         f"error{'' if q.is_pca else 's'} {errors}, against {mean:.3g} for the mean of the training "
         "rows).",
     ]
+    found = gain_over_pca(q) if q.gain is not None else ""
+    if found:
+        sentences.append(f"{found[0].upper()}{found[1:]}.")
     mixed = (schema.mixed or {}).get(part)
     if mixed is not None:
         sentences.append(

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import torch
 from msgspec.structs import replace
 
-from ae_train.building import build
+from ae_train.building import build, pca_may_stand_in
+from ae_train.chance import is_beyond_chance
 from ae_train.fitting import Fitting
 from ae_train.judging import baseline_mse
+from ae_train.keeping import validation_gain
 from ae_train.pca import LEFT_OVER, default_latent_dim
 from ae_train.preparing import Prepared
 from ae_train.recipe import Recipe
@@ -57,9 +59,15 @@ def _try(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Size:
     torch.manual_seed(recipe.seed)
     model, corrupt = build(recipe, prepared)
     errors: list[float] = []
-    fitting = Fitting(model, recipe.fit, prepared.train, prepared.validation, corrupt)
+    fitting = Fitting(
+        model, recipe.fit, prepared.train, prepared.validation, corrupt, prepared.blocks
+    )
     stopped = fitting.run(lambda epoch, _: errors.append(epoch.validation_mse))
     if stopped == "interrupt":  # a curve cut short would choose another size
         raise KeyboardInterrupt
     pca_mse = baseline_mse(prepared.pca, prepared.validation, latent_dim)
-    return Size(latent_dim, errors[fitting.state.best_epoch], pca_mse)
+    mse = errors[fitting.state.best_epoch]
+    if pca_may_stand_in(model, recipe):  # what is no better by more than chance counts as PCA
+        gain = validation_gain(fitting.state, recipe, prepared)
+        mse = pca_mse * (1 - gain.share) if is_beyond_chance(gain) else pca_mse
+    return Size(latent_dim, mse, pca_mse)

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike
 from ae_runtime.arrays import is_table
 from ae_runtime.columns import to_table
 from ae_runtime.errors import OutputFailed, RecipeError
-from ae_train.building import better_than_pca, build
+from ae_train.building import build
 from ae_train.data import Dataset, fingerprint, make_dataset
 from ae_train.device import Device, find_device, own_torch
 from ae_train.finishing import finish
 from ae_train.fitting import Epoch, Fitting, State, Stop
 from ae_train.gallery import Gallery
 from ae_train.judging import baseline_mse
+from ae_train.keeping import model_to_keep
 from ae_train.preparing import prepare
 from ae_train.recipe import Recipe, differences, make_recipe, to_fields
 from ae_train.resolving import resolve, with_latent_dim
@@ -133,7 +134,9 @@ class _Training:
         torch.manual_seed(recipe.seed)  # the same whether sizes were tried or not
         model, corrupt = build(recipe, self.prepared, self.before)
         prepared = self.prepared
-        fitting = Fitting(model, recipe.fit, prepared.train, prepared.validation, corrupt)
+        fitting = Fitting(
+            model, recipe.fit, prepared.train, prepared.validation, corrupt, prepared.blocks
+        )
         if state is not None:
             fitting.resume(state)
         pca_mse = baseline_mse(prepared.pca, prepared.validation, recipe.latent_dim)
@@ -152,10 +155,12 @@ class _Training:
                 self.show(epoch, pca_mse)
 
         stopped: Stop = fitting.run(after_epoch)
-        kept = better_than_pca(fitting.model, recipe, prepared)
+        # An interrupt is not made to wait; weights of before may have seen all rows.
+        may_fold = stopped != "interrupt" and self.before is None
+        kept, gain = model_to_keep(fitting, recipe, prepared, may_fold)
         if self.place is not None:
             metrics = self.place.metrics()
-        return finish(kept, recipe, prepared, fitting.state, stopped, sizes, metrics)
+        return finish(kept, recipe, prepared, fitting.state, stopped, sizes, metrics, gain)
 
     def _sizes(self, data_id: str) -> list[Size]:
         """The curve of latent sizes, if the size is to be found; the last one is the choice."""

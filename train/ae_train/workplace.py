@@ -21,6 +21,8 @@ from ae_train.run import RECIPE, Run, is_run
 from ae_train.schema import Size
 
 METRICS, STATE = "metrics.jsonl", "state.safetensors"
+# Tensors of a state that are in no group.
+_APART = ("random", "device_random", "block_errors")
 SIZES, REPORT = "sizes.json", "report.html"
 
 
@@ -82,8 +84,13 @@ class Workplace:
         fields = json.loads(meta["state"])
         with outputs.said_in_one_line(self.out):
             self._cut_metrics(fields["epoch"])
-        random = tensors.pop("random"), tensors.pop("device_random", None)
-        state = State(**fields, random=random[0], device_random=random[1])
+        apart = {name: tensors.pop(name, None) for name in _APART}
+        if apart["block_errors"] is None:
+            raise RunError(
+                f"{self.part} was started by an older version, which did not keep what its epochs "
+                "are judged by; start anew with --overwrite"
+            )
+        state = State(**fields, **apart)
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             getattr(state, group)[rest] = tensor
@@ -96,10 +103,8 @@ class Workplace:
             for group in ("model", "best", "optimizer")
             for name, tensor in getattr(state, group).items()
         }
-        assert state.random is not None  # set by Fitting before a state is handed out
-        tensors["random"] = state.random
-        if state.device_random is not None:
-            tensors["device_random"] = state.device_random
+        apart = {name: getattr(state, name) for name in _APART}
+        tensors |= {name: tensor for name, tensor in apart.items() if tensor is not None}
         names = ("epoch", "best_epoch", "best_loss")
         fields = {name: getattr(state, name) for name in names}
         meta = {"data_id": data_id, "state": json.dumps(fields)}
