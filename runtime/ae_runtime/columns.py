@@ -14,7 +14,7 @@ from ae_runtime.errors import DataError, DtypeMismatch
 from ae_runtime.files.stream_blocks import fit_integers
 from ae_runtime.frames import columns_of, is_frame
 from ae_runtime.manifest import Column, Manifest, Port
-from ae_runtime.missing import without_missing
+from ae_runtime.missing import as_missing, without_missing
 from ae_runtime.table import Table, check_names, names_in, numbered, seconds_of, to_blocks
 from ae_runtime.words import UnknownWords, to_codes, to_words
 
@@ -35,6 +35,8 @@ def arrays_of(x: Any, manifest: Manifest, say: Say) -> tuple[Array, ...]:
     columns = _columns_of(manifest, table)
     unknown = UnknownWords(columns)
     numbers, codes = to_blocks(table, columns, unknown)
+    if manifest.reading is not None:
+        numbers = as_missing(numbers, manifest.reading)
     _say_choice(table, columns, manifest.series.time if manifest.series else None, say)
     for at, line in unknown.lines().items():
         say(f"words of column {at}", line)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_runtime.columns import arrays_of
 from ae_runtime.digits import parse_moment
 from ae_runtime.errors import DataError
 from ae_runtime.files.csv_files import read_csv, read_table
@@ -263,6 +264,9 @@ def test_what_stands_for_missing_is_missing(quote: str) -> None:
     assert not bad
     np.testing.assert_array_equal(rows, expected)
     np.testing.assert_array_equal(both(text, ["a", "b"], Told(reading))[0], expected)
+    table = {"a": np.array([1.0, -9999, 3]), "b": np.array([np.nan, np.nan, 4])}
+    (x,) = arrays_of(table, manifest([Column("a"), Column("b")], reading), print)
+    np.testing.assert_array_equal(x, expected)
 
 
 MOMENT = 1767225600  # 2026-01-01
