@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -141,6 +141,28 @@ def is_table(x: object) -> bool:
     # A single column, as a Series, has that stream, too.
     is_stream = hasattr(x, "__arrow_c_stream__") and getattr(x, "ndim", 2) != 1
     return isinstance(x, Mapping) or hasattr(x, "columns") or is_stream
+
+
+def fit_integers(
+    x: Array, port: Port, first: int, names: Sequence[str] | None, bad: dict[int, str]
+) -> tuple[Array, dict[int, str]]:
+    """Numbers that were written as text, as the integers that the port takes, if it takes them.
+
+    Rows with a missing value or one that is no such integer are added to `bad`.
+    """
+    wanted = np.dtype(port.dtype)
+    if wanted.kind == "f" or x.dtype == wanted:
+        return x, bad
+    low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
+    with np.errstate(invalid="ignore"):
+        fits = (x >= low) & (x <= high) & (x == np.rint(x))
+    bad = dict(bad)
+    for row in np.flatnonzero(~fits.all(axis=1)):
+        at = int(np.flatnonzero(~fits[row])[0])
+        column = repr(names[at]) if names else at + 1
+        why = f"row {first + row + 1}, column {column}: {x[row, at]:.17g} is not a whole number "
+        bad.setdefault(int(row), why + f"from {low} to {high}; correct it")
+    return np.where(fits, x, 0).astype(wanted), bad
 
 
 def _check_shape(x: Array, port: Port, what: str) -> None:

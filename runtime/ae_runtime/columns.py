@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.arrays import EXACT_INTEGERS, check_mask, is_table
+from ae_runtime.arrays import EXACT_INTEGERS, check_mask, fit_integers, is_table
 from ae_runtime.errors import DataError, DtypeMismatch
-from ae_runtime.files.stream_blocks import fit_integers
 from ae_runtime.frames import columns_of, is_frame
 from ae_runtime.manifest import Column, Manifest, Port
 from ae_runtime.missing import as_missing, without_missing

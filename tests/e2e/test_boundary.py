@@ -28,7 +28,8 @@ PACKAGES = {
 CORE = {
     *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
     *("manifest", "plan", "prefix", "zipped"),
-    *("columns", "extras", "sampling", "scoring", "stream", "table"),
+    *("columns", "digits", "extras", "frames", "missing", "sampling", "scoring", "stream"),
+    *("table", "words"),
 }
 # What they take from the package of files, each when it is asked for.
 OF_FILES = {"autoencoder": {"batch", "judge"}, "columns": {"parquet_files"}}

@@ -15,7 +15,9 @@ LINE = re.compile(r"^(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<buil
 CLASSES = {
     name: kind
     for name, kind in vars(errors).items()
-    if inspect.isclass(kind) and kind.__module__ == errors.__name__
+    if inspect.isclass(kind)
+    and kind.__module__ == errors.__name__
+    and kind is not errors.DataWarning  # no error
 }
 
 

@@ -27,6 +27,7 @@ def test_the_public_names() -> None:
     assert ae_runtime.__all__ == [
         "AeError",
         "Autoencoder",
+        "DataWarning",
         "Stream",
         "__version__",
         "errors",

@@ -159,8 +159,9 @@ def describe_columns(
     mse = mean_of_present(errors[:, : x.shape[1]], 0)
     # A column that did not vary is scaled to 0 whatever these rows hold: its error is in x.
     offset, scale = preprocess.offset.cpu().numpy(), preprocess.scale.cpu().numpy()
-    still = mean_of_present((x.astype(np.float64) - offset) ** 2, 0)
-    rmse = np.where(scale > 0, np.sqrt(mse) * scale, np.sqrt(still))
+    rmse = np.sqrt(mse) * scale
+    for at in np.flatnonzero(scale <= 0):
+        rmse[at] = _root_mean_square(x[:, at].astype(np.float64) - offset[at])
     described = [
         msgspec.structs.replace(
             column,
@@ -171,6 +172,12 @@ def describe_columns(
         for at, column in enumerate(columns[: x.shape[1]])
     ]
     return described + columns[x.shape[1] :]
+
+
+def _root_mean_square(off: Array) -> float:
+    """Root of the mean square of what is not NaN, whose squares float64 need not hold."""
+    largest = float(np.nanmax(np.abs(off), initial=0)) or 1.0
+    return largest * float(np.sqrt(mean_of_present((off / largest) ** 2, 0)))
 
 
 def _number(value: float) -> float | None:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import TooLittleMemory
-from ae_runtime.manifest import Port
 
 Array = NDArray[Any]
 PIECE_BYTES = 1 << 20  # what is read at once, where it is not a whole block
@@ -198,25 +197,3 @@ def drop_infinite(
         )
         x[row] = 0
     return bad
-
-
-def fit_integers(
-    x: Array, port: Port, first: int, names: Sequence[str] | None, bad: dict[int, str]
-) -> tuple[Array, dict[int, str]]:
-    """Numbers that were written as text, as the integers that the port takes, if it takes them.
-
-    Rows with a missing value or one that is no such integer are added to `bad`.
-    """
-    wanted = np.dtype(port.dtype)
-    if wanted.kind == "f" or x.dtype == wanted:
-        return x, bad
-    low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
-    with np.errstate(invalid="ignore"):
-        fits = (x >= low) & (x <= high) & (x == np.rint(x))
-    bad = dict(bad)
-    for row in np.flatnonzero(~fits.all(axis=1)):
-        at = int(np.flatnonzero(~fits[row])[0])
-        column = repr(names[at]) if names else at + 1
-        why = f"row {first + row + 1}, column {column}: {x[row, at]:.17g} is not a whole number "
-        bad.setdefault(int(row), why + f"from {low} to {high}; correct it")
-    return np.where(fits, x, 0).astype(wanted), bad

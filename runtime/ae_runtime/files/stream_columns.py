@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.arrays import checked
+from ae_runtime.arrays import checked, fit_integers
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.sources import Source, select_columns
-from ae_runtime.files.stream_blocks import drop_infinite, fit_integers
+from ae_runtime.files.stream_blocks import drop_infinite
 from ae_runtime.files.times import calendar, plain_dates, time_kind
 from ae_runtime.manifest import Column, Manifest, Port, Reading, Series
 from ae_runtime.missing import as_missing
