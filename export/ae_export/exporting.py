@@ -63,6 +63,8 @@ def export(
             "resized": run.recipe.data.resize is not None,
             "scores": schema.scores,
             "threshold": schema.threshold,
+            "step_scores": schema.step_scores,
+            "step_threshold": schema.step_threshold,
         },
     )
 

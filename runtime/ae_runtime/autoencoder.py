@@ -228,8 +228,8 @@ class Autoencoder:
     ) -> NDArray[np.bool_]:
         """Which rows score higher than a threshold, (B,).
 
-        threshold: None for the one that the share false_alarm_rate of rows like the held-out ones
-        exceeds, which is the manifest's where it is None too. Raises ScoreUnknown.
+        threshold: None for the one that at most the share false_alarm_rate of rows like the
+        held-out ones exceeds, which is the manifest's where it is None too. Raises ScoreUnknown.
         """
         from ae_runtime import scoring
 
@@ -239,15 +239,17 @@ class Autoencoder:
             raise ValueError("threshold and false_alarm_rate say the same; give one of them")
         return np.asarray(self.score(x, name) > threshold)
 
-    def tail_probability(self, scores: ArrayLike, name: str | None = None) -> NDArray[np.float64]:
+    def tail_probability(
+        self, scores: ArrayLike, name: str | None = None, *, steps: bool = False
+    ) -> NDArray[np.float64]:
         """The share of rows like the held-out ones that score as high or higher, for each score.
 
-        name: whose scores these are. Raises ScoreUnknown.
+        name: whose scores these are. steps: they are of the time steps of a series, as score_file
+        and Stream's settled give them, and not of windows. Raises ScoreUnknown.
         """
-        from ae_runtime import scoring
+        from ae_runtime import scoring, tails
 
-        place = scoring.place_of(self.manifest, name)
-        return scoring.tail_probability((self.manifest.scores or [])[place], scores)
+        return tails.tail_probability(scoring.score_of(self.manifest, name, steps), scores)
 
     def explain(self, x: Any, top: int = 3) -> list[list[Part]]:
         """Of each row the columns, pixels or time steps that are most off, at most `top`.
@@ -373,8 +375,9 @@ class Autoencoder:
     ) -> Done:
         """Like encode_file, from rows to columns score, probability and anomaly (0 or 1).
 
-        Of a series a row is a time step, scored by the mean of the windows that cover it. name,
-        threshold, false_alarm_rate: as in is_anomaly. parts: a column for each part, too.
+        Of a series a row is a time step, scored by the mean of the windows that cover it, and
+        judged by what time steps score. name, threshold, false_alarm_rate: as in is_anomaly.
+        parts: a column for each part, too.
         """
         from ae_runtime.files.judge import Asked, Judge
 

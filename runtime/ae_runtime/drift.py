@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.scoring import place_of
+from ae_runtime.scoring import score_of
+from ae_runtime.tails import same_as
 
 _COUNTERS = ("rows", "scored", "_outside", "_missing", "_gaps", "_numbers_seen", "_above")
 
@@ -31,9 +32,13 @@ class Drift:
         self._low, self._high = table.reshape(-1, 2).T
         self._quantiles = np.empty(0)
         self._levels: list[float] = []
+        self._expected: list[float] = []
         if manifest.scores:
-            score = manifest.scores[place_of(manifest, name)]
+            score = score_of(manifest, name)
             self._levels, self._quantiles = score.levels, np.array(score.quantiles)
+            self._expected = score.above or [1 - level for level in score.levels]
+            if score.above is not None:  # what ties with a quantile is not above it
+                self._quantiles += same_as(self._quantiles)
         self.reset()
 
     def reset(self) -> None:
@@ -76,7 +81,7 @@ class Drift:
         outside: of each column of numbers, the share of rows beyond the range of the training rows.
         missing: of each column, the share of rows without a value, or with a word that is not
         known; "all" together. scores: for each level of the manifest's quantiles, the share of
-        rows that score above it, beside the share that did when the model was made.
+        rows that score above it, beside the share expected of ordinary rows that are new.
         """
         names = [column.name or f"x{at}" for at, column in enumerate(self._columns)]
         share = _shares(self._outside[: self._numbers], self.rows)
@@ -88,8 +93,8 @@ class Drift:
             "outside": dict(zip(names, share, strict=False)),
             "missing": {"all": all_missing, "columns": missing},
             "scores": [
-                {"level": level, "expected": 1 - level, "found": found}
-                for level, found in zip(self._levels, above, strict=True)
+                {"level": level, "expected": expected, "found": found}
+                for level, expected, found in zip(self._levels, self._expected, above, strict=True)
             ],
         }
 

@@ -20,6 +20,7 @@ SCORER, SAMPLER = "scorer.onnx", "sampler.onnx"
 Dtype = Literal["uint8", "float32", "float64"]  # of rows of numbers
 MAX_SIZE = 1 << 28  # admission.py has the same limit
 Level = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Size = Annotated[int, Meta(ge=1, le=MAX_SIZE)]  # of an axis
 # Names of the graphs' inputs and outputs: of one array, and of a mixed table.
 PORTS = {("x",): ("x_hat",), ("x_num", "x_cat"): ("x_hat_num", "x_hat_cat", "x_hat_prob")}
@@ -158,29 +159,38 @@ class Golden(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """A score of scorer.onnx over held-out rows: its place in `scores` is its place in the list.
+    """A score of scorer.onnx over rows it was not fitted on: its place in the list is its column.
 
-    quantiles: the scores at the levels, shares of the rows from 0 up. tail_mean: by how much those
-    above the last quantile are past it on average: the tail is taken to be exponential from there.
+    quantiles: some of the scores, rising. levels: the share of rows that score lower than each;
+    above: the share that score higher, so that both leave what ties with it; null in older bundles,
+    where it is all but the level. tail_mean: by how much scores past the last quantile are past it
+    on average: the tail is taken to be exponential from there. rows: how many independent rows
+    these shares are as good as; null in older bundles.
     """
 
     name: str
     levels: Annotated[list[Level], Meta(min_length=2)]
     quantiles: list[float]
     tail_mean: Annotated[float, Meta(ge=0)]
+    above: list[Share] | None = None
+    rows: Annotated[float, Meta(ge=1)] | None = None
 
 
 class Threshold(msgspec.Struct, frozen=True):
     """The value of a score from which on a row is called strange.
 
-    method: "held-out" rows exceed it with the false_alarm_rate; "mad": there are too few of them,
-    and it comes from the median absolute deviation of their scores.
+    method: "held-out": rows that the scorer was not fitted on exceed it with the false_alarm_rate;
+    "mad", in older bundles: there were too few of them, and it comes from the median absolute
+    deviation of their scores. low, high: what the share of ordinary rows above it may be, given how
+    many rows it was found on (a 95 % confidence interval); null in older bundles.
     """
 
     score: str
     value: float
     false_alarm_rate: Annotated[float, Meta(gt=0, lt=1)]
     method: Literal["held-out", "mad"] = "held-out"
+    low: Annotated[float, Meta(ge=0, le=1)] | None = None
+    high: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 class Sampler(msgspec.Struct, frozen=True):
@@ -219,7 +229,9 @@ class Manifest(msgspec.Struct, frozen=True):
     reading: how the data that it was trained on are written, as far as that was said; null where
     nothing was.
     scores: those of scorer.onnx, null without one. threshold: of the score meant where none is
-    named. sampler: null without a sampler.onnx.
+    named. step_scores, step_threshold: the same for the time steps of a series, each scored by the
+    mean of the windows that cover it; null for other kinds, for windows that were brought cut, and
+    in older bundles. sampler: null without a sampler.onnx.
     """
 
     format: str
@@ -238,6 +250,8 @@ class Manifest(msgspec.Struct, frozen=True):
     precision: Literal["fp32", "int8"] = "fp32"
     scores: list[Score] | None = None
     threshold: Threshold | None = None
+    step_scores: list[Score] | None = None
+    step_threshold: Threshold | None = None
     sampler: Sampler | None = None
     manifest_sha256: str = ""
 
@@ -366,16 +380,26 @@ def _check_ports(manifest: Manifest) -> None:
 
 def _check_scores(manifest: Manifest) -> None:
     """Raise BundleCorrupt unless scores are complete, with a threshold for one of them."""
-    scores, threshold = manifest.scores, manifest.threshold
+    names = [score.name for score in manifest.scores or ()]
+    step_names = [score.name for score in manifest.step_scores or ()]
+    fit = _go_together(manifest.scores, manifest.threshold)
+    fit &= _go_together(manifest.step_scores, manifest.step_threshold)
+    if not fit or (step_names and step_names != names):
+        raise BundleCorrupt("manifest.json: scores and threshold do not go together; export again")
+
+
+def _go_together(scores: list[Score] | None, threshold: Threshold | None) -> bool:
     names = [score.name for score in scores or ()]
     wrong = (threshold.score not in names) if threshold is not None else bool(names)
     for score in scores or ():
-        pairs = zip(score.levels, score.quantiles, strict=False)
+        numbers = [*score.levels, *score.quantiles, *(score.above or ()), score.tail_mean]
         wrong |= len(score.levels) != len(score.quantiles) or names.count(score.name) > 1
         wrong |= sorted(score.levels) != score.levels or sorted(score.quantiles) != score.quantiles
-        wrong |= not all(isfinite(number) for pair in pairs for number in pair)
-    if wrong:
-        raise BundleCorrupt("manifest.json: scores and threshold do not go together; export again")
+        wrong |= not all(map(isfinite, numbers))
+        if score.above is not None:
+            wrong |= len(score.above) != len(score.levels)
+            wrong |= sorted(score.above, reverse=True) != score.above
+    return not wrong
 
 
 def _major(version: object) -> int:

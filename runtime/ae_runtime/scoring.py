@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ae_runtime.errors import ScoreUnknown
 from ae_runtime.manifest import Manifest, Score
+from ae_runtime.tails import exceeded_by
 
 if TYPE_CHECKING:
     from ae_runtime.autoencoder import Autoencoder
@@ -63,45 +63,34 @@ def place_of(manifest: Manifest, name: str | None) -> int:
     return names.index(wanted)
 
 
-def threshold_of(manifest: Manifest, name: str | None, rate: float | None) -> float:
-    """The value that a share `rate` of rows like the held-out ones exceeds.
+def score_of(manifest: Manifest, name: str | None, steps: bool = False) -> Score:
+    """What is known of a score over ordinary rows; steps: over the time steps of a series.
 
-    name: None for the default score. rate: None for the manifest's false alarm rate. Raises
-    ScoreUnknown, or ValueError for a rate that is no share.
+    Where time steps are not known, they are taken to be like windows. Raises ScoreUnknown.
     """
     place = place_of(manifest, name)
-    known = manifest.threshold
-    assert manifest.scores is not None
+    scores = (manifest.step_scores if steps else None) or manifest.scores
+    assert scores is not None
+    return scores[place]
+
+
+def threshold_of(
+    manifest: Manifest, name: str | None, rate: float | None, steps: bool = False
+) -> float:
+    """The value that a share `rate` of rows like the held-out ones exceeds.
+
+    name: None for the default score. rate: None for the manifest's false alarm rate. steps: of the
+    time steps of a series, where they are known. Raises ScoreUnknown, or ValueError for a rate that
+    is no share.
+    """
+    score = score_of(manifest, name, steps)
+    known = (manifest.step_threshold if steps else None) or manifest.threshold
     assert known is not None
     if rate is not None and not 0 < rate < 1:
         raise ValueError(f"false_alarm_rate is {rate}; it must be between 0 and 1")
-    score = manifest.scores[place]
     if score.name == known.score and rate in (None, known.false_alarm_rate):
         return known.value
-    return _exceeded_by(score, rate or known.false_alarm_rate)
-
-
-def tail_probability(score: Score, values: ArrayLike) -> NDArray[np.float64]:
-    """The share of rows like the held-out ones that score as high or higher, for each value.
-
-    Between the quantiles its logarithm is interpolated; past the last one the tail is exponential.
-    """
-    values = np.asarray(values, np.float64)
-    levels, quantiles = np.array(score.levels), np.array(score.quantiles)
-    inside = np.exp(np.interp(values, quantiles, np.log1p(-levels)))
-    past = np.maximum(values - quantiles[-1], 0)
-    if not score.tail_mean:
-        return np.where(past > 0, 0.0, inside)
-    return np.asarray(inside * np.exp(-past / score.tail_mean))
-
-
-def _exceeded_by(score: Score, rate: float) -> float:
-    """The inverse of tail_probability."""
-    last = 1 - score.levels[-1]
-    if rate < last:
-        return score.quantiles[-1] + score.tail_mean * math.log(last / rate)
-    log_shares = -np.log1p(-np.array(score.levels))
-    return float(np.interp(-math.log(rate), log_shares, score.quantiles))
+    return exceeded_by(score, rate or known.false_alarm_rate)
 
 
 def score(ae: Autoencoder, arrays: Sequence[Array], name: str | None) -> NDArray[np.float32]:

@@ -40,6 +40,7 @@ class Stream:
     """Scores of one series with T channels' windows kept: memory does not grow with its length.
 
     bundle: an Autoencoder, or what `load` takes. name: of the score; None for the bundle's default.
+    threshold: for `latest`, scores of windows; settled_threshold: for `settled`, those of steps.
     Not for several threads at once; one Autoencoder may serve many streams. Raises DataError for a
     bundle that is not of series, ScoreUnknown, and what load raises.
     """
@@ -56,6 +57,7 @@ class Stream:
             )
         self._place = place_of(manifest, name)
         self.threshold = threshold_of(manifest, name, None)
+        self.settled_threshold = threshold_of(manifest, name, None, steps=True)
         self.window, self.channels = self.ae.input_shape
         self._sample = Port("samples", manifest.inputs[0].dtype, [None, self.channels])
         self.reset()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ae_runtime.manifest import Gain, Prefix
 from ae_train.advice import Facts, give_advice
 from ae_train.bottleneck.ordered import Ordered
+from ae_train.crossfit import fit_scorer
 from ae_train.fitting import State, Stop, evaluate
 from ae_train.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
 from ae_train.judging import (
@@ -35,7 +36,6 @@ from ae_train.recipe import Recipe
 from ae_train.run import Run, model_id
 from ae_train.sampling import fit_sampler
 from ae_train.schema import MixedQuality, Schema, Size
-from ae_train.scoring import fit_scorer
 
 Array = NDArray[Any]
 PROBE_ROWS = 256
@@ -98,13 +98,15 @@ def finish(
         curve=_curve(model, recipe.latent_dim, prepared),
     )
     model = model.cpu().eval()
-    scorer, scores, threshold = None, None, None
+    found = None
     if recipe.score.name != "none":
-        scorer, scores, threshold = fit_scorer(model, prepared, recipe.score, recipe.seed)
+        found = fit_scorer(model, prepared, recipe.score, recipe.seed)
     schema = replace(
         schema,
-        scores=scores,
-        threshold=threshold,
+        scores=found and found.scores,
+        threshold=found and found.threshold,
+        step_scores=found and found.step_scores,
+        step_threshold=found and found.step_threshold,
         model_id=model_id(model, recipe, form, data.columns),
         advice=give_advice(_facts(schema, recipe, prepared, metrics)),
     )
@@ -117,7 +119,7 @@ def finish(
         probe,
         prepared.split,
         calibration=calibration,
-        scorer=scorer,
+        scorer=found and found.scorer,
         sampler=fit_sampler(model, prepared, recipe.latent_dim, recipe.seed),
     )
     return run, _gallery(model, prepared, errors, accuracy)

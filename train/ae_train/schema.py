@@ -46,7 +46,7 @@ class Schema(msgspec.Struct, frozen=True):
     in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
     bottleneck says of its code on training rows. rows: how many each part of the split has.
     curve: of ordered latents, errors by how many are kept. scores, threshold: of the scorer; None
-    in runs without one.
+    in runs without one. step_scores, step_threshold: of the steps of a series that was cut.
     best_epoch: the one whose weights are kept. stopped: why training ended. model_id: SHA-256 of
     the weights and of what makes them a model, taken once, so that a later version of the toolkit
     does not give a trained model another name.
@@ -79,6 +79,8 @@ class Schema(msgspec.Struct, frozen=True):
     advice: list[str] = []
     scores: list[Score] | None = None
     threshold: Threshold | None = None
+    step_scores: list[Score] | None = None
+    step_threshold: Threshold | None = None
     format: int = FORMAT
 
     @property

@@ -1,26 +1,20 @@
-"""Fit the scores of a trained model on its training rows, and their thresholds on held-out rows."""
+"""Fit the scores of a trained model on rows that were measured."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ae_runtime.manifest import Score, Threshold
-from ae_train.data import Dataset
+from ae_train.measured import NUMBERS, Measured
 from ae_train.model import Model
 from ae_train.pca import Pca, fit_pca
-from ae_train.preparing import Prepared
 from ae_train.recipe import Scoring
-from ae_train.rows import HeldRows, StreamedRows, make_rows
-from ae_train.scorer import NAMES, Scorer, scaled_back
+from ae_train.scorer import NAMES, Scorer
 
 Array = NDArray[Any]
 AXES = 128  # of a covariance; what is left of the variance counts alike in all other directions
@@ -36,147 +30,57 @@ CENTRE_NUMBERS = 1 << 20  # of all centres together: 4 MB in the bundle
 MIN_CENTRES, ROWS_A_CENTRE = 16, 4
 SHARED = 5  # rows at least that a centre is the mean of, as a word of a category stands for
 MIN_AXES = 16
-_FIT_ROWS, _HELD_ROWS, _NUMBERS = 20_000, 100_000, 1 << 24
 _TRIMS = 3  # times that scores are fitted again without the strangest rows
-# Shares of held-out rows that quantiles are given at, as far as TAIL_ROWS are past them.
-LEVELS = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
-TAIL_ROWS = 5
-_MAD = 1.4826  # deviations of a normal distribution in its median absolute deviation
 # Of the combination, in the order of NAMES: by trials on the sets of `make bench-anomaly`.
 _WEIGHTS = (2.0, 0.0, 1.0, 0.0)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Rows in scaled space, their reconstructions and latents as a bundle's host has them.
-
-    s, s_hat: (N, W). z: (N, K). there: (N, W) bool, which numbers there are; None: all.
-    """
-
-    s: Tensor
-    s_hat: Tensor
-    z: Tensor
-    there: Tensor | None
-
-    def __len__(self) -> int:
-        return len(self.s)
-
-    def calmest(self, scores: Array, trim: float) -> _Measured:
-        """All but the share `trim` of the rows, those with the highest scores."""
-        if not trim:
-            return self
-        kept = np.argsort(scores, kind="stable")[: max(2, math.ceil(len(self) * (1 - trim)))]
-        at = torch.from_numpy(np.sort(kept))
-        there = None if self.there is None else self.there[at]
-        return _Measured(self.s[at], self.s_hat[at], self.z[at], there)
-
-
-def fit_scorer(
-    model: Model, prepared: Prepared, settings: Scoring, seed: int
-) -> tuple[Scorer, list[Score], Threshold]:
-    """The scorer of a model on the CPU, what its scores are on held-out rows, and a threshold.
-
-    Quantiles and the threshold are what a scorer of the training rows gives the validation rows.
-    Centres and covariances of the scorer itself are of all rows, windows of series that lie across
-    two parts among them. Of all these, the share settings.trim that is strangest is left out.
-    """
-    rows = _measure(model, _some(prepared.sample, _FIT_ROWS))
-    held = _measure(model, _some(prepared.validation, _HELD_ROWS))
-    scorer = _fit_calmest(model, rows, settings, seed)
-    held = held.calmest(_scores(scorer, held)[:, scorer.default], settings.trim)
-    shift, weight = _weights(_scores(scorer, held))
-    scorer.combine(shift, weight)
-    found = _scores(scorer, held).astype(np.float64)
-    scores = [describe(name, found[:, at]) for at, name in enumerate(NAMES)]
-    limit = threshold(NAMES[scorer.default], found[:, scorer.default], settings)
-    final = _fit_calmest(model, _measure(model, _every_row(model, prepared.data)), settings, seed)
-    final.combine(shift, weight)
-    return final, scores, limit
-
-
-def _fit_calmest(model: Model, rows: _Measured, settings: Scoring, seed: int) -> Scorer:
+def fit_calmest(model: Model, rows: Measured, settings: Scoring, seed: int) -> Scorer:
     """A scorer of all rows but the share settings.trim that it finds the strangest itself."""
     kept = rows
     for _ in range(_TRIMS if settings.trim else 0):
         scorer = _fit(model, kept, settings, seed)
-        kept = rows.calmest(_scores(scorer, rows)[:, scorer.default], settings.trim)
+        found = four_scores(scorer, rows)
+        scorer.combine(*weights(found))
+        kept = rows.at(calmest(with_combined(scorer, found)[:, scorer.default], settings.trim))
     return _fit(model, kept, settings, seed)
 
 
-def threshold(name: str, scores: Array, settings: Scoring) -> Threshold:
-    """The value that a row like the held-out ones exceeds with at most the false alarm rate.
-
-    scores: (N,) of held-out rows. With N >= 1 / rate - 1 the conformal quantile, the
-    ceil((N + 1) (1 - rate))-th smallest (Vovk, Gammerman & Shafer 2005, Algorithmic Learning in a
-    Random World); with fewer, median and median absolute deviation, as of a normal distribution.
-    """
-    rate = settings.false_alarm_rate
-    place = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
-    if place <= len(scores):
-        return Threshold(name, float(np.sort(scores)[place - 1]), rate, "held-out")
-    middle = float(np.median(scores))
-    spread = _MAD * float(np.median(np.abs(scores - middle)))
-    return Threshold(name, middle + spread * NormalDist().inv_cdf(1 - rate), rate, "mad")
+def calmest(scores: Array, trim: float) -> Array:
+    """The places, in order, of all but the share `trim` of the rows, the highest scores."""
+    if not trim:
+        return np.arange(len(scores))
+    kept = np.argsort(scores, kind="stable")[: max(2, math.ceil(len(scores) * (1 - trim)))]
+    return np.sort(kept)
 
 
-def describe(name: str, scores: Array) -> Score:
-    """Quantiles of a score over held-out rows, and how it goes on past the last of them."""
-    levels = [level for level in LEVELS if level <= max(0.5, 1 - TAIL_ROWS / len(scores))]
-    quantiles = np.quantile(scores, levels)
-    beyond = scores[scores > quantiles[-1]] - quantiles[-1]
-    return Score(name, levels, quantiles.tolist(), float(beyond.mean()) if len(beyond) else 0.0)
-
-
-def _measure(model: Model, rows: HeldRows | StreamedRows) -> _Measured:
-    parts, gappy = [], False
-    for on_device, present in rows.blocks():
-        s = on_device.cpu()
-        with torch.no_grad():
-            z = model.bottleneck.encode(model.code(s))
-            decoded = model.decode(z)
-            back = decoded if isinstance(decoded, tuple) else (decoded,)
-            s_hat = scaled_back(model.preprocess, back)
-        there = torch.ones_like(s, dtype=torch.bool) if present is None else present.cpu()
-        gappy = gappy or not bool(there.all())
-        parts.append((s.flatten(1), s_hat.flatten(1), z, there.flatten(1)))
-    s, s_hat, z, there = (torch.cat(each) for each in zip(*parts, strict=True))
-    return _Measured(s, s_hat, z, there if gappy else None)
-
-
-def _some(rows: HeldRows | StreamedRows, most: int) -> HeldRows | StreamedRows:
-    """Every n-th row, so that there are at most so many, and _NUMBERS numbers."""
-    width = rows.numbers if isinstance(rows, StreamedRows) else rows.s.shape[1:].numel()
-    every = _step(len(rows), width, most)
-    if every < 2:
-        return rows
-    if isinstance(rows, StreamedRows):
-        return StreamedRows(rows.scale, rows.rows[::every], width, rows.device)
-    return HeldRows(rows.s[::every], None if rows.present is None else rows.present[::every])
-
-
-def _every_row(model: Model, data: Dataset) -> HeldRows | StreamedRows:
-    """Rows of the whole dataset, every n-th as _some has it."""
-    rows = np.arange(0, len(data), _step(len(data), data.form.numbers, _FIT_ROWS))
-    return make_rows(data, model.preprocess, rows, torch.device("cpu"))
-
-
-def _step(rows: int, width: int, most: int) -> int:
-    return max(1, math.ceil(rows / max(1, min(most, _NUMBERS // max(width, 1)))))
-
-
-def _scores(scorer: Scorer, rows: _Measured) -> Array:
-    """(N, 5), in float32."""
-    step = max(1, _NUMBERS // 16 // max(rows.s.shape[1], 1))
+def four_scores(scorer: Scorer, rows: Measured) -> Array:
+    """Every score but the combined one, (N, 4), in float32."""
+    step = max(1, NUMBERS // 16 // max(rows.s.shape[1], 1))
     parts = zip(
         *(part.split(step) for part in (rows.s, rows.s_hat, rows.z)),
         rows.there.split(step) if rows.there is not None else [None] * -(-len(rows) // step),
         strict=True,
     )
     with torch.no_grad():
-        return torch.cat([scorer.of_scaled(*part)[0] for part in parts]).numpy()
+        return torch.cat([scorer.of_scaled(*part)[0] for part in parts]).numpy()[:, :-1]
 
 
-def _fit(model: Model, rows: _Measured, settings: Scoring, seed: int) -> Scorer:
+def with_combined(scorer: Scorer, four: Array) -> Array:
+    """Scores with the combined one, (N, 5) float64. four: (N, 4), of this scorer or another."""
+    shift, weight = (part.numpy().astype(np.float64) for part in (scorer.shift, scorer.weight))
+    return np.column_stack([four, ((four - shift) * weight).sum(1)])
+
+
+def weights(four: Array) -> tuple[Array, Array]:
+    """(shift (4,), weight (4,)) of the combination, from how scores spread over held-out rows."""
+    each = four.astype(np.float64)
+    low, middle, high = np.quantile(each, [0.25, 0.5, 0.75], axis=0)
+    weight = np.array(_WEIGHTS) / np.maximum(high - low, 1e-6 * np.maximum(middle, 1e-6))
+    return middle, weight / sum(_WEIGHTS)
+
+
+def _fit(model: Model, rows: Measured, settings: Scoring, seed: int) -> Scorer:
     s, error = rows.s, rows.s - rows.s_hat
     if rows.there is not None:
         s, error = torch.where(rows.there, s, rows.s_hat), error * rows.there
@@ -275,11 +179,3 @@ def _centres(s: Array, count: int, seed: int) -> Array:
             rows = near.kneighbors(centres[small], return_distance=False)
             centres[small] = s[rows].mean(1)
     return centres
-
-
-def _weights(scores: Array) -> tuple[Array, Array]:
-    """(shift (4,), weight (4,)) of the combination, from how scores spread over held-out rows."""
-    each = scores[:, :-1].astype(np.float64)
-    low, middle, high = np.quantile(each, [0.25, 0.5, 0.75], axis=0)
-    weight = np.array(_WEIGHTS) / np.maximum(high - low, 1e-6 * np.maximum(middle, 1e-6))
-    return middle, weight / sum(_WEIGHTS)

@@ -202,6 +202,7 @@ def plan(
 ) -> Layout:
     """What the output of a stream is."""
     if judge is not None:
+        judge.look_at(steps=stream.series is not None)
         layout = layout_of_scores(judge, stream.rows, stream.series)
     elif verb == "encode":
         layout = layout_of_latents(ae.manifest, stream.rows, stream.series, keep)

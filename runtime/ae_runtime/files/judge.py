@@ -14,7 +14,8 @@ from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.files.layout import Chunk, Kind, Layout
 from ae_runtime.files.stream_blocks import SeriesCut
 from ae_runtime.manifest import SCORER, Manifest
-from ae_runtime.scoring import place_of, tail_probability, threshold_of
+from ae_runtime.scoring import place_of, score_of, threshold_of
+from ae_runtime.tails import tail_probability
 
 Array = NDArray[Any]
 SHOWN = 3  # parts of a strange row that are kept
@@ -57,12 +58,18 @@ class Judge:
     def __init__(self, manifest: Manifest, asked: Asked, top: int = 0) -> None:
         self.manifest, self.asked, self._most = manifest, asked, top
         self._place = place_of(manifest, asked.name)
-        self.limit = asked.threshold
-        if self.limit is None:
-            self.limit = threshold_of(manifest, asked.name, asked.false_alarm_rate)
+        self.look_at(steps=False)
         self._parts = asked.parts or bool(top)
         self.rows = self.anomalies = 0
         self._strangest: list[tuple[float, int, Strange]] = []
+
+    def look_at(self, steps: bool) -> None:
+        """Judge by what rows score, or by what the time steps of a series do."""
+        asked = self.asked
+        self._score = score_of(self.manifest, asked.name, steps)
+        self.limit = asked.threshold
+        if self.limit is None:
+            self.limit = threshold_of(self.manifest, asked.name, asked.false_alarm_rate, steps)
 
     @property
     def words(self) -> dict[str, Any]:
@@ -97,8 +104,7 @@ class Judge:
         values = chunk.values
         assert isinstance(values, np.ndarray)
         score = values[:, :1]
-        assert self.manifest.scores is not None
-        chance = tail_probability(self.manifest.scores[self._place], score)
+        chance = tail_probability(self._score, score)
         flags = score > self.limit
         self.rows += len(values)
         self.anomalies += int(flags.sum())
