@@ -71,15 +71,28 @@ def crossed_windows(
 
 def _starts(known: Windows, most: int) -> tuple[Rows, Rows]:
     """(series, first step) of all windows at each step; of many, in stretches from all over."""
-    counts = [max(len(one) - known.window + 1, 0) for one in known.series]
-    index = np.repeat(np.arange(len(counts)), counts)
-    starts = np.concatenate([np.arange(count) for count in counts])
+    each = [_every_start(known, at) for at in range(len(known.series))]
+    index, starts = np.repeat(np.arange(len(each)), list(map(len, each))), np.concatenate(each)
     if len(starts) > most:
         stretches = max(FOLDS, min(_STRETCHES, most // (_STRETCH_WINDOWS * known.window)))
         place = np.arange(len(starts)) * stretches / len(starts) % 1
         kept = place < most / len(starts)
         index, starts = index[kept], starts[kept]
     return index, starts
+
+
+def _every_start(known: Windows, at: int) -> Rows:
+    """First steps of the windows of one series, a step apart; none of them lies across a gap.
+
+    Where known windows are further apart than their stride there is a gap. With strides of a window
+    and more, which cannot tell, they are the known ones.
+    """
+    starts = np.unique(known.starts[known.index == at])
+    apart = np.diff(starts)
+    near = (apart <= known.stride) & (known.stride < known.window)
+    lengths = np.append(np.where(near, apart, 1), 1)[: len(starts)]
+    firsts = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+    return firsts + np.arange(len(firsts))
 
 
 def _folds(known: Windows, of: Rows, starts: Rows) -> Iterator[NDArray[np.bool_]]:
@@ -142,8 +155,9 @@ def of_steps(known: Windows, windows: OfTime) -> OfTime:
         here, length = windows.of == at, len(known.series[at])
         starts = windows.steps[here]
         count = _spread(np.ones(len(starts)), starts, known.window, length)
-        every = np.arange(length - known.window + 1)
-        steps = np.flatnonzero(count == _spread(np.ones(len(every)), every, known.window, length))
+        every = _every_start(known, at)
+        most = _spread(np.ones(len(every)), every, known.window, length)
+        steps = np.flatnonzero((count == most) & (count > 0))
         own, unseen = (
             np.column_stack([_spread(column, starts, known.window, length) for column in four.T])
             for four in (windows.own[here], windows.unseen[here])

@@ -40,9 +40,10 @@ def describe(name: str, scores: Array, rate: float, rows: float | None = None) -
     """Quantiles of a score over rows that it was not fitted on, and how it goes on past the last.
 
     rate: a share that a quantile leaves above it, if there are enough rows. rows: how many
-    independent ones they are as good as; None for all. With n independent rows, a new one scores above the
-    k-th smallest of n with a probability of (n + 1 - k) / (n + 1), whatever the distribution (Vovk,
-    Gammerman & Shafer 2005, Algorithmic Learning in a Random World): the new one counts as well.
+    independent ones they are as good as; None for all. With n independent rows, a new one scores
+    above the k-th smallest with a probability of (n + 1 - k) / (n + 1), whatever the distribution
+    (Vovk, Gammerman & Shafer 2005, Algorithmic Learning in a Random World): the new one counts as
+    well.
     """
     scores = np.sort(scores.astype(np.float64))
     count = len(scores)
