@@ -8,7 +8,11 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
+<<<<<<< HEAD
 .PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
+=======
+.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-thresholds bench-features bench-samples bench-compress bench-margins
+>>>>>>> ea10704 (Bundles say how sure a false alarm rate is; a benchmark holds it against fresh rows)
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -75,6 +79,9 @@ bench-anomaly: .venv/.ready build/peers/.ready  ## what scores find on labelled 
 	$(BIN)/python benchmarks/anomaly/tables.py $(DATA)
 	$(BIN)/python benchmarks/anomaly/series.py $(DATA)
 	$(BIN)/python benchmarks/anomaly/stream.py
+
+bench-thresholds: .venv/.ready  ## whether as many ordinary rows are flagged as bundles say
+	$(BIN)/python benchmarks/anomaly/thresholds.py $(DATA)
 
 bench-features: .venv/.ready  ## accuracy of classifiers on latents, beside rows and PCA, on sets of DATA
 	$(BIN)/python benchmarks/features.py $(DATA)

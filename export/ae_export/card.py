@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ae_runtime.describe import gain_over_pca, headline
+from ae_runtime.describe import alarms, gain_over_pca, headline
 from ae_runtime.manifest import Manifest, Quality
 from ae_train.run import Run
 
@@ -106,15 +106,14 @@ def _scores(manifest: Manifest) -> str:
     limit = manifest.threshold
     if limit is None:
         return ""
-    rate = f"{100 * limit.false_alarm_rate:g} %"
-    how = {
-        "held-out": f"which {rate} of the held-out rows exceed",
-        "mad": f"meant for {rate} false alarms, from few held-out rows",
-    }[limit.method]
-    return (
-        f"A row that scores above {limit.value:.5g} ({limit.score}), {how}, is called strange by "
-        "`is_anomaly`.\n\n"
-    )
+    text = f"A row that scores above {limit.value:.5g} ({limit.score}) is called strange by "
+    text += f"`is_anomaly`: {alarms(limit)}"
+    if limit.high is not None:
+        text += ", where what is in brackets is how sure that is (95 % confidence)"
+    steps = manifest.step_threshold
+    if steps is not None:
+        text += f". Time steps are strange above {steps.value:.5g}: {alarms(steps)}"
+    return f"{text}.\n\n"
 
 
 def _words(quality: Quality) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ae_runtime.manifest import Manifest, Prefix, Quality
+from ae_runtime.manifest import Manifest, Prefix, Quality, Threshold
 
 # What is better than PCA by less is PCA computed in float32.
 _ROUNDING = 1e-6
@@ -88,10 +88,11 @@ def describe(manifest: Manifest) -> list[str]:
     if manifest.scores and manifest.threshold:
         limit = manifest.threshold
         others = ", ".join(score.name for score in manifest.scores if score.name != limit.score)
-        rate = f"{100 * limit.false_alarm_rate:g} % false alarms"
-        lines.append(
-            f"score       {limit.score}, strange above {limit.value:.4g} ({rate}); {others}"
-        )
+        strange = f"strange above {limit.value:.4g} ({alarms(limit)})"
+        lines.append(f"score       {limit.score}, {strange}; {others}")
+    if manifest.step_threshold:
+        limit = manifest.step_threshold
+        lines.append(f"time steps  strange above {limit.value:.4g} ({alarms(limit)})")
     if manifest.column_names:
         lines.append(f"columns     {', '.join(manifest.column_names)}")
     if manifest.series is not None and manifest.series.channels:
@@ -101,6 +102,14 @@ def describe(manifest: Manifest) -> list[str]:
         steps = "steps of time vary" if step is None else f"{step:g} from row to row"
         lines.append(f"time        {manifest.series.time}, {steps}")
     return lines
+
+
+def alarms(limit: Threshold) -> str:
+    """What part of ordinary rows is past a threshold: "1 % (0.3 to 2.6 %) false alarms"."""
+    rate = f"{100 * limit.false_alarm_rate:g} %"
+    if limit.low is not None and limit.high is not None:
+        rate += f" ({100 * limit.low:.2g} to {100 * limit.high:.2g} %)"
+    return f"{rate} false alarms"
 
 
 def _curve(points: list[Prefix] | None) -> list[str]:

@@ -18,6 +18,11 @@ from ae_runtime.files.pipes import process_to_pipe
 _EPILOG = """Examples: ae-run score bundle rows.csv --out scores.csv; ae-run score bundle rows.csv
 --top 10; ae-run score bundle rows.npy --out scores.npy --parts --false-alarm-rate 0.001"""
 
+_OF_WINDOWS = (
+    "time steps are judged by what windows score: the bundle does not know what ordinary steps do; "
+    "train on the series themselves, with this version"
+)
+
 
 def add_score_command(group: click.Group) -> None:
     """Add the command score."""
@@ -67,6 +72,8 @@ def add_score_command(group: click.Group) -> None:
         result = _result(ae, judge, as_json, words)
         for note in result.notes:
             say(note)
+        if judge.is_of_windows:
+            say(_OF_WINDOWS)
         _show(judge, result, as_json, to_stdout=words.get("out") == PIPE)
 
 

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime import Autoencoder, load, scoring
+from ae_runtime import Autoencoder, load, scoring, tails
 from ae_runtime.errors import AeError, BundleCorrupt, ScoreUnknown, ShapeMismatch
 from ae_runtime.manifest import Score
 
@@ -155,7 +155,7 @@ def test_probabilities_fall_and_lead_back_to_thresholds(ae: Autoencoder) -> None
 
 def test_a_tail_without_rows_ends() -> None:
     score = Score("error", [0.0, 0.5], [1.0, 2.0], 0.0)
-    found = scoring.tail_probability(score, [0.5, 1.0, 2.0, 2.1])
+    found = tails.tail_probability(score, [0.5, 1.0, 2.0, 2.1])
     np.testing.assert_allclose(found, [1.0, 1.0, 0.5, 0.0])
 
 

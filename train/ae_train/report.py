@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 
-from ae_runtime.describe import gain_over_pca
+from ae_runtime.describe import alarms, gain_over_pca
+from ae_runtime.tails import exceeded_by
 from ae_train import exhibits, figures
 from ae_train.advice import spans, unused_latents
 from ae_train.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
@@ -201,19 +202,20 @@ def _scores(run: Run) -> str:
     scores, limit, settings = run.schema.scores, run.schema.threshold, run.recipe.score
     if scores is None or limit is None:
         return ""
-    shown = [level for level in (0.5, 0.9, 0.99, 0.999) if level in scores[0].levels]
-    head = "".join(f"<th>{100 * level:g} %</th>" for level in shown)
+    least = min(score.rows or 1 for score in scores)
+    shown = [share for share in (0.5, 0.1, 0.01, 0.001) if share * (least + 1) >= 1]
+    head = "".join(f"<th>{100 * (1 - share):g} %</th>" for share in shown)
     lines = ""
     for score in scores:
-        values = dict(zip(score.levels, score.quantiles, strict=True))
-        cells = "".join(f"<td>{values[level]:.4g}</td>" for level in shown)
+        cells = "".join(f"<td>{exceeded_by(score, share):.4g}</td>" for share in shown)
         lines += f"<tr><th>{escape(score.name)}</th>{cells}</tr>"
-    how = {"held-out": "by the held-out rows", "mad": "by the spread of few held-out rows"}
     note = (
-        f"A row is called strange above {limit.value:.4g} of {limit.score}: "
-        f"{100 * limit.false_alarm_rate:g} % false alarms, {how[limit.method]}. Below, what so "
-        "many of them score at most."
+        f"A row is called strange above {limit.value:.4g} of {limit.score}: {alarms(limit)}, as "
+        "rows have them that scores were not fitted on. Below, what so many of these score at most."
     )
+    if run.schema.step_threshold is not None:
+        steps = run.schema.step_threshold
+        note += f" Time steps are strange above {steps.value:.4g}: {alarms(steps)}."
     if settings.trim:
         note += (
             f" Fitted without the {100 * settings.trim:g} % of the rows that are strangest, "

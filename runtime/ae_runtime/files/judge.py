@@ -52,7 +52,8 @@ class Strange(NamedTuple):
 class Judge:
     """Scores rows as they were asked for, counts the anomalies, and keeps the strangest.
 
-    top: how many of these. Raises ScoreUnknown.
+    top: how many of these. is_of_windows: time steps are judged, and by what windows score, as the
+    bundle knows no more. Raises ScoreUnknown.
     """
 
     def __init__(self, manifest: Manifest, asked: Asked, top: int = 0) -> None:
@@ -66,6 +67,7 @@ class Judge:
     def look_at(self, steps: bool) -> None:
         """Judge by what rows score, or by what the time steps of a series do."""
         asked = self.asked
+        self.is_of_windows = steps and self.manifest.step_scores is None
         self._score = score_of(self.manifest, asked.name, steps)
         self.limit = asked.threshold
         if self.limit is None:
