@@ -8,11 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-<<<<<<< HEAD
-.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
-=======
-.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-thresholds bench-features bench-samples bench-compress bench-margins
->>>>>>> ea10704 (Bundles say how sure a false alarm rate is; a benchmark holds it against fresh rows)
+.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-thresholds bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
