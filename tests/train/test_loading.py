@@ -185,6 +185,20 @@ def test_an_index_of_pandas_is_left_out_and_said(tmp_path: Path) -> None:
     assert loaded(name, id=["__index_level_0__"]).note == ""
 
 
+def test_an_index_of_pandas_in_text_is_left_out_and_said(tmp_path: Path) -> None:
+    name = str(tmp_path / "t.csv")
+    frame = pd.DataFrame({"a": np.arange(30) ** 2 / 8, "b": np.arange(30) % 7})
+    frame.to_csv(name)
+    data = loaded(name)
+    assert [c.name for c in data.columns or []] == ["a", "b"]
+    assert data.note.splitlines()[1] == (
+        "the index of pandas is left out: the column without a name; --columns can bring it back"
+    )
+    assert [c.name for c in loaded(name, columns=["", "a"]).columns or []] == ["", "a"]
+    frame.sample(frac=1, random_state=0).to_csv(name)  # no count of the rows: a column like others
+    assert [c.name for c in loaded(name).columns or []] == ["", "a", "b"]
+
+
 def test_a_vector_is_named_as_one_column(tmp_path: Path) -> None:
     name = str(tmp_path / "t.parquet")
     x = np.random.default_rng(0).standard_normal((30, 3))

@@ -155,7 +155,8 @@ def choose(table: Table, recipe: Data, name: str) -> Table:
     index = [column for column in table.index if column not in known]
     if not index:
         return chosen
-    line = f"the index of pandas is left out: {', '.join(index)}; --columns can bring it back"
+    shown = ", ".join(column or "the column without a name" for column in index)
+    line = f"the index of pandas is left out: {shown}; --columns can bring it back"
     return replace(chosen, note="\n".join(filter(None, (chosen.note, line))))
 
 

@@ -78,7 +78,13 @@ def read_table(path: Path, told: Told | None = None, words: Collection[str] = ()
                 integer.add(name)
     lines = [form.note, form.hint, form.repeated(repeated) if repeated else ""]
     note = "\n".join(line for line in lines if line)
-    return Table(columns, form.header is not None, note, frozenset(integer), types)
+    index = ("",) if "" in integer and _counts_rows(columns[""]) else ()
+    return Table(columns, form.header is not None, note, frozenset(integer), types, index=index)
+
+
+def _counts_rows(column: NDArray[np.float64]) -> bool:
+    """Whether a column without a name is the index that pandas writes: 0, 1, 2, ..."""
+    return len(column) > 1 and bool((np.diff(column) == 1).all())
 
 
 @contextmanager

@@ -104,7 +104,8 @@ class Choice:
         if not self.left_out:
             return []
         more = f" and {len(self.left_out) - 5} more" if len(self.left_out) > 5 else ""
-        return [f"columns not in the model are left out: {', '.join(self.left_out[:5])}{more}"]
+        shown = ", ".join(name or "one without a name" for name in self.left_out[:5])
+        return [f"columns not in the model are left out: {shown}{more}"]
 
 
 def choose(

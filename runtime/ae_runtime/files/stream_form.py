@@ -95,7 +95,7 @@ class Form:
                 f"{self.path.name or '-'}: the first row, {_shown(self.sample[0])}, is taken as "
                 "data; if it holds names, as of wavelengths: --header yes"
             )
-        found = [name for name in self.header if self.numbers.parse(name) is not None]
+        found = [name for name in self.header if name and self.numbers.parse(name) is not None]
         if not found or self.heads != [self.header]:
             return ""
         return (
