@@ -161,7 +161,8 @@ def test_no_row_of_a_mixed_table_or_a_series_is_in_a_bundle(
     # Of each channel its range over all training rows, as of columns, and nothing else.
     low, high = manifest["series"].pop("min"), manifest["series"].pop("max")
     assert [len(low), len(high)] == [case.x.shape[-1]] * 2
-    assert manifest["series"] == {"channels": None, "stride": None}
+    unknown = dict.fromkeys(("channels", "stride", "time", "step"))
+    assert manifest["series"] == unknown
 
 
 def test_the_same_run_gives_the_same_bytes_anywhere(

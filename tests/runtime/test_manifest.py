@@ -417,6 +417,8 @@ def test_what_is_written_is_read(table_bundle: Path) -> None:
     assert fields.pop("resized") is False
     assert fields.pop("reading") is None
     assert fields.pop("scores") is None
+    assert fields.pop("step_scores") is None
+    assert fields.pop("step_threshold") is None
     assert fields.pop("sampler") is None
     assert fields["latent"].pop("curve") is None
     del fields["manifest_sha256"], older["manifest_sha256"]
