@@ -74,6 +74,17 @@ def test_rows_that_tie_are_as_rare_as_all_of_them() -> None:
     assert tail_probability(middle, [1.001])[0] == pytest.approx(0.1, abs=2e-3)
 
 
+def test_ties_next_to_each_other_are_both_counted_whole() -> None:
+    # Further apart than processors differ, by less than twice that.
+    scores = np.r_[np.zeros(600), np.full(380, 1.5 * ARITHMETIC), np.linspace(0.5, 1, 20)]
+    score = describe("error", scores, 0.01)
+    limit = exceeded_by(score, 0.05)
+    assert 1.5 * ARITHMETIC < limit < 3 * ARITHMETIC
+    low, high = alarms_between(score, 0.05) or (1.0, 0.0)
+    assert low < 0.02 < high < 0.05
+    assert tail_probability(score, [1.5 * ARITHMETIC])[0] == pytest.approx(0.4, abs=2e-3)
+
+
 def test_a_value_that_many_rows_share_is_what_the_scorer_gives() -> None:
     own = np.r_[np.zeros(TIED), np.full(TIED - 1, 0.5), 1.0]
     unseen = own + 0.25

@@ -76,7 +76,7 @@ def _quantiles(scores: Array, rate: float) -> Array:
     ties = ties[many][np.argsort(-times[many], kind="stable")[:_MOST_TIES]]
     found: list[float] = []
     for value in np.unique(np.concatenate([values, ties])).tolist():
-        if not found or value > found[-1] + 2 * float(same_as(found[-1])):
+        if not found or value > found[-1] + float(same_as(found[-1])):
             found.append(value)
     return np.array(found if len(found) > 1 else found * 2)
 
