@@ -15,8 +15,8 @@ from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.drift import Drift
 from ae_runtime.errors import DataError, DataWarning, DtypeMismatch
 
+arrow = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 pandas = pytest.importorskip("pandas")
-arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 ROWS = 12
