@@ -61,7 +61,7 @@ def ours(job: Job) -> Found:
     import torch
 
     from ae_train import train
-    from ae_train.data import Split, make_dataset
+    from ae_train.data.dataset import Split, make_dataset
     from ae_train.recipe import make_recipe
 
     known = len(job.train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ae_train import train
-from ae_train.loading import load_digits
+from ae_train.data.loading import load_digits
 from ae_train.recipe import make_recipe
 
 LATENT_DIMS, SEEDS = (8, 16, 32), (0, 1, 2)

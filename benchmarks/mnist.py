@@ -17,7 +17,7 @@ import torch
 from sets import mnist
 
 from ae_train import Run, train
-from ae_train.data import Dataset, make_dataset
+from ae_train.data.dataset import Dataset, make_dataset
 from ae_train.recipe import make_recipe, set_value
 
 Array = np.ndarray[Any, Any]

@@ -24,11 +24,11 @@ import torch
 from ae_export import export
 from ae_export.sampling import latents
 from ae_export.scoring import score_rows
-from ae_runtime.manifest import Column, Manifest, Port, parse
+from ae_runtime.bundle.manifest import Column, Manifest, Port, parse
 from ae_train import Run, train
-from ae_train.data import Dataset, make_dataset
+from ae_train.data.dataset import Dataset, make_dataset
+from ae_train.network.scorer import NAMES as SCORES
 from ae_train.recipe import make_recipe
-from ae_train.scorer import NAMES as SCORES
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]  # by the names of outputs

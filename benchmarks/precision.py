@@ -22,7 +22,7 @@ from torch import nn
 
 import ae_runtime
 from ae_export import Exported, export, export_modules
-from ae_runtime.devices import open_session
+from ae_runtime.model.devices import open_session
 from ae_train import train
 from ae_train.recipe import make_recipe
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ae_runtime.files.windows import Windows
-from ae_train.data import Dataset, Split, make_dataset
-from ae_train.loading import load
+from ae_runtime.tables.windows import Windows
+from ae_train.data.dataset import Dataset, Split, make_dataset
+from ae_train.data.loading import load
 from ae_train.recipe import make_recipe
 
 Array = np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ae_export.reference import RunReference
 from ae_train import Run
-from ae_train.loading import load_digits
+from ae_train.data.loading import load_digits
 
 LATENT_DIM = 8
 ROOT = Path(__file__).parent.parent

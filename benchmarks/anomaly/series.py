@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 import ae_runtime
 from ae_export import export
-from ae_train.loading import load
+from ae_train.data.loading import load
 from ae_train.recipe import make_recipe
 from ae_train.training import train
 

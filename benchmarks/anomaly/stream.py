@@ -20,8 +20,8 @@ import numpy as np
 
 import ae_runtime
 from ae_export import export
-from ae_runtime.engine import Engine
-from ae_train.loading import load
+from ae_runtime.model.engine import Engine
+from ae_train.data.loading import load
 from ae_train.recipe import make_recipe
 from ae_train.training import train
 

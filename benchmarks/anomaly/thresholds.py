@@ -21,14 +21,14 @@ import click
 import numpy as np
 import torch
 
-from ae_runtime.files.windows import Windows
-from ae_runtime.manifest import Score
-from ae_runtime.tails import alarms_between, exceeded_by
-from ae_train.data import Dataset, make_dataset
-from ae_train.measured import measure
+from ae_runtime.bundle.manifest import Score
+from ae_runtime.model.tails import alarms_between, exceeded_by
+from ae_runtime.tables.windows import Windows
+from ae_train.data.dataset import Dataset, make_dataset
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
-from ae_train.scoring import four_scores
+from ae_train.run.folder import Run
+from ae_train.scores.measured import measure
+from ae_train.scores.scoring import four_scores
 from ae_train.training import train
 
 Array = np.ndarray[Any, Any]
@@ -128,7 +128,7 @@ def first(run: Run) -> Score:
 
 def scored_table(run: Run, table: dict[str, Array], known: int) -> Array:
     """The default score of the rows past the known ones."""
-    from ae_runtime.columns import to_arrays
+    from ae_runtime.tables.columns import to_arrays
 
     columns = run.schema.columns or []
     rest = {name: values[known:] for name, values in table.items()}

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from ae_archive.model.margin import margin_of, moved
+from ae_export.export_source import subject_of
 from ae_export.graph import trace
-from ae_export.subject import subject_of
-from ae_runtime.archive.margin import margin_of, moved
-from ae_runtime.devices import compute, open_session
-from ae_runtime.manifest import Port
+from ae_runtime.bundle.manifest import Port
+from ae_runtime.model.devices import compute, open_session
 from ae_train import train
-from ae_train.loading import load_digits
+from ae_train.data.loading import load_digits
 from ae_train.recipe import make_recipe
 
 Array = np.ndarray[Any, Any]

@@ -111,7 +111,7 @@ def real(data: Path) -> dict[str, Any]:
 
 def ours(folder: str, data: str) -> dict[str, dict[str, list[tuple[float, float, float]]]]:
     """Of each promise, and each of the rows, what `timed` finds at each share."""
-    from ae_runtime.archive import Archive, compress
+    from ae_archive import Archive, compress
 
     path = Path(folder) / "x.aez"
 

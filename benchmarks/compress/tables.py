@@ -21,7 +21,7 @@ import pca
 from sets import SETS, Set
 
 import ae_runtime
-from ae_runtime.archive import Archive, Written, compress
+from ae_archive import Archive, Written, compress
 
 Array = np.ndarray[Any, Any]
 BIN = Path(sys.executable).parent

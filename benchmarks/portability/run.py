@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import ae_runtime
-from ae_runtime import doctor
+from ae_runtime.machine import doctor
 
 SCORED = ("parts", "scores")
 

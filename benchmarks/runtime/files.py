@@ -60,7 +60,7 @@ print(time.perf_counter() - started)
 os.remove(sys.argv[1])
 """
 IMPORTS = """
-import onnxruntime, ae_runtime.cli, ae_runtime.files.batch, {}
+import onnxruntime, ae_runtime.cli, ae_runtime.files.jobs.job, {}
 print("ready", flush=True)
 input()
 """

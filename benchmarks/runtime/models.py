@@ -82,7 +82,7 @@ def make_conv(folder: Path) -> Any:
 
     from ae_export import export
     from ae_train import train
-    from ae_train.data import make_dataset
+    from ae_train.data.dataset import make_dataset
     from ae_train.recipe import make_recipe
 
     class Encoder(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-from ae_train.sampling import COMPONENTS
+from ae_train.fit.sampling import COMPONENTS
 
 Array = np.ndarray[Any, Any]
 

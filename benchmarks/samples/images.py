@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import ae_runtime
 from ae_export import export
-from ae_train.data import Split, make_dataset
+from ae_train.data.dataset import Split, make_dataset
 from ae_train.recipe import make_recipe
 from ae_train.training import train
 

@@ -27,7 +27,7 @@ from sklearn.model_selection import cross_val_score
 
 import ae_runtime
 from ae_export import export
-from ae_runtime.manifest import Column
+from ae_runtime.bundle.manifest import Column
 from ae_train.recipe import make_recipe
 from ae_train.training import train
 

@@ -10,20 +10,20 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from ae_export.export_source import Graphs, Subject, examples_of
 from ae_export.golden import GoldenRows, golden_of_int8, to_npz
 from ae_export.golden import golden as golden_of
 from ae_export.graph import trace
 from ae_export.precision import Precision, Weighed, check_calibration, choose
 from ae_export.sampling import golden_samples, sampler_graph
 from ae_export.scoring import golden_scores, scorer_graph
-from ae_export.subject import Graphs, Subject, examples_of
 from ae_export.verify import Agreement, verify
 from ae_export.writing import CARD, write
-from ae_runtime import manifest as manifests
-from ae_runtime.bundle import MANIFEST, file_entry
+from ae_runtime.bundle import manifest as manifests
+from ae_runtime.bundle.manifest import Golden, Manifest
+from ae_runtime.bundle.opening import MANIFEST, file_entry
 from ae_runtime.errors import BundleRefused, VerificationFailed
 from ae_runtime.graphs.admission import ANY_BYTES, admit
-from ae_runtime.manifest import Golden, Manifest
 
 
 @dataclass(frozen=True)

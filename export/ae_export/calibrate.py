@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime import extras
-from ae_runtime.devices import open_session
 from ae_runtime.errors import DataError, VerificationFailed
+from ae_runtime.model.devices import open_session
 
 BATCH = 256
 # A range ends at the extremes, as clipping closer measures no better. But one row that lies 300

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ae_runtime.describe import alarms, gain_over_pca, headline
-from ae_runtime.manifest import Manifest, Quality
-from ae_train.run import Run
+from ae_runtime.bundle.describe import alarms, gain_over_pca, headline
+from ae_runtime.bundle.manifest import Manifest, Quality
+from ae_train.run.folder import Run
 
 # The form of Hugging Face: a YAML head that hubs read, then Markdown.
 _HEAD = """---

@@ -8,8 +8,8 @@ from typing import Literal
 
 import click
 
-from ae_runtime import command as cmd
-from ae_runtime.command import common_options, print_json, say
+from ae_runtime import console as cmd
+from ae_runtime.console import common_options, print_json, say
 
 
 @click.command(

@@ -9,13 +9,13 @@ import tomli_w
 
 from ae_export.building import Exported, build
 from ae_export.card import card_of_run
+from ae_export.export_source import subject_of
 from ae_export.golden import GoldenRows
 from ae_export.precision import BUDGET, Precision
-from ae_export.subject import subject_of
 from ae_export.writing import check_out
-from ae_runtime.manifest import Series
+from ae_runtime.bundle.manifest import Series
 from ae_train.recipe import to_fields
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.schema import Schema
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_export.export_source import Graphs, Subject
 from ae_export.reference import TOLERANCE, Bounds, Parts
-from ae_export.subject import Graphs, Subject
 from ae_export.verify import Pair
 from ae_runtime.errors import VerificationFailed
-from ae_runtime.golden import last_place
+from ae_runtime.machine.golden import last_place
 
 Array = NDArray[Any]
 ROWS = 32

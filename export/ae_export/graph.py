@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ae_export.simplify import simplify
 from ae_runtime import __version__, extras
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import VerificationFailed
-from ae_runtime.manifest import Port
 
 OPSET, IR_VERSION = 18, 8
 

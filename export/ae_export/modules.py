@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ae_export.brought import CALIBRATION_ROWS, Brought
 from ae_export.building import Exported, build
 from ae_export.card import model_card
+from ae_export.custom_modules import CALIBRATION_ROWS, Brought
+from ae_export.export_source import Graphs
 from ae_export.golden import GoldenRows
 from ae_export.precision import BUDGET, Precision
 from ae_export.reference import TOLERANCE
-from ae_export.subject import Graphs
 from ae_export.writing import check_out
 from ae_runtime import extras
+from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.errors import DataError
-from ae_runtime.manifest import Manifest
 
 Array = NDArray[Any]
 Kind = Literal["table", "image", "series"]

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_export.export_source import Graphs, Subject
 from ae_export.quantize import quantize
 from ae_export.reference import Parts
-from ae_export.subject import Graphs, Subject
 from ae_export.verify import Pair, reconstruction_error
 from ae_runtime.errors import RunError, VerificationFailed
 from ae_runtime.graphs.admission import ANY_BYTES, admit
-from ae_runtime.plan import MAX_TILE
+from ae_runtime.model.plan import MAX_TILE
 
 Array = NDArray[Any]
 Precision = Literal["fp32", "int8", "auto"]

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_runtime.golden import last_place
-from ae_train.mixed import MixedPreprocess
-from ae_train.model import in_float64
-from ae_train.preprocess import Preprocess
-from ae_train.run import Run
+from ae_runtime.machine.golden import last_place
+from ae_train.network.mixed import MixedPreprocess
+from ae_train.network.model import in_float64
+from ae_train.network.preprocess import Preprocess
+from ae_train.run.folder import Run
 
 Array = NDArray[Any]
 Parts = tuple[Array, ...]

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ae_export.export_source import Subject
 from ae_export.graph import trace
 from ae_export.reference import TOLERANCE
-from ae_export.subject import Subject
 from ae_export.verify import BATCHES, in_batches
-from ae_runtime.devices import open_session
+from ae_runtime.bundle.manifest import SAMPLER, Manifest
 from ae_runtime.errors import BundleRefused, VerificationFailed
 from ae_runtime.graphs.admission import ANY_BYTES, admit
-from ae_runtime.manifest import SAMPLER, Manifest
-from ae_train.sampler import Sampler
+from ae_runtime.model.devices import open_session
+from ae_train.network.sampler import Sampler
 
 Array = NDArray[Any]
 ROWS, GOLDEN_ROWS = 256, 32

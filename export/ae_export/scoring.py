@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ae_export.export_source import Graphs, Subject, examples_of
 from ae_export.graph import trace
 from ae_export.reference import TOLERANCE, Parts
-from ae_export.subject import Graphs, Subject, examples_of
 from ae_export.verify import BATCHES, Pair, in_batches
-from ae_runtime.devices import open_session
+from ae_runtime.bundle.manifest import SCORER, Manifest
 from ae_runtime.errors import BundleRefused, VerificationFailed
 from ae_runtime.graphs.admission import ANY_BYTES, admit
-from ae_runtime.manifest import SCORER, Manifest
+from ae_runtime.model.devices import open_session
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_export.export_source import Graphs, Subject
 from ae_export.reference import TOLERANCE, Bounds, Parts
-from ae_export.subject import Graphs, Subject
-from ae_runtime.devices import compute, open_session
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import VerificationFailed
-from ae_runtime.golden import last_place
-from ae_runtime.manifest import Port
+from ae_runtime.machine.golden import last_place
+from ae_runtime.model.devices import compute, open_session
 
 Array = NDArray[Any]
 BATCHES = (1, 2, 7, 64)

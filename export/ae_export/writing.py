@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from ae_runtime import outputs
-from ae_runtime.bundle import MANIFEST, REQUIRED, open_bundle
+from ae_runtime.bundle.opening import MANIFEST, REQUIRED, open_bundle
+from ae_runtime.bundle.zipped import zip_bundle
 from ae_runtime.errors import BundleError, OutputExists
 from ae_runtime.graphs.admission import ANY_BYTES
-from ae_runtime.zipped import zip_bundle
 
 CARD = "README.md"
 

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ae_runtime.arrays import checked, conversion, is_table
-from ae_runtime.bundle import Bundle, open_bundle
-from ae_runtime.devices import provider_of, resolve
-from ae_runtime.engine import Engine, Feed
+from ae_runtime.bundle.manifest import Manifest, Port
+from ae_runtime.bundle.opening import Bundle, open_bundle
 from ae_runtime.errors import DataWarning, ShapeMismatch
-from ae_runtime.manifest import Manifest, Port
-from ae_runtime.plan import block_rows, make_plan, memory_of
-from ae_runtime.prefix import prefix, whole
+from ae_runtime.model.arrays import checked, conversion, is_table
+from ae_runtime.model.devices import provider_of, resolve
+from ae_runtime.model.engine import Engine, Feed
+from ae_runtime.model.plan import block_rows, make_plan, memory_of
+from ae_runtime.model.prefix import prefix, whole
 
 # Where they are used: an application that only encodes needs neither files nor scores.
 if TYPE_CHECKING:
-    from ae_runtime.files.batch import Done
-    from ae_runtime.scoring import Part, Scored
+    from ae_runtime.files.jobs.job import Done
+    from ae_runtime.model.scoring import Part, Scored
 
 Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
+_OWN = ("ae_runtime", "ae_archive")  # packages whose calls no warning points at
 
 
 def load(
@@ -214,7 +215,7 @@ class Autoencoder:
         x: as encode takes it. name: one of the manifest's scores; None for its default. Raises
         ScoreUnknown, and what encode raises.
         """
-        from ae_runtime import scoring
+        from ae_runtime.model import scoring
 
         return scoring.score(self, self.arrays_of(x), name)
 
@@ -231,7 +232,7 @@ class Autoencoder:
         threshold: None for the one that at most the share false_alarm_rate of rows like the
         held-out ones exceeds, which is the manifest's where it is None too. Raises ScoreUnknown.
         """
-        from ae_runtime import scoring
+        from ae_runtime.model import scoring
 
         if threshold is None:
             threshold = scoring.threshold_of(self.manifest, name, false_alarm_rate)
@@ -247,7 +248,7 @@ class Autoencoder:
         name: whose scores these are. steps: they are of the time steps of a series, as score_file
         and Stream's settled give them, and not of windows. Raises ScoreUnknown.
         """
-        from ae_runtime import scoring, tails
+        from ae_runtime.model import scoring, tails
 
         return tails.tail_probability(scoring.score_of(self.manifest, name, steps), scores)
 
@@ -258,11 +259,11 @@ class Autoencoder:
         model does not know comes first; see scoring.Part. Raises ScoreUnknown, and what encode
         raises.
         """
-        from ae_runtime import scoring
+        from ae_runtime.model import scoring
 
         if not is_table(x):
             return scoring.explain(self, self.arrays_of(x), top)
-        from ae_runtime.columns import arrays_of, table_of, unknown_words
+        from ae_runtime.tables.columns import arrays_of, table_of, unknown_words
 
         table = table_of(x, self.manifest)  # once, for both
         arrays = self._checked(arrays_of(table, self.manifest, self.say))
@@ -276,7 +277,7 @@ class Autoencoder:
         others at each call. Mixed tables come as decode gives them. Raises DataError for a bundle
         without a sampler.
         """
-        from ae_runtime import sampling
+        from ae_runtime.model import sampling
 
         arrays = self.decode_arrays(sampling.draw(self, n, seed))
         return self._rows_of(sampling.within_range(self.manifest, arrays))
@@ -287,7 +288,7 @@ class Autoencoder:
         a, b: one row each, (*input_shape), or a table of one row. The latents between are on a
         straight line; the first and the last row are reconstructions of a and b.
         """
-        from ae_runtime import sampling
+        from ae_runtime.model import sampling
 
         ends = [
             self.encode(end if self._dtype is None or is_table(end) else np.asarray(end)[None])
@@ -315,7 +316,7 @@ class Autoencoder:
 
         alone: in the calling thread only. Raises ScoreUnknown, ShapeMismatch or DtypeMismatch.
         """
-        from ae_runtime import scoring
+        from ae_runtime.model import scoring
 
         scoring.place_of(self.manifest, None)
         rows = self._checked(arrays)
@@ -342,7 +343,7 @@ class Autoencoder:
     def encode_file(
         self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
     ) -> Done:
-        """Write the latents of every row of a file to the file `out`; see batch.process_file.
+        """Write the latents of every row of a file to the file `out`; see job.process_file.
 
         Rows are streamed, in bounded memory; `out` appears when it is complete, and a call that
         was killed goes on where it was. options: overwrite, on_error, id_column, stride, keep,
@@ -379,14 +380,15 @@ class Autoencoder:
         judged by what time steps score. name, threshold, false_alarm_rate: as in is_anomaly.
         parts: a column for each part, too.
         """
-        from ae_runtime.files.judge import Asked, Judge
+        from ae_runtime.files.jobs.score_summary import Asked, Judge
 
         asked = Asked(name, threshold, false_alarm_rate, parts)
         judge = Judge(self.manifest, asked)
         return self._process("score", source, out, judge=judge, **options)
 
     def _process(self, verb: Verb, source: Any, out: Any, **options: Any) -> Done:
-        from ae_runtime.files.batch import process_file  # files: not for applications with arrays
+        # files: not for applications with arrays
+        from ae_runtime.files.jobs.job import process_file
 
         return process_file(self, verb, fspath(source), fspath(out), **options)
 
@@ -417,7 +419,7 @@ class Autoencoder:
         Raises ShapeMismatch or DtypeMismatch.
         """
         if is_table(z):
-            from ae_runtime.columns import rows_by_number
+            from ae_runtime.tables.columns import rows_by_number
 
             z = rows_by_number(z, "z")
         z = checked(whole(self.manifest.latent, z), self._z, "z")
@@ -456,7 +458,8 @@ class Autoencoder:
     def _arrays_of(self, x: Any) -> tuple[Any, ...]:
         if not self.manifest.is_mixed and not is_table(x):
             return (x,)
-        from ae_runtime.columns import arrays_of  # words and dates: not for arrays of numbers
+        # words and dates: not for arrays of numbers
+        from ae_runtime.tables.columns import arrays_of
 
         return arrays_of(x, self.manifest, self.say)
 
@@ -481,7 +484,7 @@ class Autoencoder:
     def _rows_of(self, arrays: tuple[NDArray[Any], ...]) -> Any:
         if not self.manifest.is_mixed:
             return arrays[0]
-        from ae_runtime.table import from_blocks
+        from ae_runtime.tables.table import from_blocks
 
         return from_blocks(arrays[0], arrays[1], self.manifest.columns or ())
 
@@ -500,7 +503,7 @@ def _feed(rows: NDArray[Any], port: Port) -> Feed:
 def _depth_of_caller() -> int:
     """The stacklevel, for the function that asks, of the first call from outside this package."""
     depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("ae_runtime"):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OWN):
         depth, frame = depth + 1, frame.f_back
     return depth
 

@@ -8,18 +8,17 @@ from typing import Any
 
 import click
 
-from ae_runtime import command as cmd
-from ae_runtime.archive.writing import is_archive
-from ae_runtime.archive_commands import add_compress_command
-from ae_runtime.archive_compare_command import add_compare_command
-from ae_runtime.archive_read_commands import add_decompress_command, info_of_archive
+from ae_runtime import console as cmd
 from ae_runtime.autoencoder import Autoencoder, load
-from ae_runtime.command import common_options, print_json
-from ae_runtime.describe import describe
-from ae_runtime.file_commands import add_file_commands
-from ae_runtime.machine_commands import add_machine_commands
-from ae_runtime.sample_command import add_sample_command
-from ae_runtime.score_command import add_score_command
+from ae_runtime.bundle.describe import describe
+from ae_runtime.commands.compare import add_compare_command
+from ae_runtime.commands.compress import add_compress_command
+from ae_runtime.commands.decompress import add_decompress_command, info_of_archive
+from ae_runtime.commands.files import add_file_commands
+from ae_runtime.commands.machine import add_machine_commands
+from ae_runtime.commands.sample import add_sample_command
+from ae_runtime.commands.score import add_score_command
+from ae_runtime.console import common_options, print_json
 
 
 @click.group(
@@ -40,6 +39,8 @@ bundle_argument = click.argument("bundle", metavar="BUNDLE", type=click.Path(pat
 @common_options
 def info(bundle: Path, weights: bool, as_json: bool) -> None:
     """Say what a bundle takes, gives, and how good it is; or what an archive (.aez) holds."""
+    from ae_archive.writing import is_archive
+
     if is_archive(bundle):
         if weights:
             raise click.UsageError("--weights is of a bundle; an archive has none to list")
@@ -71,7 +72,7 @@ add_compare_command(ae_run)
 
 
 def _weights(ae: Autoencoder) -> list[Any]:
-    from ae_runtime.weights import list_weights
+    from ae_runtime.bundle.weights import list_weights
 
     return list_weights(ae.bundle)
 

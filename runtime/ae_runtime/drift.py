@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.scoring import score_of
-from ae_runtime.tails import same_as
+from ae_runtime.model.scoring import score_of
+from ae_runtime.model.tails import same_as
 
 _COUNTERS = ("rows", "scored", "_outside", "_missing", "_gaps", "_numbers_seen", "_above")
 

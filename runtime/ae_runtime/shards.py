@@ -11,12 +11,12 @@ from typing import TypedDict, Unpack
 
 from ae_runtime.autoencoder import Autoencoder, Verb, load
 from ae_runtime.errors import DataError, OutputExists
-from ae_runtime.files.batch import Done, process_file
-from ae_runtime.files.image_folder import SUFFIXES as IMAGE_SUFFIXES
-from ae_runtime.files.judge import Judge
-from ae_runtime.files.steps import OnError
-from ae_runtime.files.streams import TYPES
-from ae_runtime.files.writing import Progress
+from ae_runtime.files.jobs.job import Done, process_file
+from ae_runtime.files.jobs.output import Progress
+from ae_runtime.files.jobs.score_summary import Judge
+from ae_runtime.files.jobs.steps import OnError
+from ae_runtime.files.readers.image_folder import SUFFIXES as IMAGE_SUFFIXES
+from ae_runtime.files.readers.opening import TYPES
 
 MANIFEST = "manifest.json"
 ENDINGS = tuple(TYPES)
@@ -24,7 +24,7 @@ LOADED_MAX = 2  # bundles that a process keeps
 
 
 class ShardOptions(TypedDict, total=False):
-    """device, threads, tile, max_memory: of load. The rest: of batch.process_file.
+    """device, threads, tile, max_memory: of load. The rest: of job.process_file.
 
     A pool of workers on one machine wants threads=1 in each.
     """
@@ -55,7 +55,7 @@ def encode_shard(
     where another worker is at it, that one is waited for; where one died, it is gone on with.
     bundle: its path, or an Autoencoder. A path is loaded once in a process, and again when it
     changes. Raises OutputExists where dst is complete and was made from something else, unless
-    overwrite is set; else as batch.process_file.
+    overwrite is set; else as job.process_file.
     """
     return _shard("encode", bundle, src, dst, options)
 

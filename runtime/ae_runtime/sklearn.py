@@ -9,11 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.arrays import as_array, is_table
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.extras import need
-from ae_runtime.frames import frame_like, is_frame, restored
-from ae_runtime.prefix import check_keep
+from ae_runtime.model.arrays import as_array, is_table
+from ae_runtime.model.prefix import check_keep
+from ae_runtime.tables.frames import frame_like, is_frame, restored
 
 base = need("sklearn.base", "sklearn")
 validation = need("sklearn.utils.validation", "sklearn")

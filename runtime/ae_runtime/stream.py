@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.arrays import as_array, checked, is_table
 from ae_runtime.autoencoder import Autoencoder, load
-from ae_runtime.columns import arrays_of
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import DataError, ShapeMismatch
-from ae_runtime.manifest import Port
-from ae_runtime.scoring import place_of, threshold_of
+from ae_runtime.model.arrays import as_array, checked, is_table
+from ae_runtime.model.scoring import place_of, threshold_of
+from ae_runtime.tables.columns import arrays_of
 
 Array = NDArray[Any]
 _WINDOWS = 512  # that are scored at once

@@ -9,8 +9,8 @@ import pytest
 
 import ae_runtime
 from ae_export import export
-from ae_runtime.files.windows import Windows
-from ae_train.data import make_dataset
+from ae_runtime.tables.windows import Windows
+from ae_train.data.dataset import make_dataset
 from ae_train.recipe import make_recipe
 from ae_train.training import train
 

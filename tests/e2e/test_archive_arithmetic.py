@@ -22,8 +22,8 @@ from onnx.reference import ReferenceEvaluator
 from threadpoolctl import threadpool_limits
 
 import ae_runtime
-from ae_runtime.archive import Archive, compress
-from ae_runtime.archive.decoder import Decoder
+from ae_archive import Archive, compress
+from ae_archive.model.decoder import Decoder
 from ae_runtime.errors import ArchiveError
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,8 +1,12 @@
-"""Imports go one way: ae_export -> ae_train -> ae_runtime -> numpy, onnxruntime, click, msgspec."""
+"""Imports go one way: ae_export -> ae_train -> ae_runtime -> numpy, onnxruntime, click, msgspec.
+
+And ae_archive -> ae_runtime, which takes it in return for the commands of archives alone.
+"""
 
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -17,22 +21,39 @@ TRAIN = RUNTIME - {"onnxruntime"} | {
 }
 # Of the runtime, by extras.need; the last two by ae-run compare, where someone has them.
 LAZY = {"PIL", "pandas", "pcodec", "pyarrow", "sklearn", "pysz", "zfpy"}
+# Its own commands, what `ae-run info` says, and the names that stood there before.
+OF_ARCHIVES = {"archive.py", "cli.py"} | {
+    f"commands/{name}.py" for name in ("compare", "compress", "decompress")
+}
 EXPORT = TRAIN | {"ae_export", "onnx", "onnx_ir", "onnxscript"}
 PACKAGES = {
-    "runtime/ae_runtime": RUNTIME | LAZY,
+    "runtime/ae_runtime": RUNTIME | LAZY | {"ae_archive"},
+    "runtime/ae_archive": {
+        "ae_archive",
+        "ae_runtime",
+        "msgspec",
+        "numpy",
+        "pcodec",
+        "pysz",
+        "zfpy",
+    },
     "train/ae_train": TRAIN,
     "export/ae_export": EXPORT,
 }
-# Modules of the runtime that an application imports by `ae_runtime.load`, beside those of graphs;
-# the rest is for commands. The last are for scores, streams and mixed tables.
+# What an application imports by `ae_runtime.load`, beside graphs; the rest is for commands. The
+# last are for scores, streams and mixed tables.
 CORE = {
-    *("__init__", "arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors"),
-    *("manifest", "plan", "prefix", "zipped"),
-    *("columns", "digits", "extras", "frames", "missing", "sampling", "scoring", "stream"),
-    *("table", "words"),
+    *("__init__", "autoencoder", "errors", "extras", "stream"),
+    *("bundle.manifest", "bundle.opening", "bundle.zipped"),
+    *(f"model.{name}" for name in ("arrays", "cpus", "devices", "engine", "plan", "prefix")),
+    *(f"model.{name}" for name in ("sampling", "scoring", "tails")),
+    *(f"tables.{name}" for name in ("columns", "digits", "frames", "missing", "table", "words")),
 }
-# What they take from the package of files, each when it is asked for.
-OF_FILES = {"autoencoder": {"batch", "judge"}, "columns": {"parquet_files"}}
+# What they take of the rest, each when it is asked for.
+WHEN_ASKED = {
+    "autoencoder": {"files.jobs.job", "files.jobs.score_summary"},
+    "tables.columns": {"tables.arrow"},
+}
 
 
 def sources(package: str) -> list[Path]:
@@ -70,13 +91,38 @@ def test_packages_import_what_they_may(package: str) -> None:
     assert {str(path): names for path, names in found.items() if names} == {}
 
 
+def top_level(path: Path) -> set[str]:
+    """The packages that a file imports by import statements, without need."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [n.name for node in ast.walk(tree) if isinstance(node, ast.Import) for n in node.names]
+    return {name.partition(".")[0] for name in names}
+
+
 def test_what_an_extra_brings_is_imported_when_it_is_needed() -> None:
-    for path in sources("runtime/ae_runtime"):
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        names = {
-            ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)
-        }
-        assert not [name for name in names if any(module in name for module in LAZY)], path
+    for path in sources("runtime/ae_runtime") + sources("runtime/ae_archive"):
+        assert not top_level(path) & LAZY, path
+
+
+def test_the_runtime_needs_no_archive() -> None:
+    package = ROOT / "runtime/ae_runtime"
+    found = {
+        str(path.relative_to(package))
+        for path in sources("runtime/ae_runtime")
+        if "ae_archive" in tops(path)
+    }
+    assert found == OF_ARCHIVES
+    script = "import sys, ae_runtime.cli; sys.exit('ae_archive' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_archive_stands_under_its_former_name() -> None:
+    import ae_archive
+    import ae_runtime.archive
+
+    assert ae_runtime.archive.__all__ == ae_archive.__all__
+    for name in ae_archive.__all__:
+        assert getattr(ae_runtime.archive, name) is getattr(ae_archive, name)
 
 
 def test_the_rule_sees_imports_everywhere(tmp_path: Path) -> None:
@@ -86,26 +132,46 @@ def test_the_rule_sees_imports_everywhere(tmp_path: Path) -> None:
         "    importlib.import_module('onnx')\n    return __import__('sklearn')\n"
     )
     assert tops(hidden) == {"torch", "ae_export", "onnx", "sklearn"}
-    assert tops(ROOT / "export/ae_export/subject.py") >= {"ae_runtime", "ae_train", "torch"}
+    assert tops(ROOT / "export/ae_export/export_source.py") >= {"ae_runtime", "ae_train", "torch"}
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """Modules by their names within a package: model.engine."""
+    folder = ROOT / package
+    return {
+        ".".join(path.relative_to(folder).with_suffix("").parts): path for path in sources(package)
+    }
+
+
+def own_modules(path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules of the runtime that a file imports."""
+    names = [n.partition(".")[2] for n in imported(path) if n.startswith("ae_runtime.")]
+    parents = [name.rpartition(".")[0] for name in names]
+    return {
+        name if name in modules else parent
+        for name, parent in zip(names, parents, strict=True)
+        if name in modules or parent in modules
+    }
 
 
 def test_the_core_of_the_runtime_stands_alone() -> None:
-    for path in sources("runtime/ae_runtime"):
-        if path.stem not in CORE or path.parent.name != "ae_runtime":
-            continue
-        own = [name.split(".")[1:] for name in imported(path) if name.startswith("ae_runtime.")]
-        of_files = {names[1] for names in own if names[0] == "files"}
-        assert of_files == OF_FILES.get(path.stem, set()), path
-        assert {names[0] for names in own} <= CORE | {"AeError", "graphs", "files"}, path
-        assert "click" not in tops(path), path
+    modules = modules_of("runtime/ae_runtime")
+    assert set(modules) >= CORE
+    graphs = {name for name in modules if name.startswith("graphs.")}
+    for name in CORE:
+        others = own_modules(modules[name], modules) - CORE - graphs
+        assert others == WHEN_ASKED.get(name, set()), name
+        assert "click" not in tops(modules[name]), name
 
 
 def test_reading_graphs_stands_alone() -> None:
     # They parse hostile bytes: they can be read and trusted on their own.
-    for path in sources("runtime/ae_runtime/graphs"):
-        assert tops(path) <= {"ae_runtime", "msgspec"}, path
-        own = [name.split(".")[1] for name in imported(path) if name.startswith("ae_runtime.")]
-        assert set(own) <= {"graphs", "errors", "manifest"}, path
+    modules = modules_of("runtime/ae_runtime")
+    for name, path in modules.items():
+        if name.startswith("graphs."):
+            assert tops(path) <= {"ae_runtime", "msgspec"}, path
+            others = own_modules(path, modules) - {"errors", "bundle.manifest"}
+            assert all(other.startswith("graphs.") for other in others), path
     assert tops(ROOT / "runtime/ae_runtime/graphs/protobuf.py") == set()
     assert tops(ROOT / "runtime/ae_runtime/errors.py") == set()
 

@@ -98,7 +98,9 @@ def test_the_recipe_page_shows_the_defaults() -> None:
 
 # A word that can only be a file or a folder of this project: below one of its folders or packages,
 # where a link leads, or the name of a file of code.
-TOP = "runtime|train|export|models|tests|benchmarks|docs|findings|ae_runtime|ae_train|ae_export"
+TOP = (
+    "runtime|train|export|models|tests|benchmarks|docs|findings|ae_(?:runtime|archive|train|export)"
+)
 PATHS = re.compile(
     rf"(?<![\w./<-])((?:{TOP})/[\w./*-]*\w\*?)(?![\w(])"
     r"|\]\(([^)#:\s]+)(?:#[^)]*)?\)|`(\w+\.(?:py|mjs))`"

@@ -14,10 +14,10 @@ from ae_export import export
 from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import DataError, OutputExists, ShapeMismatch
-from ae_runtime.files.pipes import process_to_pipe
+from ae_runtime.files.jobs.pipe import process_to_pipe
 from ae_runtime.shards import encode_shard
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 K = 5

@@ -54,7 +54,7 @@ def test_train_and_export_say_which_extra_they_need(runtime_bin: Path, tmp_path:
 
 def test_digits_are_reconstructed_there_as_here(runtime_bin: Path, tmp_path: Path) -> None:
     import ae_runtime
-    from ae_train.loading import load_digits
+    from ae_train.data.loading import load_digits
 
     x = load_digits()[:300]
     np.save(tmp_path / "x.npy", x)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ae_export import Exported, export
-from ae_runtime.manifest import Column
-from ae_train.data import Dataset, make_dataset
+from ae_runtime.bundle.manifest import Column
+from ae_train.data.dataset import Dataset, make_dataset
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 CONFIG = {

@@ -11,13 +11,13 @@ import pytest
 import safetensors.numpy
 
 from ae_export import export
-from ae_export.subject import subject_of
+from ae_export.export_source import subject_of
 from ae_runtime import load
-from ae_runtime.devices import open_session
-from ae_runtime.golden import golden_checks, read_golden
-from ae_train.data import make_dataset
+from ae_runtime.machine.golden import golden_checks, read_golden
+from ae_runtime.model.devices import open_session
+from ae_train.data.dataset import make_dataset
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Weights = dict[str, np.ndarray]

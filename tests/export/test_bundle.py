@@ -16,11 +16,12 @@ import torch
 from click.testing import CliRunner
 
 from ae_export import export, golden, reference
-from ae_export.subject import subject_of
-from ae_runtime import doctor, load
-from ae_runtime import manifest as manifests
+from ae_export.export_source import subject_of
+from ae_runtime import load
+from ae_runtime.bundle import manifest as manifests
+from ae_runtime.bundle.manifest import Column, Manifest
 from ae_runtime.cli import ae_run
-from ae_runtime.manifest import Column, Manifest
+from ae_runtime.machine import doctor
 from ae_train.recipe import make_recipe, read_recipe
 from ae_train.schema import dump_schema, parse_schema
 

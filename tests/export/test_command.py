@@ -17,9 +17,9 @@ import pytest
 
 from ae_export import building, export, writing
 from ae_export.cli import ae_export as click_command
-from ae_runtime import command, load
+from ae_runtime import console, load
+from ae_runtime.bundle.zipped import zip_bundle
 from ae_runtime.errors import OutputExists, OutputFailed
-from ae_runtime.zipped import zip_bundle
 
 Command = Callable[..., tuple[int, list[str]]]
 
@@ -43,7 +43,7 @@ def ae_export(
     shutil.copytree(any_case("pca").run.folder, "run")
 
     def run(*arguments: str) -> tuple[int, list[str]]:
-        code = command.run(click_command, "ae-export", list(arguments))
+        code = console.run(click_command, "ae-export", list(arguments))
         return code, capsys.readouterr().err.splitlines()
 
     return run

@@ -18,10 +18,11 @@ import onnx
 import pytest
 
 from ae_export import export
-from ae_runtime import doctor, load
-from ae_runtime import manifest as manifests
-from ae_runtime.manifest import Manifest
-from ae_train.run import Run
+from ae_runtime import load
+from ae_runtime.bundle import manifest as manifests
+from ae_runtime.bundle.manifest import Manifest
+from ae_runtime.machine import doctor
+from ae_train.run.folder import Run
 
 GRAPHS = ("encoder.onnx", "decoder.onnx")
 

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from ae_export import export
-from ae_runtime import doctor, load
+from ae_runtime import load
 from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.graphs.admission import OPERATORS
-from ae_train.data import Dataset
+from ae_runtime.machine import doctor
+from ae_train.data.dataset import Dataset
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Array = np.ndarray
@@ -358,8 +359,8 @@ def test_every_combination(make_rows: Callable[[str], Dataset], tmp_path: Path) 
 
 
 def test_the_combinations_are_all_there_are() -> None:
-    from ae_train.arch import ARCHS
-    from ae_train.bottleneck import BOTTLENECKS as THERE
+    from ae_train.network.arch import ARCHS
+    from ae_train.network.bottleneck import BOTTLENECKS as THERE
 
     assert {c.bottleneck for c in GRID} == {c.bottleneck for c in COMMON} == set(THERE)
     assert {c.arch for c in GRID} == {c.arch for c in COMMON} == set(ARCHS)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ae_export import Exported, export_modules
-from ae_runtime import doctor, load
-from ae_runtime.zipped import zip_bundle
+from ae_runtime import load
+from ae_runtime.bundle.zipped import zip_bundle
+from ae_runtime.machine import doctor
 
 Array = np.ndarray
 TOLERANCE = 1e-5  # of a deviation

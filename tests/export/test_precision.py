@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from ae_export import Exported, building, export, precision
-from ae_export.subject import Graphs, Subject, subject_of
-from ae_runtime import doctor, load
+from ae_export.export_source import Graphs, Subject, subject_of
+from ae_runtime import load
 from ae_runtime.errors import AeError, RunError, VerificationFailed
-from ae_train.data import Dataset, make_dataset
-from ae_train.loading import load_digits
+from ae_runtime.machine import doctor
+from ae_train.data.dataset import Dataset, make_dataset
+from ae_train.data.loading import load_digits
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 BUDGET = 0.02

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 
 from ae_export.calibrate import FAR, observe
 from ae_export.quantize import MOST_WEIGHT, MOST_X, quantize
-from ae_runtime.devices import import_onnxruntime, open_session
 from ae_runtime.errors import DataError, VerificationFailed
+from ae_runtime.model.devices import import_onnxruntime, open_session
 
 RANDOM = np.random.default_rng(0)
 ROWS = {"x": RANDOM.standard_normal((300, 77), np.float32)}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ae_export import building, export, verify
-from ae_export.subject import Graphs
+from ae_export.export_source import Graphs
 from ae_runtime.errors import VerificationFailed
 
 Change = Callable[[nn.Module, Any], nn.Module]

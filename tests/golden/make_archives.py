@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ae_runtime
-from ae_runtime.archive import Archive, compress
+from ae_archive import Archive, compress
 
 BUNDLES = Path(__file__).parent / "v1"
 

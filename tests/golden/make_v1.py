@@ -14,8 +14,8 @@ import numpy as np
 
 from ae_export import export
 from ae_export.precision import Precision
-from ae_runtime.manifest import Column
-from ae_train.data import Dataset, make_dataset
+from ae_runtime.bundle.manifest import Column
+from ae_train.data.dataset import Dataset, make_dataset
 from ae_train.recipe import make_recipe
 from ae_train.training import train
 

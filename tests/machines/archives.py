@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ae_runtime
-from ae_runtime.archive import Archive
+from ae_archive import Archive
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFER = {"model": "gru", "model_mean": "gru", "model_image": "image"}  # to bundles of v1

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import ae_runtime
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graphs import admission
-from ae_runtime.manifest import Port
 
 Rewrite = Callable[..., Path]
 Refusal = Callable[[bytes], str]

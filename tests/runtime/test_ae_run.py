@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ae_runtime import load
-from ae_runtime.files.sources import read_source
+from ae_runtime.files.readers.source import read_source
 
 AE_RUN = "from ae_runtime.cli import main; main()"
 SMALL_BLOCKS = f"""
@@ -27,12 +27,12 @@ Autoencoder.block_rows = lambda ae, verb: 10
 # ae-run that says "go" when its second block is done, and then waits to be interrupted.
 STUCK = f"""
 import signal, time
-from ae_runtime import command
+from ae_runtime import console
 def show(self, line, last=False):
     if " 20 of" in line:
         print("go", flush=True)
         time.sleep(60)
-command.ProgressLine.show = show
+console.ProgressLine.show = show
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 {SMALL_BLOCKS}
 """

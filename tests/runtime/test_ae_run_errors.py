@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import command as cmd
+from ae_runtime import console as cmd
 from ae_runtime.cli import ae_run
 
 Run = Callable[..., tuple[int, str, str]]

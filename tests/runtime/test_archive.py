@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from ae_runtime.archive import Archive, compress
-from ae_runtime.archive.header import DTYPES
+from ae_archive import Archive, compress
+from ae_archive.header import DTYPES
 from ae_runtime.errors import DataError, MissingExtra, OutputExists, SourceNotFound
 
 RNG = np.random.default_rng

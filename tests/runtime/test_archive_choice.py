@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime.archive import coarse, components, compress, fitting, gridded, lanes, modes, numbers
-from ae_runtime.archive.predictor import Predictor
-from ae_runtime.archive.promise import Promise
+from ae_archive import compress, modes
+from ae_archive.coding import components, fitting, lanes, numbers
+from ae_archive.coding.predictor import Predictor
+from ae_archive.modes import coarse, gridded
+from ae_archive.promise import Promise
 
 RNG = np.random.default_rng
 ROWS = 40_000  # times 8: more values than all ways are made of
@@ -207,7 +209,7 @@ def test_components_that_miss_a_mean_error_leave_the_chunk_to_other_ways() -> No
 
 
 def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
-    from ae_runtime.archive import Archive
+    from ae_archive import Archive
 
     for name, x in signals().items():
         bound = 0.01 * np.ptp(x, axis=0) + 1e-6

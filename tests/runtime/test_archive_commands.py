@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import command as cmd
+from ae_archive import Archive
+from ae_runtime import console as cmd
 from ae_runtime import load
-from ae_runtime.archive import Archive
 from ae_runtime.cli import ae_run
 
 Run = Callable[..., tuple[int, str, str]]
@@ -504,16 +504,17 @@ def test_images_of_floats_have_no_range(
 
 DRIVER = """
 import os, signal, sys
-from ae_runtime import archive_commands, archive_input, archive_read_commands
-from ae_runtime import command as cmd
+from ae_runtime.commands import compress, decompress
+from ae_archive import input
+from ae_runtime import console as cmd
 from ae_runtime.cli import ae_run
-archive_input.BLOCK_VALUES = 300
+input.BLOCK_VALUES = 300
 def shown(line, what):
     def progress(done, rows):
         if done >= 250:
             os.kill(os.getpid(), signal.SIGKILL)
     return progress
-archive_commands.shown = archive_read_commands.shown = shown
+compress.shown = decompress.shown = shown
 cmd.run(ae_run, "ae-run", sys.argv[1:])
 """
 

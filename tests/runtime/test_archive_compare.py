@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ae_runtime import command as cmd
+from ae_archive import compress
+from ae_archive.peers import peers
+from ae_archive.promise import Promise
+from ae_runtime import console as cmd
 from ae_runtime import load
-from ae_runtime.archive import compress
-from ae_runtime.archive.promise import Promise
-from ae_runtime.archive_peers import peers
 from ae_runtime.cli import ae_run
 
 Run = Callable[..., tuple[int, str, str]]

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.archive import Archive, Bad, compress, frames
-from ae_runtime.archive.header import MAX_VALUES
+from ae_archive import Archive, Bad, compress, frames
+from ae_archive.header import MAX_VALUES
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "archives"
@@ -211,7 +211,7 @@ def test_other_files_and_other_versions(archive: Path) -> None:
 
 KILLED = """
 import sys, numpy as np
-from ae_runtime.archive import compress
+from ae_archive import compress
 x = np.cumsum(np.random.default_rng(0).standard_normal((20_000, 3)), axis=0)
 print("ready", flush=True)
 compress((x for _ in range(40)), sys.argv[1], max_error=.01, overwrite=True, chunk_rows=20_000)

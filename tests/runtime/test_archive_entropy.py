@@ -15,10 +15,10 @@ import zlib
 import numpy as np
 import pytest
 
-from ae_runtime.archive import entropy, lattice, lawfit, laws
-from ae_runtime.archive.bits import FieldReader, FieldWriter
-from ae_runtime.archive.integers import pack, unpack
-from ae_runtime.archive.numbers import pack_rows, unpack_rows
+from ae_archive.coding import entropy, lattice, lawfit, laws
+from ae_archive.coding.bits import FieldReader, FieldWriter
+from ae_archive.coding.integers import pack, unpack
+from ae_archive.coding.numbers import pack_rows, unpack_rows
 from ae_runtime.errors import ArchiveCorrupt
 
 RNG = np.random.default_rng

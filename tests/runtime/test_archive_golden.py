@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.archive import Archive
-from ae_runtime.archive.header import WORDS
+from ae_archive import Archive
+from ae_archive.header import WORDS
 
 FOLDER = Path(__file__).parent.parent / "golden" / "archives"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.aez"))

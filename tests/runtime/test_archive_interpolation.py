@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime.archive import Archive, compress, interpolation
-from ae_runtime.archive.exceptions import pack_exceptions, put_back
+from ae_archive import Archive, compress
+from ae_archive.coding import interpolation
+from ae_archive.coding.exceptions import pack_exceptions, put_back
 from ae_runtime.errors import ArchiveCorrupt
 
 SHAPES = [(1,), (2,), (3,), (97,), (5, 1), (40, 3), (6, 17), (1, 33), (9, 8, 7), (2, 1, 20)]

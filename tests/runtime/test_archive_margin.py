@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.archive.decoder import digest
-from ae_runtime.archive.header import MAX_BOUND, Model, Probe
-from ae_runtime.archive.margin import Moved, margin_of, moved
-from ae_runtime.devices import compute, open_session
+from ae_archive.header import MAX_BOUND, Model, Probe
+from ae_archive.model.decoder import digest
+from ae_archive.model.margin import Moved, margin_of, moved
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.graphs import admission
 from ae_runtime.graphs.graph import Tensor, read_graph
-from ae_runtime.manifest import Port
+from ae_runtime.model.devices import compute, open_session
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
 NAN, MOST, LEAST = np.nan, np.finfo(np.float32).max, np.finfo(np.float32).smallest_subnormal

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.archive import Archive, compress, frames, header, modes
-from ae_runtime.archive.decoder import Decoder, digest
-from ae_runtime.archive.latents import Leftover
-from ae_runtime.archive.promise import WHOLE
+from ae_archive import Archive, compress, frames, header, modes
+from ae_archive.model.decoder import Decoder, digest
+from ae_archive.modes.latents import Leftover
+from ae_archive.promise import WHOLE
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError, DataError
 
 RNG = np.random.default_rng

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ae_archive import Archive, compress
 from ae_runtime import load
-from ae_runtime.archive import Archive, compress
 
 WORKER = Path(__file__).parent / "workers" / "archives.py"
 GOLDEN = ("gru", "scored_series", "float32", "table", "image")
@@ -117,7 +117,7 @@ def test_values_near_the_largest_float_give_no_warning(tmp_path: Path, dtype: An
 MANY = """
 import sys, threading
 import numpy as np
-from ae_runtime.archive import Archive, compress
+from ae_archive import Archive, compress
 
 out, megabytes = sys.argv[1], int(sys.argv[2])
 ROWS, COLUMNS, BOUND = 1 << 20, 4, 0.01
@@ -170,9 +170,12 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, megabytes: int) -> N
 # Arguments: those of ae-run. Says "ready" when all is imported, so that a kill lands in the work.
 COMMAND = """
 import sys
-from ae_runtime import archive_commands, archive_read_commands, autoencoder
-from ae_runtime import command as cmd
-from ae_runtime.archive import components, decoder, latents, model
+import ae_archive.info, ae_archive.input, ae_archive.output
+from ae_archive.coding import components
+from ae_archive.model import decoder, writer
+from ae_archive.modes import latents
+from ae_runtime import autoencoder
+from ae_runtime import console as cmd
 from ae_runtime.cli import ae_run
 print("ready", flush=True)
 sys.exit(cmd.run(ae_run, "ae-run", sys.argv[1:]))

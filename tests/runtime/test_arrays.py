@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.arrays import EXACT_INTEGERS, checked, conversion
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import AeError, DataError, DtypeMismatch, ShapeMismatch
-from ae_runtime.manifest import Port
+from ae_runtime.model.arrays import EXACT_INTEGERS, checked, conversion
 
 FLOAT64 = Port("x", "float64", [None, 2])
 FLOAT32 = Port("x", "float32", [None, 2])

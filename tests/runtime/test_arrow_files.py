@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Column, Golden, Latent, Manifest, Port
 from ae_runtime.errors import DataError, NoRows
-from ae_runtime.files import stream_ipc, stream_parquet
-from ae_runtime.files.parquet_files import arrow_table, read_arrow_table, read_parquet_table
-from ae_runtime.files.partitions import find_parts
-from ae_runtime.files.streams import Block, open_stream
-from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port
+from ae_runtime.files.readers import arrow_ipc
+from ae_runtime.files.readers import parquet as stream_parquet
+from ae_runtime.files.readers.opening import Block, open_stream
+from ae_runtime.files.readers.partitions import find_parts
+from ae_runtime.tables.arrow import arrow_table, read_arrow_table, read_parquet_table
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -79,7 +80,7 @@ def table() -> Any:
 def test_arrow_files_give_what_parquet_gives(
     tmp_path: Path, table: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_ipc, "PIECE_BYTES", 100)  # a few rows at once
+    monkeypatch.setattr(arrow_ipc, "PIECE_BYTES", 100)  # a few rows at once
     path, parquet = tmp_path / name, tmp_path / "t.parquet"
     WRITERS[name](table, path)
     pq.write_table(table, parquet)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.errors import AeError, DataError, LatentMismatch
-from ae_runtime.files.batch import process_file
-from ae_runtime.files.sources import read_source
+from ae_runtime.files.jobs.job import process_file
+from ae_runtime.files.readers.source import read_source
 from ae_runtime.outputs import read_stamp
 
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]

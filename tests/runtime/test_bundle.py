@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import ae_runtime
-from ae_runtime import bundle as bundle_module
-from ae_runtime.bundle import open_bundle
+from ae_runtime.bundle import opening as bundle_module
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import AeError, BundleCorrupt, BundleNotFound
 
 FILES = ["encoder.onnx", "decoder.onnx", "golden.npz", "recipe.toml"]

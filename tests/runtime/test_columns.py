@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.columns import to_arrays
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError, DataWarning, DtypeMismatch, ShapeMismatch
-from ae_runtime.manifest import Column
-from ae_runtime.table import Table, from_blocks, to_blocks
+from ae_runtime.tables.columns import to_arrays
+from ae_runtime.tables.table import Table, from_blocks, to_blocks
 
 AGE, BORN = Column("age"), Column("born", type="date")
 JOB = Column("job", type="category", levels=["cook", "clerk", "other"])

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from ae_runtime import __version__, errors
-from ae_runtime import command as cmd
+from ae_runtime import console as cmd
 
 Result = tuple[int, str, str]
 

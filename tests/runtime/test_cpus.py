@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ae_runtime import cpus
+from ae_runtime.model import cpus
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.csv_files import read_csv
+from ae_runtime.files.readers.csv_table import read_csv
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime.files.csv_files import CsvTable, read_csv, read_table
-from ae_runtime.files.stream_pieces import Piece
+from ae_runtime.files.readers.csv_pieces import Piece
+from ae_runtime.files.readers.csv_table import CsvTable, read_csv, read_table
 
 nan = np.nan
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime.columns import arrays_of
-from ae_runtime.digits import parse_moment
+from ae_runtime.bundle.manifest import FORMAT, Column, Golden, Latent, Manifest, Port, Reading
 from ae_runtime.errors import DataError
-from ae_runtime.files.csv_files import read_csv, read_table
-from ae_runtime.files.stream_form import Told
-from ae_runtime.files.streams import open_stream
-from ae_runtime.manifest import FORMAT, Column, Golden, Latent, Manifest, Port, Reading
+from ae_runtime.files.readers.csv_form import Told
+from ae_runtime.files.readers.csv_table import read_csv, read_table
+from ae_runtime.files.readers.opening import open_stream
+from ae_runtime.tables.columns import arrays_of
+from ae_runtime.tables.digits import parse_moment
 
 nan = np.nan
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ae_runtime.describe import describe, gain_over_pca, headline
-from ae_runtime.manifest import Column, Gain, Golden, Latent, Manifest, Port, Quality, Series
+from ae_runtime.bundle.describe import describe, gain_over_pca, headline
+from ae_runtime.bundle.manifest import Column, Gain, Golden, Latent, Manifest, Port, Quality, Series
 
 QUALITY = Quality(0.011, 0.024, 0.074, range_error=0.0213, pca_range_error=0.1)
 

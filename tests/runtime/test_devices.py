@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import devices
 from ae_runtime.errors import DeviceUnavailable
+from ae_runtime.model import devices
 
 
 def test_threads_default_to_the_processors(
     monkeypatch: pytest.MonkeyPatch, table_bundle: Path
 ) -> None:
-    monkeypatch.setattr("ae_runtime.plan.available_cpus", lambda: 5)
+    monkeypatch.setattr("ae_runtime.model.plan.available_cpus", lambda: 5)
     assert ae_runtime.load(table_bundle).threads == 5
     assert ae_runtime.load(table_bundle, threads=2).threads == 2
 
@@ -222,7 +222,7 @@ def test_a_device_answers_as_the_cpu_does(table_bundle: Path, digits_bundle: Pat
     reason="onnxruntime here has no CUDA: nothing was computed on a GPU",
 )
 def test_a_gpu_gives_what_the_cpu_gives(golden_bundle: Path) -> None:
-    from ae_runtime.doctor import examine
+    from ae_runtime.machine.doctor import examine
 
     ae = ae_runtime.load(golden_bundle, device="cuda")
     assert [check for check in examine(ae) if not check.ok] == []

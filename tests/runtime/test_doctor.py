@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import ae_runtime
-from ae_runtime import devices, doctor
-from ae_runtime.doctor import examine
-from ae_runtime.golden import Check
+from ae_runtime.machine import doctor
+from ae_runtime.machine.doctor import examine
+from ae_runtime.machine.golden import Check
+from ae_runtime.model import devices
 
 
 def found(bundle: Path, name: str, **options: int) -> Check:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import Autoencoder, engine
-from ae_runtime.engine import Feed
+from ae_runtime import Autoencoder
 from ae_runtime.errors import BundleRefused
+from ae_runtime.model import engine
+from ae_runtime.model.engine import Feed
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import command as cmd
+from ae_runtime import console as cmd
 from ae_runtime import load
 from ae_runtime.cli import ae_run
 
@@ -174,7 +174,7 @@ def test_options_of_loading_are_passed_on(
         asked.update(options)
         return load(bundle, threads=1)
 
-    monkeypatch.setattr("ae_runtime.file_commands.load", load_and_tell)
+    monkeypatch.setattr("ae_runtime.commands.files.load", load_and_tell)
     words = f"--device cpu --threads 2 --tile 8 --max-memory {size}"
     assert run(f"encode table x.npy --out z.npy {words}")[0] == 0
     sizes = {"64MB": 64 * 10**6, "1GB": 10**9, "200MiB": 200 * 2**20, "100000000": 10**8}

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime.bundle import open_bundle
-from ae_runtime.devices import compute, open_session
+from ae_runtime.bundle.manifest import Port
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graphs import admission
 from ae_runtime.graphs import footprint as footprints
@@ -22,7 +22,7 @@ from ae_runtime.graphs.footprint import Needs
 from ae_runtime.graphs.graph import DTYPES, Graph, read_graph
 from ae_runtime.graphs.values import MANY, with_rows
 from ae_runtime.graphs.walk import walk
-from ae_runtime.manifest import Port
+from ae_runtime.model.devices import compute, open_session
 
 Writer = SimpleNamespace
 X, Z = Port("x", "float64", [None, 6]), Port("z", "float32", [None, 2])
@@ -409,9 +409,10 @@ SCRIPT = """
 import json, re, sys
 from pathlib import Path
 import numpy as np
-from ae_runtime import devices, errors
+from ae_runtime.model import devices
+from ae_runtime import errors
 from ae_runtime.graphs import admission
-from ae_runtime.manifest import Port
+from ae_runtime.bundle.manifest import Port
 
 def status(key):
     # Not by getrusage: its peak is that of the process that started this one.

@@ -15,9 +15,10 @@ import pytest
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.errors import AeError, OutputFailed
-from ae_runtime.files import noting, sinks
-from ae_runtime.files.batch import process_file
-from ae_runtime.files.layout import Chunk
+from ae_runtime.files.jobs import journal
+from ae_runtime.files.jobs.job import process_file
+from ae_runtime.files.writers import opening
+from ae_runtime.files.writers.layout import Chunk
 
 OUTS = ["out.npy", "out.npz", "out.csv"]
 # As ae-run with small blocks, in a process whose files may not grow past 20 kB.
@@ -40,7 +41,7 @@ def ae(table_bundle: Path) -> Autoencoder:
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 200)
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", np.random.default_rng(0).standard_normal((500, 6)))
 
 
@@ -148,7 +149,7 @@ def test_a_disk_that_is_full_at_any_step(
 def test_a_disk_that_is_full_in_the_middle_of_a_block(
     ae: Autoencoder, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink: Any = sinks.sink_for(Path(out))
+    sink: Any = opening.sink_for(Path(out))
     real, whole = sink.write, done_without_trouble(ae, out)
     written: list[int] = []
 

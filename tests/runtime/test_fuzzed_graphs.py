@@ -21,9 +21,10 @@ SCRIPT = """
 import collections, json, resource, sys
 from pathlib import Path
 import numpy as np
-from ae_runtime import devices, errors
+from ae_runtime.model import devices
+from ae_runtime import errors
 from ae_runtime.graphs import admission
-from ae_runtime.manifest import Port
+from ae_runtime.bundle.manifest import Port
 
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 found = collections.Counter()
@@ -51,7 +52,7 @@ COMPARE = """
 import collections, json, sys
 from pathlib import Path
 import numpy as np
-from ae_runtime import devices
+from ae_runtime.model import devices
 from ae_runtime.graphs import admission
 from ae_runtime.graphs.graph import DTYPES, read_graph
 from ae_runtime.graphs.values import MANY, Misfit, with_rows

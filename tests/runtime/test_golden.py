@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.doctor import examine
 from ae_runtime.errors import BundleCorrupt
-from ae_runtime.golden import Check, golden_check
+from ae_runtime.machine.doctor import examine
+from ae_runtime.machine.golden import Check, golden_check
 
 Rewrite = Callable[..., Path]
 # What the bundles were when each was new. They are never made again: a change that needs other

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import devices
 from ae_runtime.errors import AeError, BundleRefused
 from ae_runtime.graphs import protobuf
 from ae_runtime.graphs.graph import read_graph
+from ae_runtime.model import devices
 
 Rewrite = Callable[..., Path]
 Writer = SimpleNamespace

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import command as cmd
+from ae_runtime import console as cmd
+from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import DataError
-from ae_runtime.files.image_file import FORMATS, MODES, read_image
-from ae_runtime.files.image_folder import read_folder
-from ae_runtime.files.streams import open_stream
-from ae_runtime.manifest import Golden, Latent, Manifest, Port
+from ae_runtime.files.readers.image_file import FORMATS, MODES, read_image
+from ae_runtime.files.readers.image_folder import read_folder
+from ae_runtime.files.readers.opening import open_stream
 
 Image = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no Pillow")
 H, W = 6, 5

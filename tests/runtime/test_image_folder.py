@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port
 from ae_runtime.errors import DataError, MissingExtra
-from ae_runtime.files.image_folder import read_folder
-from ae_runtime.files.streams import open_stream
-from ae_runtime.manifest import Golden, Latent, Manifest, Port
+from ae_runtime.files.readers.image_folder import read_folder
+from ae_runtime.files.readers.opening import open_stream
 
 Image = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no Pillow")
 GREY = np.arange(12 * 8, dtype=np.uint8).reshape(12, 8)

@@ -66,10 +66,11 @@ def test_reconstructing_brings_only_what_it_needs(python: Python, digits_bundle:
     assert set(packages.split()) == {"ae_runtime", "msgspec", "numpy", "onnxruntime"}
     # No click, and nothing of files: an application has its own ways to read them.
     assert modules.replace("ae_runtime.", "").split() == [
-        *("arrays", "autoencoder", "bundle", "cpus", "devices", "engine", "errors", "graphs"),
+        *("autoencoder", "bundle", "bundle.manifest", "bundle.opening", "errors", "graphs"),
         *("graphs.admission", "graphs.arithmetic", "graphs.asked", "graphs.footprint"),
         *("graphs.graph", "graphs.protobuf", "graphs.shape_rules", "graphs.values"),
-        *("graphs.walk", "graphs.window_rules", "graphs.workspace", "manifest", "plan", "prefix"),
+        *("graphs.walk", "graphs.window_rules", "graphs.workspace", "model", "model.arrays"),
+        *("model.cpus", "model.devices", "model.engine", "model.plan", "model.prefix"),
     ]
 
 
@@ -82,7 +83,9 @@ class Spy:
             print("telemetry variable:", os.environ.get("ORT_DISABLE_TELEMETRY"))
 
 sys.meta_path.insert(0, Spy())
-from ae_runtime import devices, doctor, load
+from ae_runtime.model import devices
+from ae_runtime.machine import doctor
+from ae_runtime import load
 ae = load(sys.argv[1])
 """
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ae_runtime import devices
+from ae_runtime.model import devices
 
 # The largest that ae_export writes: two products fit into the 16 bits that x86-64 without VNNI has.
 MOST_WEIGHT, MOST_X = 80, 204

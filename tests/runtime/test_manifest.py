@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import manifest
+from ae_runtime.bundle import manifest
 from ae_runtime.errors import AeError, BundleCorrupt, BundleTooNew
 
 Rewrite = Callable[..., Path]

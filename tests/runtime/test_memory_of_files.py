@@ -16,7 +16,7 @@ LIMIT_MB = 300
 DRIVER = """
 import sys, threading, time
 from ae_runtime import load
-from ae_runtime.files import batch
+from ae_runtime.files.jobs import job
 bundle, verb, source, out = sys.argv[1:]
 most, stop = 0.0, threading.Event()
 def watch():
@@ -27,7 +27,7 @@ def watch():
         most = max(most, int(found.split()[1]) / 1024)
 watcher = threading.Thread(target=watch)
 watcher.start()
-batch.process_file(load(bundle, threads=2), verb, source, out)
+job.process_file(load(bundle, threads=2), verb, source, out)
 stop.set()
 watcher.join()
 print(most)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import command
+from ae_runtime import console
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import DataError, DataWarning, DtypeMismatch, ShapeMismatch
 
@@ -100,7 +100,7 @@ def test_what_is_no_such_table(ae: ae_runtime.Autoencoder, table: dict[str, Any]
 
 
 def run(*arguments: object) -> int:
-    return command.run(ae_run, "ae-run", [str(argument) for argument in arguments])
+    return console.run(ae_run, "ae-run", [str(argument) for argument in arguments])
 
 
 def test_from_file_to_file(

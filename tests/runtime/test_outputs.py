@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, errors, load, outputs
-from ae_runtime.files.batch import process_file
+from ae_runtime.files.jobs.job import process_file
 
 OUTS = ["z.npy", "z.npz", "z.csv"]
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import ae_runtime
+from ae_runtime.bundle.manifest import Column, Golden, Latent, Manifest, Port, Series
 from ae_runtime.errors import DataError, DataWarning, InputFailed, MissingExtra, TooLittleMemory
-from ae_runtime.files import stream_parquet
-from ae_runtime.files.parquet_files import arrow_table, read_parquet_table
-from ae_runtime.files.stream_columns import wanted_by
-from ae_runtime.files.streams import Block, SeriesCut, open_rows, open_stream
-from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port, Series
-from ae_runtime.table import to_blocks
+from ae_runtime.files.readers import parquet
+from ae_runtime.files.readers.columns import wanted_by
+from ae_runtime.files.readers.opening import Block, SeriesCut, open_rows, open_stream
+from ae_runtime.tables.arrow import arrow_table, read_parquet_table
+from ae_runtime.tables.table import to_blocks
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 
@@ -270,9 +270,9 @@ def test_blocks_are_the_rows_that_are_read_whole(
     """Row groups as a whole, one ahead or none; in batches; and as either (the last is small)."""
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(stream_parquet, "GROUP_BYTES", group_bytes)
-    monkeypatch.setattr(stream_parquet, "PIECE_BYTES", 320)  # ten rows at once
-    monkeypatch.setattr(stream_parquet, "_COLUMNS_BYTES", 200)
+    monkeypatch.setattr(parquet, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(parquet, "PIECE_BYTES", 320)  # ten rows at once
+    monkeypatch.setattr(parquet, "_COLUMNS_BYTES", 200)
     random = np.random.default_rng(rows_in_group)
     real = [None if random.random() < 0.1 else float(v) for v in random.standard_normal(100)]
     table = pa.table(
@@ -333,7 +333,7 @@ def test_row_groups_without_rows_are_passed_over(
     """Of numbers and of words, whole and in batches, wherever they lie."""
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(stream_parquet, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(parquet, "GROUP_BYTES", group_bytes)
     table = pa.table({"a": np.arange(6.0), "id": [f"r{at}" for at in range(6)]})
     path = tmp_path / "t.parquet"
     with pq.ParquetWriter(path, table.schema) as writer:
@@ -405,7 +405,7 @@ def test_mixed_tables_are_those_that_are_read_whole(
     path = tmp_path / "t.parquet"
     pq.write_table(table, path, row_group_size=20)
     expected = to_blocks(read_parquet_table(path), columns)
-    monkeypatch.setattr(stream_parquet, "PIECE_BYTES", 8 * 4 * 6)
+    monkeypatch.setattr(parquet, "PIECE_BYTES", 8 * 4 * 6)
     for size in (1, 9, 50):
         blocks = blocks_of(path, size, bundle=bundle)
         for part in (0, 1):
@@ -494,8 +494,8 @@ def test_a_stream_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 MEMORY = """
 import sys
 import pyarrow.parquet
-from ae_runtime.manifest import Golden, Latent, Manifest, Port
-from ae_runtime.files.streams import open_stream
+from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port
+from ae_runtime.files.readers.opening import open_stream
 
 def megabytes():
     with open("/proc/self/status") as status:

@@ -17,11 +17,11 @@ import pytest
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.errors import DataError, OutputFailed
-from ae_runtime.files import noting
-from ae_runtime.files.batch import process_file
-from ae_runtime.files.layout import Chunk, Kind, Layout
-from ae_runtime.files.sink_parquet import ParquetSink
-from ae_runtime.files.sources import read_table_file
+from ae_runtime.files.jobs import journal
+from ae_runtime.files.jobs.job import process_file
+from ae_runtime.files.readers.source import read_table_file
+from ae_runtime.files.writers.layout import Chunk, Kind, Layout
+from ae_runtime.files.writers.parquet import ParquetSink
 from ae_runtime.outputs import read_stamp
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
@@ -29,15 +29,15 @@ pq = pytest.importorskip("pyarrow.parquet")
 DRIVER = """
 import os, signal, sys
 from ae_runtime import Autoencoder, load
-from ae_runtime.files import batch, noting
+from ae_runtime.files.jobs import job, journal
 Autoencoder.block_rows = lambda ae, verb: 50
-noting.NOTE_EVERY_S = 0.0
+journal.NOTE_EVERY_S = 0.0
 bundle, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
 ae = load(bundle, threads=2)
-batch.process_file(ae, "encode", "x.npy", "z.parquet", progress=progress)
+job.process_file(ae, "encode", "x.npy", "z.parquet", progress=progress)
 """
 
 
@@ -50,7 +50,7 @@ def ae(table_bundle: Path) -> Autoencoder:
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 50)
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", np.random.default_rng(0).standard_normal((5000, 6)))
 
 
@@ -138,7 +138,7 @@ def test_row_groups_do_not_depend_on_blocks(
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 777)
     process_file(ae, "encode", "x.npy", "b.parquet")
     assert Path("a.parquet").read_bytes() == Path("b.parquet").read_bytes()
-    monkeypatch.setattr("ae_runtime.files.sink_parquet.GROUP_BYTES", 1)
+    monkeypatch.setattr("ae_runtime.files.writers.parquet.GROUP_BYTES", 1)
     process_file(ae, "encode", "x.npy", "c.parquet")
     file = pq.ParquetFile("c.parquet")
     groups = range(file.num_row_groups)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, load
-from ae_runtime.files.ahead import Ahead
-from ae_runtime.files.batch import process_file
-from ae_runtime.files.pipeline import READ_AHEAD, in_order
+from ae_runtime.files.jobs.job import process_file
+from ae_runtime.files.jobs.pipeline import READ_AHEAD, in_order
+from ae_runtime.files.readers.ahead import Ahead
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 import ae_runtime
-from ae_runtime import plan
-from ae_runtime.devices import CUDA
 from ae_runtime.errors import TooLittleMemory
-from ae_runtime.plan import Plan, block_rows, make_plan
+from ae_runtime.model import plan
+from ae_runtime.model.devices import CUDA
+from ae_runtime.model.plan import Plan, block_rows, make_plan
 
 MB = 1 << 20
 

@@ -15,8 +15,8 @@ import pytest
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.errors import InputFailed, OutputExists
-from ae_runtime.files import noting
-from ae_runtime.files.batch import Done, process_file
+from ae_runtime.files.jobs import journal
+from ae_runtime.files.jobs.job import Done, process_file
 
 ROWS = 2000
 BLOCK_ROWS = 100
@@ -25,9 +25,9 @@ BLOCK_ROWS = 100
 DRIVER = f"""
 import os, signal, sys
 from ae_runtime import Autoencoder, load
-from ae_runtime.files import batch, noting
+from ae_runtime.files.jobs import job, journal
 Autoencoder.block_rows = lambda ae, verb: {BLOCK_ROWS}
-noting.NOTE_EVERY_S = 0.0
+journal.NOTE_EVERY_S = 0.0
 bundle, source, out, kill_at, threads = sys.argv[1:]
 said = []
 def progress(done, rows):
@@ -36,7 +36,7 @@ def progress(done, rows):
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
 ae = load(bundle, threads=int(threads))
-batch.process_file(ae, "reconstruct", source, out, progress=progress)
+job.process_file(ae, "reconstruct", source, out, progress=progress)
 """
 
 
@@ -49,7 +49,7 @@ def ae(table_bundle: Path) -> Autoencoder:
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: BLOCK_ROWS)
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", rows(0))
 
 
@@ -300,7 +300,7 @@ def test_blocks_of_any_size_give_the_same_bytes(
     if size == 1:
         np.save("x.npy", rows(0)[:64])
     whole, out = uninterrupted(ae, "x.npy", suffix), f"out{suffix}"
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 1.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 1.0)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: size)
     seen: list[int] = []
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.arrays import conversion
 from ae_runtime.errors import ShapeMismatch
+from ae_runtime.model.arrays import conversion
 
 ROWS = 1000
 Layout = Callable[[np.ndarray], Any]

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
+from ae_runtime.commands.sample import grid
 from ae_runtime.errors import DataError, ShapeMismatch
-from ae_runtime.sample_command import grid
 
 NONE = "the bundle draws no samples; train with this version of ae-toolkit and export again"
 SCORED = ("scored", "scored_mixed", "scored_series", "scored_image")
@@ -101,7 +101,7 @@ def test_between_two_rows(ae: Autoencoder) -> None:
 def test_what_lies_between_levels_goes_to_the_nearest(table: Autoencoder) -> None:
     from msgspec.structs import replace
 
-    from ae_runtime.sampling import between
+    from ae_runtime.model.sampling import between
 
     latent = replace(table.manifest.latent, levels=[4, 4])
     ends = np.array([[-0.75, 0.75], [0.75, 0.25]], np.float32)  # of -0.75, -0.25, 0.25, 0.75

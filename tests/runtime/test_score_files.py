@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import OutputExists, ScoreUnknown
-from ae_runtime.files import noting
-from ae_runtime.files.judge import Asked, Judge
-from ae_runtime.files.layout import Chunk
+from ae_runtime.files.jobs import journal
+from ae_runtime.files.jobs.score_summary import Asked, Judge
+from ae_runtime.files.writers.layout import Chunk
 from ae_runtime.shards import score_shard
 
 BLOCK = 50
 DRIVER = f"""
 import os, signal, sys
 from ae_runtime import Autoencoder, load
-from ae_runtime.files import noting
+from ae_runtime.files.jobs import journal
 Autoencoder.block_rows = lambda ae, verb: {BLOCK}
-noting.NOTE_EVERY_S = 0.0
+journal.NOTE_EVERY_S = 0.0
 bundle, source, out, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done >= int(kill_at):
@@ -53,7 +53,7 @@ def ae(bundle: Path) -> Autoencoder:
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: BLOCK)
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", rows())
 
 

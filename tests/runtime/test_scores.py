@@ -13,9 +13,10 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime import Autoencoder, load, scoring, tails
+from ae_runtime import Autoencoder, load
+from ae_runtime.bundle.manifest import Score
 from ae_runtime.errors import AeError, BundleCorrupt, ScoreUnknown, ShapeMismatch
-from ae_runtime.manifest import Score
+from ae_runtime.model import scoring, tails
 
 Rewrite = Callable[..., Path]
 SCORED = ("scored", "scored_mixed", "scored_series", "scored_image")

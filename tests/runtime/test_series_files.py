@@ -18,25 +18,25 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime import Autoencoder, load
+from ae_runtime.bundle.manifest import Series, dump
 from ae_runtime.errors import DataError
-from ae_runtime.files import noting
-from ae_runtime.files.batch import process_file
-from ae_runtime.files.windows import window_starts
-from ae_runtime.manifest import Series, dump
+from ae_runtime.files.jobs import journal
+from ae_runtime.files.jobs.job import process_file
+from ae_runtime.tables.windows import window_starts
 
 WINDOW, CHANNELS = 12, 2
 DRIVER = """
 import os, signal, sys
 from ae_runtime import Autoencoder, load
-from ae_runtime.files import batch, noting
+from ae_runtime.files.jobs import job, journal
 Autoencoder.block_rows = lambda ae, verb: 7
-noting.NOTE_EVERY_S = 0.0
+journal.NOTE_EVERY_S = 0.0
 bundle, verb, source, out, stride, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done >= int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
 ae = load(bundle, threads=2)
-batch.process_file(ae, verb, source, out, stride=int(stride), on_error="skip", progress=progress)
+job.process_file(ae, verb, source, out, stride=int(stride), on_error="skip", progress=progress)
 """
 
 
@@ -54,7 +54,7 @@ def ae(bundle: Path) -> Autoencoder:
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 7)
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
 
 
 def series(steps: int) -> NDArray[np.float32]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graphs import admission, walk
 from ae_runtime.graphs.graph import read_graph
-from ae_runtime.manifest import Port
 
 Refusal = Callable[[bytes], str]
 Writer = SimpleNamespace

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.csv_files import read_csv
-from ae_runtime.files.layout import Chunk, Kind, Layout
-from ae_runtime.files.sinks import NpySink, check_layout, sink_for
-from ae_runtime.files.sources import read_source
-from ae_runtime.table import parse_date
+from ae_runtime.files.readers.csv_table import read_csv
+from ae_runtime.files.readers.source import read_source
+from ae_runtime.files.writers.layout import Chunk, Kind, Layout
+from ae_runtime.files.writers.opening import NpySink, check_layout, sink_for
+from ae_runtime.tables.table import parse_date
 
 Array = NDArray[Any]
 

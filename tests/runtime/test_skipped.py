@@ -15,9 +15,9 @@ import pytest
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.errors import DataError, OutputExists
-from ae_runtime.files import noting
-from ae_runtime.files.batch import process_file
-from ae_runtime.files.sources import read_source
+from ae_runtime.files.jobs import journal
+from ae_runtime.files.jobs.job import process_file
+from ae_runtime.files.readers.source import read_source
 
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
 ROWS = 300
@@ -25,15 +25,15 @@ BAD = [3, 50, 51, 52, 99, 100, 299]  # at the edges of blocks of 50, and the las
 DRIVER = """
 import os, signal, sys
 from ae_runtime import Autoencoder, load
-from ae_runtime.files import batch, noting
+from ae_runtime.files.jobs import job, journal
 Autoencoder.block_rows = lambda ae, verb: 50
-noting.NOTE_EVERY_S = 0.0
+journal.NOTE_EVERY_S = 0.0
 bundle, out, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
 ae = load(bundle, threads=2)
-batch.process_file(ae, "encode", "x.csv", out, on_error="skip", progress=progress)
+job.process_file(ae, "encode", "x.csv", out, on_error="skip", progress=progress)
 """
 
 
@@ -46,7 +46,7 @@ def ae(table_bundle: Path) -> Autoencoder:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 50)
-    monkeypatch.setattr(noting, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     x = rows()
     lines = [",".join(NAMES)]
     for at, row in enumerate(x.tolist()):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError, SourceNotFound
-from ae_runtime.files.sources import (
+from ae_runtime.files.readers.source import (
     Source,
     fingerprint,
     first_infinity,

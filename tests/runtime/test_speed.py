@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime.devices import open_session
+from ae_runtime.model.devices import open_session
 
 pytestmark = pytest.mark.alone
 ROWS = 100_000

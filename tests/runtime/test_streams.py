@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ae_runtime.bundle.manifest import Column, Golden, Latent, Manifest, Port
 from ae_runtime.errors import (
     DataError,
     DtypeMismatch,
@@ -24,11 +25,10 @@ from ae_runtime.errors import (
     ShapeMismatch,
     SourceNotFound,
 )
-from ae_runtime.files.csv_files import read_table
-from ae_runtime.files.sources import read_source
-from ae_runtime.files.streams import Block, Stream, open_stream
-from ae_runtime.manifest import Column, Golden, Latent, Manifest, Port
-from ae_runtime.table import to_blocks
+from ae_runtime.files.readers.csv_table import read_table
+from ae_runtime.files.readers.opening import Block, Stream, open_stream
+from ae_runtime.files.readers.source import read_source
+from ae_runtime.tables.table import to_blocks
 
 NAMES = ["a", "b", "c"]
 MIXED = [
@@ -165,9 +165,9 @@ def test_npy_of_any_dtype_and_order(
 
 
 def test_many_rows_of_a_fortran_array_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ae_runtime.files import stream_npy
+    from ae_runtime.files.readers import npy
 
-    monkeypatch.setattr(stream_npy, "_SUPER_BYTES", 1000)
+    monkeypatch.setattr(npy, "_SUPER_BYTES", 1000)
     x = np.asfortranarray(numbers(500))
     np.save("x.npy", x)
     check_everywhere(lambda: open_stream(manifest(), "encode", "x.npy"), (x,))
@@ -183,9 +183,9 @@ def test_no_rows() -> None:
 @pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_csv_columns_and_ids(name: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ae_runtime.files import stream_pieces
+    from ae_runtime.files.readers import csv_pieces
 
-    monkeypatch.setattr(stream_pieces, "PIECE_BYTES", 200)  # so that there are many
+    monkeypatch.setattr(csv_pieces, "PIECE_BYTES", 200)  # so that there are many
     x = numbers(60)
     write_csv(name, x, end)
     open_it = lambda: open_stream(manifest(names=NAMES), "encode", name, id_column="id")  # noqa: E731
@@ -224,11 +224,11 @@ def messy(rows: int, random: np.random.Generator) -> str:
 def test_mixed_tables_are_those_that_are_read_whole(
     seed: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ae_runtime.files import stream_pieces
+    from ae_runtime.files.readers import csv_pieces
 
     Path("t.csv").write_bytes(messy(40, np.random.default_rng(seed)).encode())
     expected = to_blocks(read_table(Path("t.csv")), MIXED)
-    monkeypatch.setattr(stream_pieces, "PIECE_BYTES", piece)
+    monkeypatch.setattr(csv_pieces, "PIECE_BYTES", piece)
     check_everywhere(lambda: open_stream(mixed_manifest(), "encode", "t.csv"), expected)
     again = to_blocks(read_table(Path("t.csv")), MIXED)
     for found, before in zip(again, expected, strict=True):
@@ -672,7 +672,7 @@ def test_blocks_of_a_csv_are_what_read_source_reads(monkeypatch: pytest.MonkeyPa
         whole = read_source("t.csv").array
         with monkeypatch.context() as patch:
             patch.setattr(
-                "ae_runtime.files.stream_pieces.PIECE_BYTES", int(random.integers(1, 300))
+                "ae_runtime.files.readers.csv_pieces.PIECE_BYTES", int(random.integers(1, 300))
             )
             check_everywhere(
                 lambda: open_stream(manifest(names=NAMES), "encode", "t.csv"), (whole,)

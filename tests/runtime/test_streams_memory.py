@@ -16,8 +16,8 @@ Python = Callable[..., str]
 # Prints by how many MB the process grew, counted without mapped files, and how many rows it read.
 SCRIPT = """
 import sys
-from ae_runtime.manifest import Golden, Latent, Manifest, Port, Series
-from ae_runtime.files.streams import open_stream
+from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port, Series
+from ae_runtime.files.readers.opening import open_stream
 
 source, width, size, window = sys.argv[1], *map(int, sys.argv[2:])
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port, Series
 from ae_runtime.errors import DataError, ShapeMismatch
-from ae_runtime.files.stream_windows import WindowStream
-from ae_runtime.files.streams import Block, SeriesCut, open_stream
-from ae_runtime.files.windows import too_short, window_starts
-from ae_runtime.manifest import Golden, Latent, Manifest, Port, Series
+from ae_runtime.files.readers.opening import Block, SeriesCut, open_stream
+from ae_runtime.files.readers.series import WindowStream
+from ae_runtime.tables.windows import too_short, window_starts
 
 CHANNELS = ["a", "b", "c"]
 

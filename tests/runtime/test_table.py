@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_runtime.files.csv_files import MISSING, read_table
-from ae_runtime.manifest import Column
-from ae_runtime.table import Table, from_blocks, parse_date, to_blocks
+from ae_runtime.files.readers.csv_table import MISSING, read_table
+from ae_runtime.tables.table import Table, from_blocks, parse_date, to_blocks
 
 COLUMNS = [
     Column("age", integer=True),

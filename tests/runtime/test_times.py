@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.times import Clock, plain_dates, rises_steadily, times_of, usual_step
-from ae_runtime.table import parse_date
+from ae_runtime.tables.table import parse_date
+from ae_runtime.tables.times import Clock, plain_dates, rises_steadily, times_of, usual_step
 
 
 def test_the_usual_step_is_that_of_nearly_all_rows() -> None:

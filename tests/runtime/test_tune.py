@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import roofline, tune
-from ae_runtime.plan import Plan
-from ae_runtime.roofline import Machine, Work, work_of
-from ae_runtime.tune import Tuning
-from ae_runtime.weights import list_weights
+from ae_runtime.bundle.weights import list_weights
+from ae_runtime.machine import roofline, tune
+from ae_runtime.machine.roofline import Machine, Work, work_of
+from ae_runtime.machine.tune import Tuning
+from ae_runtime.model.plan import Plan
 
 
 def test_operations_are_those_of_the_layers(table_bundle: Path, digits_bundle: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_command_says_what_to_pass(
     table_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ae_runtime.cli import ae_run
-    from ae_runtime.command import run
+    from ae_runtime.console import run
 
     assert run(ae_run, "ae-run", ["tune", str(table_bundle), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

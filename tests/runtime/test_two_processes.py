@@ -12,14 +12,14 @@ import pytest
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.errors import OutputExists
-from ae_runtime.files.batch import process_file
+from ae_runtime.files.jobs.job import process_file
 
 BUSY = "{out}.part is being written by another process; wait for it, or choose another output"
 # Arguments: bundle, out, "" or a moment to wait at. Says "go" there, and waits for a line.
 DRIVER = """
 import sys
 from ae_runtime import Autoencoder, load
-from ae_runtime.files import batch
+from ae_runtime.files.jobs import job
 from ae_runtime.errors import OutputExists
 Autoencoder.block_rows = lambda ae, verb: 50
 bundle, out, wait_at = sys.argv[1:]
@@ -29,7 +29,7 @@ def progress(done, rows):
         sys.stdin.readline()
 ae = load(bundle, threads=1)
 try:
-    batch.process_file(ae, "encode", "x.npy", out, progress=progress)
+    job.process_file(ae, "encode", "x.npy", out, progress=progress)
 except OutputExists as error:
     print(error)
     sys.exit(3)

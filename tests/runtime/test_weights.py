@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ae_runtime.bundle import open_bundle
-from ae_runtime.weights import Weight, list_weights
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.bundle.weights import Weight, list_weights
 
 
 def test_every_weight_of_both_graphs(digits_bundle: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
-from ae_runtime.files import windows as module
-from ae_runtime.files.windows import Overlaps, Windows, too_short, window_starts
+from ae_runtime.tables import windows as module
+from ae_runtime.tables.windows import Overlaps, Windows, too_short, window_starts
 
 
 @pytest.mark.parametrize("length", [5, 6, 7, 12, 23])

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime.manifest import Column
-from ae_runtime.words import UnknownWords, to_codes, to_words
+from ae_runtime.bundle.manifest import Column
+from ae_runtime.tables.words import UnknownWords, to_codes, to_words
 
 
 def codes(values: Any, *levels: str, kind: Any = "category") -> list[int]:

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 import ae_runtime
-from ae_runtime import bundle as bundle_module
-from ae_runtime import zipped as zip_side
-from ae_runtime.bundle import open_bundle
+from ae_runtime.bundle import opening as bundle_module
+from ae_runtime.bundle import zipped as zip_side
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.bundle.zipped import zip_bundle
 from ae_runtime.errors import (
     AeError,
     BundleCorrupt,
@@ -30,7 +31,6 @@ from ae_runtime.errors import (
     BundleRefused,
     BundleTooNew,
 )
-from ae_runtime.zipped import zip_bundle
 
 FILES = ["encoder.onnx", "decoder.onnx", "golden.npz", "recipe.toml"]
 DAMAGED = "B: the archive is cut off or damaged: {}; fetch or pack it again"
@@ -181,11 +181,11 @@ def test_only_a_zip_brings_what_a_zip_needs(
     script = (
         "import sys, ae_runtime\n"
         "ae_runtime.load(sys.argv[1])\n"
-        "print(*{'ae_runtime.zipped', 'zipfile'} & set(sys.modules))\n"
+        "print(*{'ae_runtime.bundle.zipped', 'zipfile'} & set(sys.modules))\n"
     )
     (tmp_path / "bundle.zip").write_bytes(zip_bundle(files))
     assert python(script, table_bundle) == "\n"
-    assert python(script, tmp_path / "bundle.zip") == "ae_runtime.zipped\n"
+    assert python(script, tmp_path / "bundle.zip") == "ae_runtime.bundle.zipped\n"
 
 
 def test_zip_bundle_gives_the_same_bytes(files: dict[str, bytes]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import command
+from ae_runtime import console
 from ae_train.cli import ae_train as click_command
 from ae_train.recipe import Recipe, make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 CONFIG: dict[str, Any] = {
@@ -77,7 +77,7 @@ def ae_train(
     np.save("other.npy", x + 1)
 
     def run(*arguments: str) -> tuple[int, list[str]]:
-        code = command.run(click_command, "ae-train", [*SMALL, *arguments])
+        code = console.run(click_command, "ae-train", [*SMALL, *arguments])
         return code, capsys.readouterr().err.splitlines()
 
     return run

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ae_runtime.manifest import Quality
-from ae_train.advice import Facts, give_advice, spans, unused_latents
+from ae_runtime.bundle.manifest import Quality
 from ae_train.recipe import make_recipe
+from ae_train.report.advice import Facts, give_advice, spans, unused_latents
 
 
 def recipe(**sections: Any) -> Any:
@@ -226,5 +226,5 @@ def test_unused_latents_count_from_zero() -> None:
 
 
 def test_advice_needs_no_torch() -> None:
-    code = "import sys, ae_train.advice; sys.exit('torch' in sys.modules)"
+    code = "import sys, ae_train.report.advice; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

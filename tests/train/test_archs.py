@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ae_runtime.errors import RecipeError
-from ae_train.arch import default_arch
-from ae_train.form import Form, Kind
+from ae_train.data.form import Form, Kind
+from ae_train.network.arch import default_arch
 from ae_train.recipe import Recipe, make_recipe
 from ae_train.training import train
 

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from ae_runtime.errors import RecipeError
-from ae_train.bottleneck import BOTTLENECKS
-from ae_train.data import make_dataset
-from ae_train.preparing import prepare
+from ae_train.data.dataset import make_dataset
+from ae_train.fit.preparing import prepare
+from ae_train.fit.resolving import resolve
+from ae_train.network.bottleneck import BOTTLENECKS
 from ae_train.recipe import Bottleneck, Recipe
-from ae_train.resolving import resolve
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from ae_train.arch import ARCHS
-from ae_train.arch.dense import ACTIVATIONS
-from ae_train.bottleneck import BOTTLENECKS
-from ae_train.corruption import DEFAULTS
-from ae_train.fitting import _make_optimizer
-from ae_train.model import CODE_ACTIVATIONS
-from ae_train.objective import OBJECTIVES
+from ae_train.fit.corruption import DEFAULTS
+from ae_train.fit.fitting import _make_optimizer
+from ae_train.network.arch import ARCHS
+from ae_train.network.arch.dense import ACTIVATIONS
+from ae_train.network.bottleneck import BOTTLENECKS
+from ae_train.network.model import CODE_ACTIVATIONS
+from ae_train.network.objective import OBJECTIVES
 from ae_train.recipe import SECTIONS, Fit, Recipe
 
 

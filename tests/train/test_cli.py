@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from ae_train.cli import ae_train
-from ae_train.run import Run
+from ae_train.run.folder import Run
 
 Process = Callable[..., subprocess.CompletedProcess[str]]
 

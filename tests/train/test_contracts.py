@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ae_train import bottleneck
-from ae_train.bottleneck.plain import Plain
-from ae_train.pca import default_latent_dim, fit_pca
+from ae_train.network import bottleneck
+from ae_train.network.bottleneck.plain import Plain
+from ae_train.network.pca import default_latent_dim, fit_pca
 from ae_train.recipe import make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 SMALL = {"latent_dim": 2, "arch": {"width": 8, "depth": 1}, "fit": {"epochs": 0}}

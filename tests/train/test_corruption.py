@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ae_train.corruption import Corrupt, make_corruption
-from ae_train.fitting import Fitting
-from ae_train.form import Form
-from ae_train.model import Model
+from ae_train.data.form import Form
+from ae_train.fit.corruption import Corrupt, make_corruption
+from ae_train.fit.fitting import Fitting
+from ae_train.fit.rows import HeldRows
+from ae_train.network.model import Model
 from ae_train.recipe import Corruption, Recipe
-from ae_train.rows import HeldRows
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_runtime.files.windows import Windows
-from ae_train import crossfit, step_scores
-from ae_train.data import make_dataset
-from ae_train.measured import measure
-from ae_train.preparing import prepare
+from ae_runtime.tables.windows import Windows
+from ae_train.data.dataset import make_dataset
+from ae_train.fit.preparing import prepare
+from ae_train.network.scorer import NAMES, Scorer
 from ae_train.recipe import Recipe
-from ae_train.scorer import NAMES, Scorer
-from ae_train.step_scores import OfTime, crossed_windows, of_steps
+from ae_train.scores import crossfit, step_scores
+from ae_train.scores.measured import measure
+from ae_train.scores.step_scores import OfTime, crossed_windows, of_steps
 from ae_train.training import train
 
 Array = NDArray[Any]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_runtime.manifest import Column
-from ae_train.data import make_dataset
-from ae_train.loading import load, load_digits
+from ae_train.data.dataset import make_dataset
+from ae_train.data.loading import load, load_digits
+from ae_train.data.splitting import split_data, split_rows
 from ae_train.recipe import Data, Recipe
-from ae_train.splitting import split_data, split_rows
 
 
 def numbers(*shape: int) -> np.ndarray:

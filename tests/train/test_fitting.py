@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ae_runtime.errors import TrainingFailed
-from ae_train.fitting import Epoch, Fitting, State
-from ae_train.form import Form
-from ae_train.model import Model
+from ae_train.data.form import Form
+from ae_train.fit.fitting import Epoch, Fitting, State
+from ae_train.fit.rows import HeldRows
+from ae_train.network.model import Model
 from ae_train.recipe import Recipe
-from ae_train.rows import HeldRows
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

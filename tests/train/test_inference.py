@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_runtime.manifest import Column
-from ae_runtime.table import Table
-from ae_train.inference import infer_columns, select
+from ae_runtime.tables.table import Table
+from ae_train.data.inference import infer_columns, select
 
 N = 40
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import RecipeError, RunError
-from ae_runtime.manifest import Column
-from ae_train.data import Dataset, make_dataset
-from ae_train.fitting import Epoch
+from ae_train.data.dataset import Dataset, make_dataset
+from ae_train.fit.fitting import Epoch
 from ae_train.recipe import Recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

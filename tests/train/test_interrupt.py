@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from ae_runtime.errors import OutputExists
-from ae_train import fitting, training
-from ae_train.fitting import Epoch, Fitting
+from ae_train import training
+from ae_train.fit import fitting
+from ae_train.fit.fitting import Epoch, Fitting
 from ae_train.recipe import Recipe
-from ae_train.run import Run
+from ae_train.run.checkpoint import Workplace
+from ae_train.run.folder import Run
 from ae_train.training import train
-from ae_train.workplace import Workplace
 
 Make = Callable[..., Recipe]
 Show = Callable[[Epoch, float], None]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from ae_runtime.files.windows import Windows
-from ae_train.blocks import MOST, block_sums, blocks_of, sharing_steps, units_of
-from ae_train.chance import LEVEL, gains_of_best, is_beyond_chance, judged
-from ae_train.data import make_dataset
-from ae_train.folds import FOLDS, fold_gains
-from ae_train.preparing import prepare
+from ae_runtime.tables.windows import Windows
+from ae_train.data.dataset import make_dataset
+from ae_train.fit.blocks import MOST, block_sums, blocks_of, sharing_steps, units_of
+from ae_train.fit.chance import LEVEL, gains_of_best, is_beyond_chance, judged
+from ae_train.fit.folds import FOLDS, fold_gains
+from ae_train.fit.preparing import prepare
+from ae_train.fit.resolving import resolve
 from ae_train.recipe import Recipe, make_recipe
-from ae_train.resolving import resolve
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

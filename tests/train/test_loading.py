@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from ae_runtime.errors import DataError, NoRows
-from ae_train.data import Dataset
-from ae_train.loading import load
+from ae_train.data.dataset import Dataset
+from ae_train.data.loading import load
+from ae_train.data.splitting import split_data
 from ae_train.recipe import Recipe, make_recipe
-from ae_train.run import Run
-from ae_train.splitting import split_data
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 JOBS = ["cook", "clerk", "pilot"]

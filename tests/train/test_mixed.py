@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import RecipeError
-from ae_runtime.manifest import Column
-from ae_train.data import Dataset, make_dataset
-from ae_train.fitting import Fitting, evaluate
-from ae_train.form import Form
-from ae_train.mixed import MixedPreprocess
-from ae_train.model import Model
-from ae_train.objective import Mixed
-from ae_train.preparing import fit_preprocess
-from ae_train.preprocess import measure
+from ae_train.data.dataset import Dataset, make_dataset
+from ae_train.data.form import Form
+from ae_train.fit.fitting import Fitting, evaluate
+from ae_train.fit.preparing import fit_preprocess
+from ae_train.fit.rows import HeldRows
+from ae_train.network.mixed import MixedPreprocess
+from ae_train.network.model import Model
+from ae_train.network.objective import Mixed
+from ae_train.network.preprocess import measure
 from ae_train.recipe import Recipe
-from ae_train.rows import HeldRows
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

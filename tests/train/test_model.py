@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ae_train import rows as rows_module
-from ae_train.arch.dense import ACTIVATIONS
-from ae_train.fitting import Epoch, Fitting, evaluate
-from ae_train.form import Form
-from ae_train.model import CODE_ACTIVATIONS, Model
+from ae_train.data.form import Form
+from ae_train.fit import rows as rows_module
+from ae_train.fit.fitting import Epoch, Fitting, evaluate
+from ae_train.fit.rows import HeldRows
+from ae_train.network.arch.dense import ACTIVATIONS
+from ae_train.network.model import CODE_ACTIVATIONS, Model
 from ae_train.recipe import Recipe
-from ae_train.rows import HeldRows
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

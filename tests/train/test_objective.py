@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ae_runtime.errors import DataError
-from ae_train.form import Form
-from ae_train.objective import OBJECTIVES, Bce, Mse
+from ae_train.data.form import Form
+from ae_train.network.objective import OBJECTIVES, Bce, Mse
 from ae_train.recipe import Recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ae_train.pca import Pca, default_latent_dim, fit_pca
+from ae_train.network.pca import Pca, default_latent_dim, fit_pca
 
 
 def correlated(rows: int, size: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_runtime.manifest import Column
-from ae_train.data import make_dataset
-from ae_train.preprocess import LIMIT, Preprocess, measure
+from ae_train.data.dataset import make_dataset
+from ae_train.network.preprocess import LIMIT, Preprocess, measure
 from ae_train.recipe import Data, Recipe
 from ae_train.training import train
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ae_train.chance import is_beyond_chance
-from ae_train.fitting import Epoch
-from ae_train.loading import load_digits
+from ae_train.data.loading import load_digits
+from ae_train.fit.chance import is_beyond_chance
+from ae_train.fit.fitting import Epoch
 from ae_train.recipe import Recipe, make_recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

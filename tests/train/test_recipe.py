@@ -22,7 +22,7 @@ from ae_train.recipe import (
     set_value,
     to_fields,
 )
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 OTHER_VALUES: dict[str, Any] = {

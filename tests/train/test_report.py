@@ -16,11 +16,11 @@ import pytest
 from matplotlib import image
 from msgspec.structs import replace
 
-from ae_runtime.manifest import Column, Quality
-from ae_train import exhibits, figures
-from ae_train.gallery import TYPICAL, WORST, Gallery, Shown, rows_to_show
+from ae_runtime.bundle.manifest import Column, Quality
 from ae_train.recipe import make_recipe
-from ae_train.report import report_html
+from ae_train.report import figures, report_rows
+from ae_train.report.document import report_html
+from ae_train.report.gallery import TYPICAL, WORST, Gallery, Shown, rows_to_show
 from ae_train.schema import MixedQuality, Schema, Size
 
 B = 200
@@ -296,7 +296,7 @@ def test_worst_rows_say_what_is_furthest_off() -> None:
 
 def pictures(shown: Gallery, *row_shape: int) -> str:
     """The sections of a page that show images."""
-    return "".join(exhibits.galleries(run("image", row_shape).schema, shown))
+    return "".join(report_rows.galleries(run("image", row_shape).schema, shown))
 
 
 def sheets_of(page: str) -> list[np.ndarray]:

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import command
+from ae_runtime import console
 from ae_runtime.errors import OutputExists, OutputFailed, RunError
 from ae_train import training
 from ae_train.cli import ae_train as click_command
-from ae_train.fitting import Epoch
+from ae_train.fit.fitting import Epoch
 from ae_train.recipe import Recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Make = Callable[..., Recipe]
@@ -168,10 +168,10 @@ def test_killed_and_resumed_is_uninterrupted(
     assert process.wait() == -signal.SIGKILL
     assert not Path("run").exists()
     assert after_lines == 1 or Path("run.part/state.safetensors").exists()
-    assert command.run(click_command, "ae-train", [*SETTINGS, "--resume"]) == 0
+    assert console.run(click_command, "ae-train", [*SETTINGS, "--resume"]) == 0
     resumed = contents(Path("run"))
     shutil.rmtree("run")
-    assert command.run(click_command, "ae-train", SETTINGS) == 0
+    assert console.run(click_command, "ae-train", SETTINGS) == 0
     assert contents(Path("run")) == resumed
 
 
@@ -213,7 +213,7 @@ def test_twenty_kills_over_the_working_phase(
         else:
             begun = Path("run.part/recipe.toml").exists()
             resume = ["--resume"] if begun else []
-            assert command.run(click_command, "ae-train", [*SETTINGS, *resume]) == 0
+            assert console.run(click_command, "ae-train", [*SETTINGS, *resume]) == 0
         assert contents(Path("run")) == expected
     print(f"{between} of 20 kills between the first and the last write")
     assert between >= 10

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from ae_runtime.manifest import Column
-from ae_train import data as data_module
-from ae_train import preparing
-from ae_train import rows as rows_module
-from ae_train.data import Dataset, make_dataset
-from ae_train.fitting import evaluate
-from ae_train.preparing import fit_preprocess
-from ae_train.preprocess import measure
+from ae_runtime.bundle.manifest import Column
+from ae_train.data import dataset as data_module
+from ae_train.data.dataset import Dataset, make_dataset
+from ae_train.fit import preparing
+from ae_train.fit import rows as rows_module
+from ae_train.fit.fitting import evaluate
+from ae_train.fit.preparing import fit_preprocess
+from ae_train.fit.rows import HeldRows, StreamedRows, held_rows, make_rows
+from ae_train.network.preprocess import measure
 from ae_train.recipe import Recipe
-from ae_train.rows import HeldRows, StreamedRows, held_rows, make_rows
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ae_runtime.errors import RunError
-from ae_train.run import Run
+from ae_train.run.folder import Run
 
 Command = Callable[..., tuple[int, list[str]]]
 Process = Callable[..., subprocess.CompletedProcess[str]]

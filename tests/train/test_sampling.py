@@ -12,10 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ae_train import sampling
+from ae_train.fit import sampling
+from ae_train.network.sampler import Sampler, _normal, noise_dim
 from ae_train.recipe import Recipe
-from ae_train.run import Run
-from ae_train.sampler import Sampler, _normal, noise_dim
+from ae_train.run.folder import Run
 from ae_train.training import train
 
 Array = NDArray[Any]

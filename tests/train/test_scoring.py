@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from ae_train import scoring
-from ae_train.loading import load
+from ae_train.data.loading import load
+from ae_train.network.scorer import NAMES
 from ae_train.recipe import Recipe
-from ae_train.run import Run
-from ae_train.scorer import NAMES
+from ae_train.run.folder import Run
+from ae_train.scores import scoring
 from ae_train.training import train
 
 Array = NDArray[Any]

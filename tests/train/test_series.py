@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import DataError
-from ae_runtime.files.windows import Windows
-from ae_runtime.table import Table
-from ae_train.recipe import Data
-from ae_train.series import (
+from ae_runtime.tables.table import Table
+from ae_runtime.tables.windows import Windows
+from ae_train.data.series import (
     MAX_WINDOWS,
     Steps,
     cut_series,
@@ -19,6 +18,7 @@ from ae_train.series import (
     steps_of,
     steps_of_array,
 )
+from ae_train.recipe import Data
 
 
 def moments(*minutes: int) -> np.ndarray:

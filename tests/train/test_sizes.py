@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from ae_runtime.errors import RunError
-from ae_train import sizes as sizes_module
 from ae_train import training
-from ae_train.fitting import Fitting
-from ae_train.pca import default_latent_dim, fit_pca
-from ae_train.preparing import Prepared
+from ae_train.fit import sizes as sizes_module
+from ae_train.fit.fitting import Fitting
+from ae_train.fit.preparing import Prepared
+from ae_train.fit.sizes import TRIED, is_enough
+from ae_train.network.pca import default_latent_dim, fit_pca
 from ae_train.recipe import Recipe
-from ae_train.run import Run
+from ae_train.run.folder import Run
 from ae_train.schema import Size
-from ae_train.sizes import TRIED, is_enough
 from ae_train.training import train
 
 Make = Callable[..., Recipe]

@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Reading
 from ae_runtime.errors import DataError, RecipeError
-from ae_runtime.files.dates import date_kind
-from ae_runtime.manifest import Reading
-from ae_train.data import Dataset
-from ae_train.loading import load
-from ae_train.lookalikes import lookalike
+from ae_runtime.tables.dates import date_kind
+from ae_train.data.dataset import Dataset
+from ae_train.data.loading import load
+from ae_train.data.lookalikes import lookalike
+from ae_train.data.sentinels import sentinels
 from ae_train.recipe import make_recipe
-from ae_train.sentinels import sentinels
 
 KEEP = "; --set data.types.v=category keeps it as words"
 

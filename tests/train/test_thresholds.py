@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_runtime.tails import ARITHMETIC, alarms_between, exceeded_by, tail_probability
-from ae_train.thresholds import TIED, calibrated, describe, independent_rows, threshold
+from ae_runtime.model.tails import ARITHMETIC, alarms_between, exceeded_by, tail_probability
+from ae_train.scores.thresholds import TIED, calibrated, describe, independent_rows, threshold
 
 Array = NDArray[Any]
 Draw = Callable[[np.random.Generator, int], Array]

@@ -12,11 +12,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
     from ae_train.recipe import Recipe
-    from ae_train.run import Run
+    from ae_train.run.folder import Run
     from ae_train.training import train
 
 __all__ = ["Recipe", "Run", "train"]
-_HOME = {"Recipe": "recipe", "Run": "run", "train": "training"}
+_HOME = {"Recipe": "recipe", "Run": "run.folder", "train": "training"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ae_runtime import command as cmd
-from ae_runtime.command import common_options, print_json, say
-from ae_runtime.describe import gain_over_pca
+from ae_runtime import console as cmd
+from ae_runtime.bundle.describe import gain_over_pca
+from ae_runtime.console import common_options, print_json, say
 from ae_runtime.errors import WorkFailed
 from ae_runtime.outputs import part_of
 from ae_train.recipe import make_recipe, read_recipe, set_value, to_fields, words_of
 
 if TYPE_CHECKING:
-    from ae_train.data import Dataset
+    from ae_train.data.dataset import Dataset
     from ae_train.device import Device
-    from ae_train.fitting import Epoch
-    from ae_train.run import Run
+    from ae_train.fit.fitting import Epoch
+    from ae_train.run.folder import Run
     from ae_train.schema import MixedQuality
 
 
@@ -128,8 +128,8 @@ def ae_train(
     from ae_runtime.extras import need
 
     # Before reading the data, which may take long: may the run be written?
-    need("ae_train.workplace", "train").Workplace(out, resume, overwrite)
-    from ae_train.loading import load
+    need("ae_train.run.checkpoint", "train").Workplace(out, resume, overwrite)
+    from ae_train.data.loading import load
 
     dataset = load(data, recipe, val, before.schema.columns if before else None)
     if dataset.note:
@@ -218,14 +218,14 @@ def _load_before(init: Path | None) -> Run | None:
         return None
     from ae_runtime.extras import need
 
-    run: Run = need("ae_train.run", "train").Run.load(init)
+    run: Run = need("ae_train.run.folder", "train").Run.load(init)
     return run
 
 
 def _describe_rows(names: tuple[str, ...], dataset: Dataset) -> str:
     import numpy as np
 
-    from ae_train.data import IN_MEMORY_BYTES
+    from ae_train.data.dataset import IN_MEMORY_BYTES
 
     form = dataset.form
     shape = "x".join(map(str, form.row_shape))

@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
-from ae_runtime.cpus import available_cpus
 from ae_runtime.errors import DeviceUnavailable
+from ae_runtime.model.cpus import available_cpus
 
 Device = Literal["auto", "cpu", "cuda"]
 # Largest relative error of a product that counts as float32's; its own is about 5e-7, that of a

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from ae_runtime.bundle.manifest import Reading
 from ae_runtime.errors import RecipeError, SourceNotFound
-from ae_runtime.manifest import Reading
 
 # Values that a choice may take are listed here and nowhere else; the dictionaries that carry them
 # out (arch.ARCHS, bottleneck.BOTTLENECKS, objective.OBJECTIVES, ...) are tested to have these keys.

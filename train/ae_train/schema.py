@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from ae_runtime.bundle.manifest import Column, Dtype, Prefix, Quality, Score, Threshold
 from ae_runtime.errors import RunError
-from ae_runtime.manifest import Column, Dtype, Prefix, Quality, Score, Threshold
-from ae_train.form import Form
+from ae_train.data.form import Form
 
 FORMAT = 2
 

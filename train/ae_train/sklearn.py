@@ -12,13 +12,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from ae_runtime.arrays import check_mask
-from ae_runtime.columns import to_table
 from ae_runtime.errors import RecipeError, ScoreUnknown
-from ae_runtime.frames import frame_like, has_words, restored
-from ae_runtime.table import Table, from_blocks, to_blocks
-from ae_train.data import MIN_ROWS
-from ae_train.model import in_float64
+from ae_runtime.model.arrays import check_mask
+from ae_runtime.tables.columns import to_table
+from ae_runtime.tables.frames import frame_like, has_words, restored
+from ae_runtime.tables.table import Table, from_blocks, to_blocks
+from ae_train.data.dataset import MIN_ROWS
+from ae_train.network.model import in_float64
 from ae_train.recipe import Recipe, make_recipe, to_fields
 from ae_train.training import train
 

@@ -10,25 +10,25 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
-from ae_runtime.arrays import is_table
-from ae_runtime.columns import to_table
 from ae_runtime.errors import OutputFailed, RecipeError
-from ae_train.building import build
-from ae_train.data import Dataset, fingerprint, make_dataset
+from ae_runtime.model.arrays import is_table
+from ae_runtime.tables.columns import to_table
+from ae_train.data.dataset import Dataset, fingerprint, make_dataset
+from ae_train.data.tables import dataset_of_frame
 from ae_train.device import Device, find_device, own_torch
-from ae_train.finishing import finish
-from ae_train.fitting import Epoch, Fitting, State, Stop
-from ae_train.gallery import Gallery
-from ae_train.judging import baseline_mse
-from ae_train.keeping import model_to_keep
-from ae_train.preparing import prepare
+from ae_train.fit.building import build
+from ae_train.fit.evaluation import baseline_mse
+from ae_train.fit.fitting import Epoch, Fitting, State, Stop
+from ae_train.fit.keeping import model_to_keep
+from ae_train.fit.preparing import prepare
+from ae_train.fit.resolving import resolve, with_latent_dim
+from ae_train.fit.sizes import find_sizes
 from ae_train.recipe import Recipe, differences, make_recipe, to_fields
-from ae_train.resolving import resolve, with_latent_dim
-from ae_train.run import Run
+from ae_train.report.gallery import Gallery
+from ae_train.run.checkpoint import Workplace
+from ae_train.run.finishing import finish
+from ae_train.run.folder import Run
 from ae_train.schema import Size
-from ae_train.sizes import find_sizes
-from ae_train.tables import dataset_of_frame
-from ae_train.workplace import Workplace
 
 Show = Callable[[Epoch, float], None]
 Say = Callable[[str], None]
@@ -111,7 +111,8 @@ class _Training:
             if not resume:
                 place.start(self.recipe)
             run, gallery = self._fit(state, data_id)
-            from ae_train.report import report_html  # late: matplotlib takes 0.6 s to import
+            # late: matplotlib takes 0.6 s to import
+            from ae_train.report.document import report_html
 
             place.finish(run, report_html(run, place.metrics(), gallery))
         except OutputFailed as error:

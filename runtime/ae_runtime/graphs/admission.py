@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graphs.asked import numbers
 from ae_runtime.graphs.footprint import Needs, needs
 from ae_runtime.graphs.graph import DTYPES, Graph, Node, Value, read_graph
 from ae_runtime.graphs.protobuf import WireError
 from ae_runtime.graphs.values import MAX_DIM, MAX_RANK, Misfit
-from ae_runtime.manifest import Port
 
 MAX_IR_VERSION = 10
 OPSETS = range(18, 22)

@@ -28,8 +28,8 @@ from archive_arrays import Array, Floats, Random, array, leave_gaps
 from numpy.typing import NDArray
 
 import ae_runtime
-from ae_runtime.archive import Archive, compress
-from ae_runtime.archive.header import MAX_BOUND, MAX_VALUES
+from ae_archive import Archive, compress
+from ae_archive.header import MAX_BOUND, MAX_VALUES
 
 MODEL_VALUES = 40_000  # of a case at most: a dozen widths of steps are tried
 EVERY = 7  # of so many cases one has a model

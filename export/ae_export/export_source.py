@@ -1,0 +1,172 @@
+"""What is exported: two modules, what their graphs take and give, and what these are held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ae_export.reference import Parts, Reference, RunReference
+from ae_runtime.bundle.manifest import Latent, Port
+from ae_train.network.model import Model
+from ae_train.network.sampler import Sampler
+from ae_train.run.folder import Run
+
+Array = NDArray[Any]
+
+
+class Graphs(NamedTuple):
+    """The bytes of two ONNX graphs."""
+
+    encoder: bytes
+    decoder: bytes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder and a decoder with all that turning them into a bundle needs.
+
+    encoder: a module from the arrays of `inputs` to z. decoder: from z to those of `outputs`.
+    held_out, edge: rows to verify on. calibration: rows to find the ranges of int8 with, or ().
+    seed: of what is drawn. takes_gaps: whether NaN counts as missing. scorer: a module from all
+    that goes into and comes out of the other two to score, parts and scores; None without.
+    sampler: from uniform noise to z; None without.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    inputs: list[Port]
+    outputs: list[Port]
+    latent: Latent
+    reference: Reference
+    held_out: Parts
+    edge: Parts
+    calibration: Parts
+    seed: int = 0
+    takes_gaps: bool = True
+    scorer: nn.Module | None = None
+    sampler: Sampler | None = None
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.encode(x)
+
+
+class _MixedEncoder(_Encoder):
+    # An argument for each array, because the exporter names the graph's inputs one by one.
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:  # type: ignore[override]
+        return self.model.encode(x_num, x_cat)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.model.decode(z)
+
+
+def subject_of(run: Run) -> Subject:
+    """What of a run is exported, with edge rows for what may come and the data do not hold."""
+    schema = run.schema
+    numbers: list[int | None] = [None, *schema.row_shape]
+    inputs, outputs = [Port("x", schema.dtype, numbers)], [Port("x_hat", schema.dtype, numbers)]
+    encoder: nn.Module = _Encoder(run.model)
+    if schema.form.is_mixed:
+        encoder = _MixedEncoder(run.model)
+        words: list[int | None] = [None, len(schema.levels)]
+        inputs = [Port("x_num", schema.dtype, numbers), Port("x_cat", "int32", words)]
+        outputs = [
+            Port("x_hat_num", schema.dtype, numbers),
+            Port("x_hat_cat", "int32", words),
+            Port("x_hat_prob", "float32", [None, sum(schema.levels)]),
+        ]
+    return Subject(
+        encoder=encoder,
+        decoder=_Decoder(run.model),
+        inputs=inputs,
+        outputs=outputs,
+        latent=_latent(run),
+        reference=RunReference(run),
+        held_out=run.probe,
+        edge=edge_rows(run),
+        calibration=run.calibration,
+        seed=run.recipe.seed,
+        takes_gaps=schema.dtype != "uint8",
+        scorer=run.scorer,
+        sampler=run.sampler,
+    )
+
+
+def _latent(run: Run) -> Latent:
+    settings, dim = run.recipe.bottleneck, run.schema.latent_dim
+    levels = [settings.levels] * dim if settings.levels is not None else None
+    ordered = settings.name == "ordered"
+    return Latent(dim, settings.name, levels, ordered=ordered, curve=run.schema.curve)
+
+
+def edge_rows(run: Run) -> Parts:
+    """Rows at the ends of what may come: least and greatest values, zeros, far out, missing."""
+    numbers = _edge_numbers(run)
+    if not run.schema.form.is_mixed:
+        return (numbers,)
+    words = np.array(run.schema.levels)
+    ends = np.iinfo(np.int32)
+    none = np.full_like(words, -1)
+    codes = [
+        words * 0,
+        words - 1,
+        words // 2,
+        none,
+        words,
+        words * 0 + ends.max,
+        none + ends.min + 1,
+    ]
+    return numbers, np.stack(codes[: len(numbers)]).astype(np.int32)
+
+
+def _edge_numbers(run: Run) -> Array:
+    schema = run.schema
+    shape = schema.row_shape
+    if schema.dtype == "uint8":
+        counting = np.arange(np.prod(shape)).reshape(shape) % 256
+        return np.stack([np.zeros(shape), np.full(shape, 255), counting]).astype(np.uint8)
+    least, most = _range(run)
+    far = np.nan_to_num(most) + 1e8 * np.array(schema.x_deviation)
+    nothing = np.full(shape, np.nan)
+    limit = np.finfo(schema.dtype).max / 4
+    some = np.where(np.arange(least.size).reshape(shape) % 2, least, nothing)
+    rows = [least, most, np.zeros(shape), far, -far, nothing, some]
+    return np.clip(np.stack(rows), -limit, limit).astype(schema.dtype)
+
+
+def _range(run: Run) -> tuple[Array, Array]:
+    """Least and greatest value of each number of a row, NaN where there is none."""
+    columns = run.schema.columns
+    if columns is not None:
+        numbers = [column for column in columns if not column.levels]
+        ends = [[np.nan if end is None else end for end in (c.min, c.max)] for c in numbers]
+        table = np.array(ends, np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+    probe = run.probe[0].reshape(-1, run.probe[0].shape[-1])  # time steps x channels
+    shape = run.schema.row_shape
+    least, most = np.fmin.reduce(probe, axis=0), np.fmax.reduce(probe, axis=0)
+    return (
+        np.broadcast_to(least, shape).astype(np.float64),
+        np.broadcast_to(most, shape).astype(np.float64),
+    )
+
+
+def examples_of(subject: Subject) -> tuple[Tensor, ...]:
+    """Two rows of each input, which tracing needs."""
+    return tuple(torch.from_numpy(np.resize(p, (2, *p.shape[1:]))) for p in subject.held_out)

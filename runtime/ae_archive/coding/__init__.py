@@ -1,0 +1,1 @@
+"""Whole numbers to bytes and back, the same on every machine."""

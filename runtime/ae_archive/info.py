@@ -1,0 +1,131 @@
+"""An archive in words: what it holds, what it promises, and how its chunks are stored."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ae_archive import Archive
+
+_SHOWN = 6  # columns in a line
+
+
+class Mode(NamedTuple):
+    """The chunks that are stored in one way, and their rows and bytes."""
+
+    name: str
+    chunks: int
+    rows: int
+    bytes: int
+
+
+def modes_of(archive: Archive) -> list[Mode]:
+    """The modes of an archive's chunks, the one of most rows first."""
+    found: dict[str, Mode] = {}
+    for chunk in archive.chunks:
+        before = found.get(chunk.mode, Mode(chunk.mode, 0, 0, 0))
+        found[chunk.mode] = Mode(
+            chunk.mode, before.chunks + 1, before.rows + chunk.rows, before.bytes + chunk.bytes
+        )
+    return sorted(found.values(), key=lambda mode: -mode.rows)
+
+
+def fields_of(archive: Archive) -> dict[str, Any]:
+    """All that there is to say of an archive, for JSON."""
+    size = archive.path.stat().st_size
+    raw = raw_bytes(archive)
+    bounds = {
+        name: None if bound is None else bound.reshape(-1).tolist()
+        for name, bound in (("max_error", archive.max_error), ("rmse", archive.rmse))
+    }
+    model = {"id": archive.model_id, "inside": archive.has_model}
+    return {
+        "rows": len(archive),
+        "shape": list(archive.shape),
+        "dtype": archive.dtype.name,
+        "names": archive.names,
+        "levels": archive.levels,
+        **bounds,
+        "model": None if archive.model_id is None else model,
+        "raw_bytes": raw,
+        "bytes": size,
+        "ratio": ratio(raw, size),
+        "modes": {mode.name: mode.chunks for mode in modes_of(archive)},
+        "chunks": [chunk._asdict() for chunk in archive.chunks],
+        "notes": archive.notes,
+    }
+
+
+def describe_archive(archive: Archive) -> list[str]:
+    """Lines on an archive."""
+    size, raw = archive.path.stat().st_size, raw_bytes(archive)
+    row = "x".join(map(str, archive.shape[1:])) or "1"
+    lines = [
+        f"{len(archive):,} rows of {row} {archive.dtype.name} in {said_bytes(raw, size)}",
+        f"promise     {_promise(archive)}",
+        f"model       {_model(archive)}",
+    ]
+    if archive.names is not None:
+        lines.append(f"columns     {_listed(archive.names)}")
+    if archive.levels is not None:
+        names = archive.names or [str(at + 1) for at in range(len(archive.levels))]
+        pairs = zip(names, archive.levels, strict=True)
+        words = [f"{name} {len(levels):,}" for name, levels in pairs if levels is not None]
+        lines.append(f"words       {_listed(words)}")
+    lines.append(f"{'chunks':<12}{'number':>8} {'rows':>12} {'bytes':>12} {'bits/value':>11}")
+    for mode in modes_of(archive):
+        values = mode.rows * prod(archive.shape[1:])
+        bits = 8 * mode.bytes / values
+        lines.append(
+            f"  {mode.name:<10}{mode.chunks:>8,} {mode.rows:>12,} {mode.bytes:>12,} {bits:>11.2f}"
+        )
+    return lines + [f"damage      {note}" for note in archive.notes]
+
+
+def raw_bytes(archive: Archive) -> int:
+    """What the array takes that the archive holds."""
+    return prod(archive.shape) * archive.dtype.itemsize
+
+
+def ratio(raw: int, size: int) -> float:
+    """How many times smaller."""
+    return raw / size if size else 0.0
+
+
+def said_bytes(raw: int, size: int) -> str:
+    """Bytes before and after, and how many times smaller that is."""
+    return f"{raw:,} -> {size:,} bytes ({ratio(raw, size):.3g} times smaller)"
+
+
+def _promise(archive: Archive) -> str:
+    bound = archive.max_error if archive.max_error is not None else archive.rmse
+    if bound is None:
+        return "every bit is kept"
+    each = bound.reshape(-1)
+    numbers = np.flatnonzero(each).tolist()
+    names = archive.names or [str(at + 1) for at in range(len(each))]
+    if len(np.unique(each[numbers])) > 1:
+        said = _listed([f"{names[at]} {each[at]:.4g}" for at in numbers])
+    else:
+        said = f"{each[numbers[0]]:.4g}" if numbers else "nothing"
+    rest = "" if len(numbers) == len(each) else "; all else is kept exactly"
+    if archive.rmse is not None:
+        return f"root mean square error {said} in each chunk, single values not bounded{rest}"
+    return f"no value is further away than {said}{rest}"
+
+
+def _model(archive: Archive) -> str:
+    if archive.model_id is None:
+        return "none"
+    if archive.has_model:
+        return f"inside ({archive.model_id})"
+    if not any(chunk.mode == "model" for chunk in archive.chunks):
+        return f"referred to, but no chunk needs it ({archive.model_id})"
+    return f"referred to, not inside ({archive.model_id})"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,1 @@
+"""The commands of ae-run, one module each."""

@@ -1,0 +1,1 @@
+"""Work from file to file: computed in order, resumed, complete or not there."""

@@ -1,0 +1,1 @@
+"""Files, folders and pipes as blocks of rows, one module a format."""

@@ -1,0 +1,214 @@
+"""Tables of Arrow as rows that a bundle takes, for streams of Parquet and Arrow files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.errors import DataError, InputFailed
+from ae_runtime.extras import need
+from ae_runtime.files.readers.blocks import Block, Piece, SeriesCut, Stream, cut
+from ae_runtime.files.readers.columns import (
+    Wanted,
+    choose,
+    named,
+    numbers_of_words,
+    settle_columns,
+    settle_numbers,
+    settle_times,
+)
+from ae_runtime.files.readers.raw_bytes import fingerprint
+from ae_runtime.tables.arrow import (
+    column_values,
+    index_of_pandas,
+    is_vector,
+    joined,
+    kind_of,
+    length_of,
+    unreadable,
+    vectors,
+)
+from ae_runtime.tables.table import check_names
+
+Array = NDArray[Any]
+
+
+class ArrowRows(Stream):
+    """Rows that come as tables of Arrow. Its positions say nothing: the row is enough.
+
+    kind: what errors call the file. keys: columns beside those of the file, each with its one word,
+    None where missing: of a folder that is named for them.
+    """
+
+    kind = "Arrow"
+    series: SeriesCut | None = None
+
+    def __init__(
+        self, path: Path, wanted: Wanted, id_column: str | None, keys: Mapping[str, str | None]
+    ) -> None:
+        self.path, self.id_name, self._wanted, self._keys = path, id_column, wanted, keys
+        self.fingerprint = fingerprint(path)
+        self._has_whole_ids = False
+
+    def pieces(self, size: int, first: int) -> Iterator[Piece]:
+        """The rows from `first` on, in pieces of any length."""
+        raise NotImplementedError
+
+    def tables(self, columns: list[str]) -> Iterator[Any]:
+        """The rows in tables of some of the columns."""
+        raise NotImplementedError
+
+    def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
+        """Cut from pieces."""
+        return cut(self.pieces(size, first), size, first)
+
+    def choose_columns(self, schema: Any) -> None:
+        """Find the columns that are wanted among those of an Arrow schema."""
+        arrow, wanted = need("pyarrow", "data"), self._wanted
+        with named(self.path):
+            check_names(schema.names)
+        self._beside = [name for name in self._keys if name not in schema.names]
+        for name in self._beside:
+            schema = schema.append(arrow.field(name, arrow.string()))
+        asked = {self.id_name, wanted.time, *(wanted.names or ())}
+        asked |= {column.name for column in wanted.columns or ()}
+        asked.discard(None)
+        aside = index_of_pandas(schema) - asked
+        self._schema, self._lengths, self._names = schema, {}, []
+        sources: dict[str, tuple[str, int | None]] = {}
+        for field in schema:
+            if is_vector(field.type) and self._takes(field.name, asked):
+                self._lengths[field.name] = length = self._length(field)
+                self._check_length(field.name, length, asked)
+                sources |= {f"{field.name}[{at}]": (field.name, at) for at in range(length)}
+            elif is_vector(field.type) and field.name not in asked:
+                sources[field.name] = field.name, None  # to be named among what is left out
+            elif kind_of(field.type) is not None and field.name not in aside:
+                sources[field.name] = field.name, None
+        names = list(sources)
+        choice = choose(wanted, self.path, names, True, self.id_name)
+        self.notes = choice.notes
+        self.time_name = None if choice.times is None else wanted.time
+        self._names = [names[at] for at in choice.columns]
+        self._sources = [sources[name] for name in self._names]
+        beside = [name for name in (self.id_name, self.time_name) if name is not None]
+        used = dict.fromkeys([*(source for source, _ in self._sources), *beside])
+        # One, at least, that says how many rows there are.
+        self._columns = [name for name in used if name not in self._beside] or schema.names[:1]
+        kinds = [schema.field(source).type for source, _ in self._sources]
+        kinds = [kind.value_type if is_vector(kind) else kind for kind in kinds]
+        is_float32 = all(str(kind) in ("float", "halffloat") for kind in kinds)
+        self._dtype = np.dtype(np.float32 if is_float32 else np.float64)
+        self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
+        self._all_numbers &= all(at is None for _, at in self._sources)
+
+    def _takes(self, name: str, asked: set[str | None]) -> bool:
+        """Whether the numbers of a vector may be wanted: by name, or all of them by position."""
+        by_name = self._wanted.names is not None or self._wanted.columns is not None
+        return not by_name or any(other and other.startswith(f"{name}[") for other in asked)
+
+    def _check_length(self, name: str, length: int, asked: set[str | None]) -> None:
+        """Raise DataError for longer vectors than those that were trained on: they are others."""
+        count = sum(f"{name}[{at}]" in asked for at in range(length))
+        if 0 < count < length and f"{name}[{count - 1}]" in asked:
+            raise DataError(
+                f"{self.path}: column {name!r} holds lists of {length}, the bundle takes {count}"
+            )
+
+    def _length(self, field: Any) -> int:
+        """The numbers of each vector in a column; of lists, those of the first."""
+        length = getattr(field.type, "list_size", None)
+        if length is None:
+            found = (length_of(table.column(field.name)) for table in self.tables([field.name]))
+            length = next((length for length in found if length is not None), 0)
+        return int(length)
+
+    def piece(self, table: Any, first: int) -> Piece:
+        """A table, whose first row is the row `first` of the file, as the bundle takes it."""
+        table = self._with_keys(table)
+        bad: dict[int, str] = {}
+        values = self._values(table, first, bad)
+        wanted = self._wanted
+        if wanted.columns is not None:
+            arrays, bad = settle_columns(wanted, self._names, wanted.columns, values, first, bad)
+        else:
+            for at, name in enumerate(self._names):
+                if values[at].dtype == object:
+                    values[at], wrong = numbers_of_words(values[at], "number", name, first)
+                    bad = wrong | bad
+            x = np.stack(values, axis=1).astype(self._dtype, copy=False)  # of whole groups, too
+            x[list(bad)] = 0
+            arrays, bad = settle_numbers(wanted, self.path, x, first, bad)
+        ids = None if self.id_name is None else self.ids_of(table.column(self.id_name))
+        times = None
+        if self.time_name is not None:
+            times = column_values(table.column(self.time_name), self.time_name)
+        times, bad = self.times_of(times, first, bad)
+        return Piece(arrays, np.zeros(table.num_rows, np.int64), ids, bad, times)
+
+    def _with_keys(self, table: Any) -> Any:
+        arrow = need("pyarrow", "data")
+        for name in self._beside:
+            word = arrow.scalar(self._keys[name], arrow.string())
+            table = table.append_column(name, arrow.repeat(word, table.num_rows))
+        return table
+
+    def _values(self, table: Any, first: int, bad: dict[int, str]) -> list[Array]:
+        """The columns that are wanted; rows whose vectors have another length are added to bad."""
+        blocks: dict[str, Array] = {}
+        with named(self.path):
+            for name in dict.fromkeys(source for source, at in self._sources if at is not None):
+                blocks[name], wrong = vectors(table.column(name), name, self._lengths[name])
+                bad |= {row: f"row {first + row + 1}, {why}" for row, why in wrong.items()}
+            return [
+                column_values(table.column(source), source) if at is None else blocks[source][:, at]
+                for source, at in self._sources
+            ]
+
+    def times_of(
+        self, values: Array | None, first: int, bad: dict[int, str]
+    ) -> tuple[Array | None, dict[int, str]]:
+        """(times, bad): the times of rows, from their column; rows without one are added to bad."""
+        if values is None or self.time_name is None:
+            return None, bad
+        return settle_times(values, self.time_name, first, bad)
+
+    def ids_of(self, column: Any) -> Array:
+        """What names each row, from its column."""
+        if self._has_whole_ids:
+            return np.asarray(joined(column), np.int64)
+        if kind_of(column.type) == "word":  # a category, too, which Arrow casts to no text
+            words = column_values(column, str(self.id_name))
+            return np.array([word or "" for word in words], object)
+        found = column.cast("string").fill_null("").to_pylist()
+        return np.array(found, object)
+
+    def closing_notes(self) -> list[str]:
+        """What columns of words hold that the model does not know."""
+        return list(self._wanted.unknown.lines().values()) if self._wanted.unknown else []
+
+    @contextmanager
+    def said(self) -> Iterator[None]:
+        """Say in one line what pyarrow finds wrong with the file."""
+        try:
+            yield
+        except DataError as error:
+            raise type(error)(f"{self.path}: {error}") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # pyarrow raises many kinds for a damaged file
+            if isinstance(error, OSError) and (error.errno or self._has_changed()):
+                reason = error.strerror or "it changed meanwhile"
+                raise InputFailed(
+                    f"{self.path} cannot be read to its end: {reason}; see that it is still there"
+                ) from error
+            raise unreadable(self.path, error, self.kind) from None
+
+    def _has_changed(self) -> bool:
+        return not os.path.exists(self.path) or fingerprint(self.path) != self.fingerprint

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: a bundle's graphs computed, scored, and drawn from."""

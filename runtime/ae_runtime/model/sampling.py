@@ -1,0 +1,61 @@
+"""New rows: latents that sampler.onnx draws from noise, decoded; and the way between two rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.bundle.manifest import Manifest
+from ae_runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from ae_runtime.autoencoder import Autoencoder
+
+Array = NDArray[Any]
+
+
+def draw(ae: Autoencoder, count: int, seed: int | None) -> NDArray[np.float32]:
+    """New latents, (count, latent_dim): for a seed the same on every machine, to 1e-5.
+
+    Raises DataError for a bundle without a sampler.
+    """
+    if ae.manifest.sampler is None:
+        raise DataError(
+            "the bundle draws no samples; train with this version of ae-toolkit and export again"
+        )
+    if count < 0:
+        raise ValueError(f"n is {count}; it must be at least 0")
+    # The generator's bits and their way to [0, 1) are fixed by numpy's promise for PCG64.
+    random = np.random.Generator(np.random.PCG64(seed))
+    return ae.latents_of(random.random((count, ae.manifest.sampler.noise_dim), np.float32))
+
+
+def within_range(manifest: Manifest, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """What a decoder gives, its numbers within the range of the training rows' columns."""
+    numbers = [column for column in manifest.columns or () if not column.levels]
+    if not numbers:
+        return arrays
+    ends = [(column.min, column.max) for column in numbers]
+    low, high = (
+        np.array([np.nan if end is None else end for end in side], arrays[0].dtype)
+        for side in zip(*ends, strict=True)
+    )
+    return (np.fmin(np.fmax(arrays[0], low), high), *arrays[1:])
+
+
+def between(manifest: Manifest, ends: Sequence[Array], steps: int) -> NDArray[np.float32]:
+    """Latents on the straight line from one to another, both included, (steps, latent_dim).
+
+    ends: two latents (latent_dim,). Those of a quantized code go to the nearest of its levels.
+    """
+    if steps < 2:
+        raise ValueError(f"steps is {steps}; it must be at least 2, the two ends")
+    share = np.linspace(0, 1, steps)[:, None]
+    z = np.asarray((1 - share) * ends[0] + share * ends[1])
+    if manifest.latent.levels:
+        levels = np.array(manifest.latent.levels)
+        z = (2 * np.clip(np.rint((levels * (z + 1) - 1) / 2), 0, levels - 1) + 1) / levels - 1
+    return z.astype(np.float32)

@@ -1,0 +1,62 @@
+"""Frames of pandas as columns by name, and columns back as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.bundle.manifest import Column
+from ae_runtime.extras import need
+from ae_runtime.tables.words import BOOLEANS
+
+Array = NDArray[Any]
+
+
+def is_frame(x: Any) -> bool:
+    """Whether x is a frame of pandas, or is used like one."""
+    return hasattr(x, "iloc") and hasattr(x, "columns")
+
+
+def has_words(x: Any) -> bool:
+    """Whether a frame of pandas or polars has columns that are no numbers."""
+    kinds = getattr(x, "dtypes", None) if is_frame(x) or hasattr(x, "__arrow_c_stream__") else None
+    return kinds is not None and any(getattr(kind, "kind", "O") not in "iuf" for kind in kinds)
+
+
+def columns_of(frame: Any) -> list[tuple[str, Any]]:
+    """The columns of a frame of pandas with their names, in its order. Its index is none of them.
+
+    Not by its Arrow stream: that needs pyarrow, and holds the index as a column.
+    """
+    return [(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
+
+
+def restored(table: Mapping[str, Array], columns: Sequence[Column]) -> dict[str, Array]:
+    """Columns that a model gave back as pandas holds them: dates as such, booleans as bool.
+
+    table: as table.from_blocks gives it, in the order of `columns`.
+    """
+    found = {}
+    for (name, values), column in zip(table.items(), columns, strict=True):
+        if column.type == "date":
+            known = ~np.isnan(values)
+            moments = np.full(len(values), np.datetime64("NaT"), "datetime64[us]")
+            moments[known] = np.rint(values[known] * 1e6).astype(np.int64).view("datetime64[us]")
+            values = moments
+        elif column.levels and tuple(column.levels) == BOOLEANS[0]:
+            values = np.array([None if w is None else w == BOOLEANS[0][1] for w in values], object)
+        found[name] = values
+    return found
+
+
+def frame_like(like: Any, columns: Mapping[str, Array]) -> Any:
+    """Columns as a frame with like's index, where like is a frame; else as an array (N, D).
+
+    An array of numbers and words is one of objects.
+    """
+    if is_frame(like):
+        return need("pandas", "sklearn").DataFrame(dict(columns), index=like.index)
+    return np.stack(list(columns.values()), axis=1)

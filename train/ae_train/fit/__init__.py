@@ -1,0 +1,1 @@
+"""From rows to trained weights, and how good these are."""

@@ -1,0 +1,75 @@
+"""Rows in blocks that tell nothing of each other, so that their differences show what chance is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_runtime.tables.windows import Windows
+from ae_train.data.dataset import Dataset
+
+Labels = NDArray[np.int64]
+# More say hardly more on a mean; blocks of neighbours stand for rows that depend on each other in
+# their order, and a sum of rows is closer to normal than a row is.
+MOST = 32
+# Windows that a stretch of time is long, at least: what is alike by overlapping is in one.
+_STRETCH = 2
+
+
+def units_of(data: Dataset, rows: NDArray[np.int64]) -> Labels:
+    """Number of each row's unit, from 0: rows of one unit may be alike, and are held out together.
+
+    A unit is a row, all rows of a group, or the windows of a stretch of time.
+    """
+    if isinstance(data.parts[0], Windows):
+        return _stretches(data.parts[0], rows)
+    if data.groups is not None:
+        return _numbered(data.groups[rows].astype(str))
+    return np.arange(len(rows))
+
+
+def blocks_of(units: Labels) -> Labels:
+    """Number of each row's block: units themselves, or as many neighbouring ones as make 32."""
+    count = int(units.max(initial=-1)) + 1
+    return units * min(MOST, count) // max(count, 1)
+
+
+def block_sums(values: NDArray[Any], labels: Labels) -> NDArray[np.float64]:
+    """Sum of the values of each block's rows, (blocks,)."""
+    return np.bincount(labels, weights=values).astype(np.float64)
+
+
+def sharing_steps(data: Dataset, rows: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[Any]:
+    """Whether each of rows, (N,), is a window that shares time steps with one of held."""
+    windows = data.parts[0]
+    if not isinstance(windows, Windows):
+        return np.zeros(len(rows), bool)
+    shares = np.zeros(len(rows), bool)
+    for at in np.unique(windows.index[held]):
+        taken = np.sort(windows.starts[held][windows.index[held] == at])
+        here = windows.index[rows] == at
+        starts = windows.starts[rows][here]
+        # The first held window that does not end before this one starts.
+        next_one = np.searchsorted(taken, starts - windows.window, side="right")
+        following = np.append(taken, np.iinfo(np.int64).max)[next_one]
+        shares[here] = following < starts + windows.window
+    return shares
+
+
+def _stretches(windows: Windows, rows: NDArray[np.int64]) -> Labels:
+    index, starts = np.asarray(windows.index)[rows], np.asarray(windows.starts)[rows]
+    units, count = np.zeros(len(rows), np.int64), 0
+    for at in np.unique(index):
+        here = index == at
+        first = int(starts[here].min())
+        steps = int(starts[here].max()) + windows.window - first
+        number = max(1, steps // (_STRETCH * windows.window))
+        units[here] = count + (starts[here] - first) * number // steps
+        count += number
+    return _numbered(units)
+
+
+def _numbered(names: NDArray[Any]) -> Labels:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,52 @@
+"""From a resolved recipe and prepared rows to a model at its start."""
+
+from __future__ import annotations
+
+from ae_train.fit.corruption import Corrupt, make_corruption
+from ae_train.fit.preparing import Prepared
+from ae_train.fit.rows import HeldRows
+from ae_train.network.model import Model
+from ae_train.recipe import Recipe
+
+
+def build(
+    recipe: Recipe, prepared: Prepared, init: Model | None = None
+) -> tuple[Model, Corrupt | None]:
+    """The model before its first step, on the device of the rows, and what corrupts its input.
+
+    It starts as PCA where it has a path for it, or with the weights of `init`. Raises DataError
+    for rows that the objective is undefined on.
+    """
+    form = prepared.data.form
+    model = Model(recipe, form)
+    model.preprocess = prepared.preprocess
+    _check_objective(model, prepared, recipe.data.scaling)
+    model.objective.fit(prepared.sample.s.cpu())
+    model.start_from(prepared.pca)
+    if init is not None:
+        # A model that is PCA has no networks: they start at zero.
+        model.load_state_dict(init.state_dict(), strict=init.arch is not None)
+    return model.to(prepared.sample.s.device), make_corruption(recipe.corruption, form)
+
+
+def pca_may_stand_in(model: Model, recipe: Recipe) -> bool:
+    """Whether the code is K free numbers, squared error counts, and the model started as PCA."""
+    free = model.bottleneck.is_identity and recipe.fit.objective == "mse"
+    return free and recipe.arch.pca_path
+
+
+def bare_pca(recipe: Recipe, prepared: Prepared) -> Model:
+    """A model that is PCA, without networks."""
+    bare = Model(recipe, prepared.data.form, networks=False)
+    bare.preprocess = prepared.preprocess
+    bare.start_from(prepared.pca)
+    return bare.to(prepared.sample.s.device).eval()
+
+
+def _check_objective(model: Model, prepared: Prepared, scaling: str) -> None:
+    # With scaling = "range" held-out rows may lie past the training range: they are clamped.
+    for rows in (
+        (prepared.sample, prepared.validation) if scaling != "range" else (prepared.sample,)
+    ):
+        if isinstance(rows, HeldRows):
+            model.objective.check(rows.s, scaling)

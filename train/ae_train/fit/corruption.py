@@ -1,0 +1,57 @@
+"""What is done to scaled rows before the encoder sees them, in training only: denoising.
+
+Vincent et al. 2010, "Stacked denoising autoencoders". The loss compares with the rows as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ae_train.data.form import Form
+from ae_train.recipe import Corruption
+
+Corrupt = Callable[[Tensor], Tensor]
+DEFAULTS = {"gaussian": 0.1, "mask": 0.1, "swap": 0.1}
+
+
+def make_corruption(recipe: Corruption, form: Form) -> Corrupt | None:
+    """The corruption of a recipe as a function of scaled rows s, (B, ...); None for none."""
+    if recipe.name == "none":
+        return None
+    amount = recipe.amount or DEFAULTS[recipe.name]
+    pick = _columns_of(form)
+    if recipe.name == "gaussian":
+        return lambda s: s + amount * torch.randn_like(s)
+    if recipe.name == "mask":
+        return lambda s: torch.where(_chosen(s, amount, pick), 0.0, s)
+    return lambda s: torch.where(_chosen(s, amount, pick), _from_others(s, pick), s)
+
+
+def _columns_of(form: Form) -> Tensor | None:
+    """For a mixed table, the column of each number of a row; None where each is its own."""
+    if not form.is_mixed:
+        return None
+    sizes = torch.tensor([1] * form.row_shape[0] + list(form.levels))
+    return torch.arange(len(sizes)).repeat_interleave(sizes)
+
+
+def _chosen(s: Tensor, share: float, columns: Tensor | None) -> Tensor:
+    """A random `share` of the numbers, whole columns of a mixed table."""
+    if columns is None:
+        return torch.rand_like(s) < share
+    draws = torch.rand(len(s), int(columns[-1]) + 1, device=s.device)
+    return draws[:, columns.to(s.device)] < share
+
+
+def _from_others(s: Tensor, columns: Tensor | None) -> Tensor:
+    """Rows made of other rows' values: each column taken from a random row of the batch."""
+    flat = s.flatten(1)
+    if columns is None:
+        rows = torch.randint(len(s), flat.shape, device=s.device)
+    else:
+        size = (len(s), int(columns[-1]) + 1)
+        rows = torch.randint(len(s), size, device=s.device)[:, columns.to(s.device)]
+    return flat.gather(0, rows).reshape(s.shape)

@@ -1,0 +1,66 @@
+"""Which model a training keeps: the network that it found, or PCA of its size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ae_runtime.bundle.manifest import Gain
+from ae_train.fit.blocks import MOST, block_sums, blocks_of
+from ae_train.fit.building import bare_pca, pca_may_stand_in
+from ae_train.fit.chance import ROUNDING, gains_of_best, is_beyond_chance, judged
+from ae_train.fit.evaluation import pca_squares
+from ae_train.fit.fitting import Fitting, State
+from ae_train.fit.folds import FOLDS, fold_gains
+from ae_train.fit.preparing import Prepared
+from ae_train.network.model import Model
+from ae_train.recipe import Recipe
+
+
+def model_to_keep(
+    fitting: Fitting, recipe: Recipe, prepared: Prepared, may_fold: bool
+) -> tuple[Model, Gain | None]:
+    """The trained model where it is better than PCA beyond chance, else PCA; and its gain.
+
+    None, and the trained model, where PCA cannot stand in for it. may_fold: hold out training rows
+    too, in turn, where validation rows are too few to tell.
+    """
+    if not pca_may_stand_in(fitting.model, recipe):
+        return fitting.model, None
+    gain = validation_gain(fitting.state, recipe, prepared)
+    unclear = gain.share > ROUNDING and not is_beyond_chance(gain)
+    few = gain.blocks < MOST and recipe.data.validation != "train"
+    if unclear and few and may_fold:
+        gain = _fold_gain(fitting.state, recipe, prepared) or gain
+    kept = fitting.model if is_beyond_chance(gain) else bare_pca(recipe, prepared)
+    return kept, gain
+
+
+def validation_gain(state: State, recipe: Recipe, prepared: Prepared) -> Gain:
+    """The gain over PCA on the validation rows."""
+    gains, pca = _validation(state, recipe, prepared)
+    return judged(gains, pca, len(prepared.validation))
+
+
+def _validation(state: State, recipe: Recipe, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """(gains, PCA's errors) of each block of validation rows, as sums of squares."""
+    assert isinstance(recipe.latent_dim, int)  # resolved
+    assert state.block_errors is not None  # kept from the start on
+    squares = pca_squares(prepared.pca, prepared.validation, recipe.latent_dim)
+    pca, errors = block_sums(squares, prepared.blocks), state.block_errors.numpy()
+    if recipe.fit.keep == "last":
+        return pca - errors[-1], pca
+    return gains_of_best(errors, pca), pca
+
+
+def _fold_gain(state: State, recipe: Recipe, prepared: Prepared) -> Gain | None:
+    """The gain over PCA on validation rows and on training rows that were held out in turn."""
+    folds = fold_gains(recipe, prepared, state.best_epoch)
+    if folds is None:
+        return None
+    gains, pca = (
+        np.concatenate(parts)
+        for parts in zip(folds, _validation(state, recipe, prepared), strict=True)
+    )
+    blocks = blocks_of(np.arange(len(gains)))
+    rows = len(prepared.train) + len(prepared.validation)
+    return judged(block_sums(gains, blocks), block_sums(pca, blocks), rows, FOLDS)

@@ -1,0 +1,90 @@
+"""Fit what new latents are drawn from: a mixture of the training rows' codes, or the prior."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ae_train.fit.preparing import Prepared
+from ae_train.fit.rows import Rows
+from ae_train.network.bottleneck.variational import Variational
+from ae_train.network.model import Model
+from ae_train.network.sampler import Sampler
+
+Array = NDArray[Any]
+COMPONENTS = (1, 2, 4, 8, 16, 32)  # that are tried; the held-out rows choose
+ROWS_A_COMPONENT = 20  # training rows, at least, for each latent of a component
+RIDGE = 1e-3  # of the mean variance, added to each latent's
+_ROWS = 20_000
+
+
+def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) -> Sampler:
+    """The sampler of a model on the CPU.
+
+    A Gaussian mixture with full covariances over the codes of the training rows, of the size that
+    gives the validation rows the highest likelihood. Variational: over draws from the rows'
+    posteriors, and the prior is tried as well. Where it is not what the posteriors add up to, the
+    decoder has not seen what it gives (Ghosh et al. 2020, From Variational to Deterministic
+    Autoencoders).
+    """
+    known, held = _codes(model, prepared.sample, seed), _codes(model, prepared.validation, seed)
+    best = _mixtures(known, held, seed)
+    if isinstance(model.bottleneck, Variational):
+        prior = _standard_normal(latent_dim)
+        best = max(prior, best, key=lambda mixture: float(mixture.score(held)))
+    return _sampler(model, best.weights_, best.means_, np.linalg.cholesky(best.covariances_))
+
+
+def _standard_normal(latent_dim: int) -> Any:
+    from sklearn.mixture import GaussianMixture
+
+    prior = GaussianMixture(1)
+    prior.weights_, prior.means_ = np.ones(1), np.zeros((1, latent_dim))
+    prior.covariances_ = prior.precisions_cholesky_ = np.eye(latent_dim)[None]
+    return prior
+
+
+def _mixtures(known: Array, held: Array, seed: int) -> Any:
+    """The mixture of the training codes under which the held-out ones are the most likely."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    ridge = max(RIDGE * float(known.var(0).mean()), 1e-12)
+    best, highest = None, -np.inf
+    # One thread: sums in another order would give other bits.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out rows judge it anyhow
+        for count in COMPONENTS:
+            if count > 1 and len(known) < ROWS_A_COMPONENT * count * known.shape[1]:
+                break
+            mixture = GaussianMixture(count, reg_covar=ridge, random_state=seed).fit(known)
+            likelihood = float(mixture.score(held))
+            if likelihood > highest:
+                best, highest = mixture, likelihood
+    return best
+
+
+def _sampler(model: Model, weights: Array, means: Array, factors: Array) -> Sampler:
+    tensors = {"ends": np.cumsum(weights)[:-1], "means": means, "factors": factors}
+    buffers = {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in tensors.items()}
+    return Sampler(model.bottleneck, buffers).eval()
+
+
+@torch.no_grad()
+def _codes(model: Model, rows: Rows, seed: int) -> Array:
+    """What the bottleneck takes for some of the rows, at most _ROWS, (N, code_dim) float64.
+
+    Variational: latents (N, K) drawn from what it makes of that.
+    """
+    codes = torch.cat([model.code(s.cpu()) for s, _ in rows.blocks()])
+    codes = codes[:: max(1, -(-len(codes) // _ROWS))]
+    if isinstance(model.bottleneck, Variational):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            codes = model.bottleneck(codes)
+    return codes.double().numpy()

@@ -1,0 +1,86 @@
+"""The quantized bottleneck: every latent is one of a few values.
+
+Finite scalar quantisation (Mentzer, Minnen, Agustsson & Tschannen 2023), with latents that are
+kept normal, so that the normal distribution function spreads them evenly over the values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from ae_train.network.bottleneck.plain import Plain
+from ae_train.recipe import Bottleneck
+
+_LEVELS = 8
+
+
+class Quantized(Plain):
+    """z is on the grid (2 j + 1 - L) / L, j = 0 .. L - 1, each value the nearest float32.
+
+    A row's j is the L-th of the standard normal distribution that h falls into. In a step the
+    gradient is that of the distribution function, as if nothing were rounded. bits a row: K log2 L.
+    """
+
+    is_identity = False
+    unit_scale = True
+
+    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
+        super().__init__(latent_dim, recipe)
+        assert recipe.levels is not None  # filled in by resolve
+        self.levels = recipe.levels
+
+    @classmethod
+    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
+        return replace(recipe, levels=_LEVELS if recipe.levels is None else recipe.levels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        smooth = 2 * _normal_cdf(h) - 1
+        return smooth + (self.encode(h) - smooth).detach()
+
+    def encode(self, h: Tensor) -> Tensor:
+        return (2 * self._indices(h) + (1 - self.levels)) / self.levels
+
+    def penalty(self, h: Tensor) -> Tensor:
+        """How far the latents of these rows are from a standard normal sample, (B,) nats.
+
+        Each is compared with the normal quantile of its rank among the rows.
+        """
+        ranks = h.detach().argsort(0).argsort(0).to(h.dtype)
+        wanted = torch.special.ndtri((ranks + 0.5) / len(h))
+        return 0.5 * (h - wanted).square().sum(1)
+
+    def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
+        # For squared errors: the gradient of log(loss) / 2 + penalty, in units of the loss.
+        return loss + penalty * (1.0 if likelihood else 2 * loss.detach())
+
+    def describe(self, h: Tensor) -> dict[str, Any]:
+        """entropy: bits of each latent; bits: of a row; perplexity: 2 ** entropy of whole codes."""
+        j = self._indices(h).long()
+        counts = torch.nn.functional.one_hot(j, self.levels).sum(0)  # (K, L)
+        _, codes = torch.unique(j, dim=0, return_counts=True)
+        return {
+            "levels": self.levels,
+            "entropy": _entropy(counts).tolist(),
+            "bits": self.latent_dim * math.log2(self.levels),
+            "perplexity": float(2 ** _entropy(codes)),
+        }
+
+    def _indices(self, h: Tensor) -> Tensor:
+        """The j of each latent, (B, K), in h's dtype."""
+        return (self.levels * _normal_cdf(h) - 0.5).round().clamp(0, self.levels - 1)
+
+
+def _normal_cdf(h: Tensor) -> Tensor:
+    # Erf, for its results in onnxruntime are the same for any batch; those of Exp are not.
+    return 0.5 * (1 + torch.erf(h * math.sqrt(0.5)))
+
+
+def _entropy(counts: Tensor) -> Tensor:
+    """Bits over the last axis."""
+    shares = counts / counts.sum(-1, keepdim=True)
+    return -torch.xlogy(shares, shares).sum(-1) / math.log(2)

@@ -1,0 +1,93 @@
+"""The sparse bottleneck: a few latents of each row are not zero.
+
+Makhzani & Frey 2013, k-Sparse Autoencoders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from ae_runtime.errors import RecipeError
+from ae_train.network.bottleneck.plain import Plain
+from ae_train.recipe import Bottleneck
+
+_LEAST_USE = 0.1  # of an even share of the rows; a unit that wins fewer is helped
+
+
+class Sparse(Plain):
+    """z = h where |h| is among the `active` largest of its row (of equals the first), else 0.
+
+    A fourth of the latents, unless the recipe says how many.
+    """
+
+    is_identity = False
+
+    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
+        super().__init__(latent_dim, recipe)
+        assert recipe.active is not None  # filled in by resolve
+        self.active = recipe.active
+        self.is_identity = self.active == latent_dim
+        before = torch.ones(latent_dim, latent_dim).triu()  # [j, i] = 1 for j <= i
+        self.register_buffer("before", before, persistent=False)
+
+    before: Tensor
+
+    @classmethod
+    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
+        active = max(1, latent_dim // 4) if recipe.active is None else recipe.active
+        if active > latent_dim:
+            raise RecipeError(
+                f"[bottleneck] active = {active}, but there are {latent_dim} latents; "
+                "set it lower, or latent_dim higher"
+            )
+        return replace(recipe, active=active)
+
+    def encode(self, h: Tensor) -> Tensor:
+        return torch.where(self._chosen(h), h, 0.0)
+
+    def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a unit that may be chosen or not, both 0 and its value."""
+        if self.is_identity:
+            return super().bounds(h, tolerance)
+        size = h.abs()
+        largest = size.topk(self.active + 1, 1).values
+        last_in, first_out = largest[:, -2:-1], largest[:, -1:]
+        either = (size >= last_in - 2 * tolerance) & (size <= first_out + 2 * tolerance)
+        z = self.encode(h)
+        slack = tolerance * ((z != 0) | either)
+        low = torch.where(either, h.clamp(max=0), z)
+        return low - slack, torch.where(either, h.clamp(min=0), z) + slack
+
+    def penalty(self, h: Tensor) -> Tensor:
+        """What units that hardly ever win lack on the rows where they come closest, (B,)."""
+        size = h.abs()
+        bar = size.detach().topk(self.active, 1).values[:, -1:]  # (B, 1)
+        near = size / bar.clamp(min=1e-12)
+        rows = max(1, round(_LEAST_USE * self.active / self.latent_dim * len(h)))
+        best = near.detach().topk(rows, 0).indices  # (rows, K)
+        lacks = torch.relu(1.1 - near.gather(0, best)).square()
+        return lacks.sum() / len(h) + torch.zeros_like(h[:, 0])
+
+    def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
+        return loss + penalty * (1.0 if likelihood else 2 * loss.detach())
+
+    def describe(self, h: Tensor) -> dict[str, Any]:
+        """active: latents of a row; usage: share of rows that use each; dead: units none uses."""
+        usage = (self.encode(h) != 0).double().mean(0)
+        return {
+            "active": self.active,
+            "usage": usage.tolist(),
+            "dead": torch.nonzero(usage == 0).flatten().tolist(),
+        }
+
+    def _chosen(self, h: Tensor) -> Tensor:
+        """Which units of each row are kept, exactly `active` of them, (B, K) bool."""
+        size = h.abs()
+        bar = size.topk(self.active, 1).values[:, -1:]  # (B, 1)
+        above, equal = size > bar, size == bar
+        free = self.active - above.to(h.dtype) @ self.before[:, -1:]  # (B, 1)
+        return above | (equal & (equal.to(h.dtype) @ self.before <= free))

@@ -1,0 +1,1 @@
+"""Scores fitted on training rows, and thresholds from rows that they have not seen."""
