@@ -111,7 +111,8 @@ def test_info_as_json_is_the_manifest(table_bundle: Path) -> None:
     newer = ("range_error", "pca_range_error", "accuracy", "pca_accuracy", "gain")
     manifest["quality"] |= dict.fromkeys(newer)
     manifest["latent"]["curve"] = None
-    manifest |= {"reading": None, "resized": False, "scores": None, "sampler": None}
+    newer = ("reading", "scores", "step_scores", "step_threshold", "sampler")
+    manifest |= dict.fromkeys(newer) | {"resized": False}
     assert json.loads(found) == {"manifest": manifest}
 
 

@@ -58,7 +58,11 @@ def test_the_best_of_the_epochs_so_far_is_saved(
     assert (run.schema.stopped, run.schema.epochs) == ("interrupt", epoch)
     best = min(shown, key=lambda done: done.validation_mse)
     assert run.schema.best_epoch == best.epoch
-    assert run.schema.quality.validation_mse == best.validation_mse
+    quality = run.schema.quality
+    # After few epochs what was gained over PCA may be chance, and PCA is saved.
+    saved = quality.pca_mse if quality.is_pca else best.validation_mse
+    assert quality.validation_mse == pytest.approx(saved, rel=1e-6)
+    assert epoch == 1 or not quality.is_pca
     loaded = Run.load(tmp_path / "run")
     assert loaded.model_id == run.model_id
     assert loaded.schema.stopped == "interrupt"

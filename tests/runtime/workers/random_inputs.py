@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,8 @@ def columns(subject: Subject, random: Random, n: int) -> tuple[dict[str, Any], l
 
 
 def main() -> None:
+    # Tables bring columns and words that the model has not, which is said.
+    warnings.simplefilter("ignore", ae_runtime.DataWarning)
     words = [word for word in sys.argv[1:] if word != "--spoiled"]
     first, count = map(int, words[:2])
     subjects = [Subject(Path(word), "--spoiled" in sys.argv) for word in words[2:]]
