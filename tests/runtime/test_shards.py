@@ -103,7 +103,9 @@ def test_nothing_lies_beside_a_shard_that_is_stamped_inside(dst: str) -> None:
 
 def test_a_stamp_does_not_vouch_for_some_of_its_rows() -> None:
     """Filtered in place by a tool that takes the metadata along."""
-    parquet = pytest.importorskip("pyarrow.parquet", reason="the runtime's own environment has no pyarrow")
+    parquet = pytest.importorskip(
+        "pyarrow.parquet", reason="the runtime's own environment has no pyarrow"
+    )
     encode_shard("bundle", "x.npy", "z.parquet")
     parquet.write_table(parquet.read_table("z.parquet").slice(0, 9), "z.parquet")
     with pytest.raises(OutputExists):
