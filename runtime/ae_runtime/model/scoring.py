@@ -114,7 +114,7 @@ def explain(
     top: int,
     unknown: Sequence[Array | None] = (),
 ) -> list[list[Part]]:
-    """Of each row the parts that are most off, at most `top`. arrays: as the encoder takes them.
+    """The parts of each row that are most off, at most `top`. arrays: as the encoder takes them.
 
     unknown: for each column the words (B,) that the model does not know, None where it does.
     """

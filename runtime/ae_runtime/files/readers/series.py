@@ -63,7 +63,7 @@ class WindowStream(Stream):
                 self.rows = -(-(steps.rows - window) // stride) + 1
 
     def keep_to(self, most: int) -> None:
-        """Of which the steps take the larger part."""
+        """Hold at most so many bytes, of which the steps take the larger part."""
         self._steps.keep_to(most - _BYTES)
         self.memory = self._steps.memory + _BYTES
 
