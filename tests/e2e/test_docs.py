@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -149,3 +151,53 @@ def test_a_path_that_is_gone_is_seen() -> None:
     assert ["".join(found) for found in PATHS.findall(text)] == [
         *("ae_runtime/admission.py", "gone.md", "gone.py", "train/ae_train/none.py")
     ]
+
+
+MODULE = re.compile(r"(?<![\w./])ae_(?:runtime|archive|train|export)(?:\.\w+)+(?![\w/])")
+LINK = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
+CODE = re.compile(r"^```\w*\n.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_and_names_that_a_page_names_are_there(page: Path) -> None:
+    for name in MODULE.findall(FENCE.sub("", page.read_text())):
+        pkgutil.resolve_name(name)  # raises where it is gone
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_that_a_page_links_to_are_there(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text()):
+        assert anchor in anchors(page.parent / target if target else page), (target, anchor)
+
+
+def public_members(kind: type) -> set[str]:
+    """The attributes of a class that a caller may use, as far as the packages declare them."""
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("ae_")]
+    names = {
+        name for base in ours for name in (*vars(base), *vars(base).get("__annotations__", {}))
+    }
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("package", ["ae_archive", "ae_train", "ae_export"])
+def test_every_public_name_is_described(package: str) -> None:
+    module = importlib.import_module(package)
+    pages = [
+        set(re.findall(r"\w+", " ".join(CODE.findall(page.read_text()))))
+        for page in PAGES
+        if page.name not in ("commands.md", "architecture.md")
+    ]
+    missing = []
+    for name in module.__all__:
+        about = [words for words in pages if name in words]
+        value = getattr(module, name)
+        members = public_members(value) if isinstance(value, type) else set()
+        missing += [] if about else [name]
+        missing += [f"{name}.{each}" for each in members if not any(each in w for w in about)]
+    assert sorted(missing) == []
