@@ -20,8 +20,9 @@ Array = NDArray[Any]
 # fewer than LEAST_SUM products for a number: to make integers of x takes there what int8 saves.
 LEAST_SHARE = 0.05
 LEAST_SUM = {"Gemm": 64, "MatMul": 64, "Conv": 128}
-# Processors without VNNI add two products of a weight and an x in 16 bits: 2 * 80 * 204 just fits.
-# Of ways to share these bits, 64 * 255 and 127 * 129 rebuild rows less well.
+# Processors without VNNI add two products of a weight and an x in 16 bits: 2 * 80 * 204 just fits,
+# and x is clipped there, since rows far outside of the training rows would else reach 255.
+# Other ways to share these bits, 64 * 255 and 127 * 129, rebuild rows less well.
 MOST_WEIGHT, MOST_X = 80, 204
 # A bias and the products of its sum are each held below this: together they fit into 32 bits.
 MOST_SUM = 1 << 29
@@ -179,7 +180,7 @@ class _Rewritten:
 
     def add_layer(self, layer: _Layer) -> None:
         """The layer on integers, from its float32 x to its float32 y."""
-        scale = self._in_uint8(layer.x, self.seen[layer.x], f"{layer.x}_dequantized")
+        scale = self._in_uint8(layer.x, self.seen[layer.x], f"{layer.x}_dequantized", clipped=True)
         integers, scales, bias = _in_integers(layer, scale)
         name = str(layer.node.input[1]).removesuffix(".weight")
         weight = self._dequantized(f"{name}.weight", integers, scales, layer.axis)
@@ -198,15 +199,23 @@ class _Rewritten:
             constant = self._constant(f"{name}.bias_float32", layer.bias.astype(np.float32))
             self._node("Add", [output, constant], layer.y)
         elif op == "Conv":
-            self._in_uint8(output, self.seen[layer.y], layer.y)
+            self._in_uint8(output, self.seen[layer.y], layer.y, clipped=False)
 
-    def _in_uint8(self, tensor: str, seen: Seen, result: str) -> np.float32:
-        """The scale of `tensor` in uint8, from which `result` is made, if it is not there yet."""
+    def _in_uint8(self, tensor: str, seen: Seen, result: str, *, clipped: bool) -> np.float32:
+        """The scale of `tensor` in uint8, from which `result` is made, if it is not there yet.
+
+        clipped: values beyond MOST_X steps become MOST_X, which what is multiplied must not pass.
+        """
         if tensor not in self.scales:
             scale = self.scales[tensor] = seen.scale(MOST_X)
+            zero = np.uint8(np.rint(-seen.low / scale))
             names = f"{tensor}_scale", f"{tensor}_zero_point"
-            ends = [*map(self._constant, names, (scale, np.uint8(np.rint(-seen.low / scale))))]
+            ends = [*map(self._constant, names, (scale, zero))]
             middle = self._node("QuantizeLinear", [tensor, *ends], f"{tensor}_quantized")
+            if clipped:
+                limits = [f"{tensor}_least", f"{tensor}_most"]
+                steps = map(self._constant, limits, (np.uint8(0), np.uint8(MOST_X)))
+                middle = self._node("Clip", [middle, *steps], f"{tensor}_clipped")
             self._node("DequantizeLinear", [middle, *ends], result)
         return self.scales[tensor]
 

@@ -186,12 +186,21 @@ def test_weights_are_symmetric_int8_with_a_scale_for_each_output(
     assert found
 
 
-def test_two_products_fit_into_16_bits() -> None:
+def test_two_products_fit_into_16_bits_for_rows_far_out_too(
+    kind: tuple[bytes, bytes, np.ndarray],
+) -> None:
     assert 2 * MOST_WEIGHT * MOST_X < 1 << 15
-    graph = onnx.load_from_string(quantize(perceptron(), ROWS))
-    graph.graph.output.append(helper.make_tensor_value_info("x_quantized", 2, None))
-    integers = open_session(graph.SerializeToString()).run(["x_quantized"], ROWS)[0]
-    assert integers.max() <= MOST_X
+    graph = onnx.load_from_string(kind[1])
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    layers = [node for node in graph.graph.node if ".weight_deq" in " ".join(node.input)]
+    # A layer takes what DequantizeLinear makes of what QuantizeLinear and Clip wrote.
+    multiplied = sorted({makers[layer.input[0]].input[0] for layer in layers})
+    assert multiplied
+    graph.graph.output.extend(helper.make_tensor_value_info(n, 2, None) for n in multiplied)
+    session = open_session(graph.SerializeToString())
+    for far in (1.0, 30.0, 1e6, -1e6):
+        for integers in session.run(multiplied, {"x": far * (1 + kind[2])}):
+            assert integers.max() <= MOST_X
 
 
 def test_bias_has_the_scale_of_the_products() -> None:
@@ -240,10 +249,10 @@ def test_onnxruntime_computes_in_integers(
     assert set(large) <= {np.dtype(np.int8)}  # none was made float again
 
 
-def test_only_quantize_and_dequantize_are_new(kind: tuple[bytes, bytes, np.ndarray]) -> None:
+def test_only_clip_quantize_and_dequantize_are_new(kind: tuple[bytes, bytes, np.ndarray]) -> None:
     graph, quantized, _ = kind
     new = set(operators(quantized)) - set(operators(graph))
-    assert new - {"Gemm"} == {"QuantizeLinear", "DequantizeLinear"}
+    assert new - {"Gemm"} == {"Clip", "QuantizeLinear", "DequantizeLinear"}
     before, after = onnx.load_from_string(graph), onnx.load_from_string(quantized)
     onnx.checker.check_model(after, full_check=True)
     assert after.graph.input == before.graph.input

@@ -145,9 +145,9 @@ def _is_nan(_: Node, x: Value) -> Value:
 def _quantize(_: Node, x: Value, scale: Value, zero: Value) -> Value:
     """Whole numbers of `scale`, where rounding may go either way on a border.
 
-    x86-64 without VNNI adds two products with weights of at most 80 in 16 bits. Where x is far out
-    of the range that it was calibrated on, so that its steps pass 204, these bits are full: the sum
-    is then that of fewer steps, of 204 at least.
+    x86-64 without VNNI adds two products with weights of at most 80 in 16 bits. In bundles written
+    before ae_export clipped x, rows far out pass 204 steps, and these bits are full: the sum is
+    then that of fewer steps, of 204 at least.
     """
     low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
 
