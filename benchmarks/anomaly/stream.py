@@ -74,7 +74,7 @@ def pushed(ae: ae_runtime.Autoencoder, x: Array, block: int) -> float:
 
 
 def bare(ae: ae_runtime.Autoencoder, x: Array, block: int) -> float:
-    engine: Engine = ae._engine
+    engine: Engine = ae.model.engine
     encoder, decoder, scorer = (engine.session(name) for name in ("encoder", "decoder", "scorer"))
     windows = np.lib.stride_tricks.sliding_window_view(x, WINDOW, axis=0).transpose(0, 2, 1)
     start = time.perf_counter()

@@ -14,6 +14,7 @@ import numpy as np
 
 import ae_runtime
 from ae_runtime.machine import doctor
+from ae_runtime.model.scoring import score_arrays
 
 SCORED = ("parts", "scores")
 
@@ -21,7 +22,7 @@ SCORED = ("parts", "scores")
 def main(bundle: Path, rows: Path, out: Path, batch: int) -> None:
     """ROWS/<input>.bin -> OUT/z.bin, OUT/<output>.bin, ...; the files are as those of run.mjs."""
     ae = ae_runtime.load(bundle, threads=1)  # more would cut a batch into smaller ones
-    for check in doctor.examine(ae):
+    for check in doctor.examine(ae.model):
         if not check.ok:
             sys.exit(f"doctor: {check.name}: {check.found}")
     x = [
@@ -29,20 +30,20 @@ def main(bundle: Path, rows: Path, out: Path, batch: int) -> None:
         for port in ae.manifest.inputs
     ]
     starts = range(0, len(x[0]), batch)
-    z = [ae.encode_arrays(*(part[start : start + batch] for part in x)) for start in starts]
+    z = [ae.model.encode(*(part[start : start + batch] for part in x)) for start in starts]
     np.concatenate(z).tofile(out / "z.bin")
-    x_hat = [ae.decode_arrays(part) for part in z]
+    x_hat = [ae.model.decode(part) for part in z]
     for port, parts in zip(ae.manifest.outputs, zip(*x_hat, strict=True), strict=True):
         np.concatenate(parts).tofile(out / f"{port.name}.bin")
     for name in SCORED:
         parts = [
-            getattr(ae.score_arrays(*(part[start : start + batch] for part in x)), name)
+            getattr(score_arrays(ae.model, *(part[start : start + batch] for part in x)), name)
             for start in starts
         ]
         np.concatenate(parts).tofile(out / f"{name}.bin")
     noise = np.fromfile(rows / "noise.bin", np.float32)
     noise = noise.reshape(len(x[0]), -1)
-    drawn = [ae.latents_of(noise[start : start + batch]) for start in starts]
+    drawn = [ae.model.latents_of(noise[start : start + batch]) for start in starts]
     np.concatenate(drawn).tofile(out / "drawn.bin")
     import onnxruntime  # last, so that it is ae_runtime that imports it
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from math import prod
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ae_runtime.bundle.manifest import Manifest, Port
+from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.bundle.opening import Bundle, open_bundle
-from ae_runtime.errors import DataWarning, ShapeMismatch
-from ae_runtime.model.arrays import checked, conversion, is_table
-from ae_runtime.model.devices import provider_of, resolve
-from ae_runtime.model.engine import Engine, Feed
-from ae_runtime.model.plan import block_rows, make_plan, memory_of
-from ae_runtime.model.prefix import prefix, whole
+from ae_runtime.errors import ShapeMismatch
+from ae_runtime.model.arrays import conversion, is_table
+from ae_runtime.model.model import Model
+from ae_runtime.model.prefix import prefix
+from ae_runtime.notices import WarnOnce
 
 # Where they are used: an application that only encodes needs neither files nor scores.
 if TYPE_CHECKING:
     from ae_runtime.files.jobs.job import Done
-    from ae_runtime.model.scoring import Part, Scored
-
-Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
-_OWN = ("ae_runtime", "ae_archive")  # packages whose calls no warning points at
+    from ae_runtime.files.jobs.output import Progress
+    from ae_runtime.files.jobs.steps import OnError
+    from ae_runtime.files.readers.columns import Verb
+    from ae_runtime.model.scoring import Part
 
 
 def load(
@@ -58,54 +53,38 @@ def load(
     for name, value in options.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
-    return Autoencoder(open_bundle(location, max_memory), device=device, **options)
+    bundle = open_bundle(location, max_memory)
+    return Autoencoder(
+        Model(bundle, device=device, threads=threads, tile=tile, max_memory=max_memory)
+    )
 
 
 class Autoencoder:
     """A loaded bundle. Safe to call from many threads; pickles; survives fork and spawn.
 
     Its file was read once: the folder may change or vanish afterwards. As a context manager it
-    gives threads and memory back at the end.
+    gives threads and memory back at the end. model: its graphs alone, for arrays as these take
+    them.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = "auto",
-        threads: int | None = None,
-        tile: int | None = None,
-        max_memory: int | None = None,
-    ) -> None:
-        self.bundle = bundle
-        self._options: dict[str, Any] = {
-            "device": device,
-            "threads": threads,
-            "tile": tile,
-            "max_memory": max_memory,
-        }
-        graphs = {name: bundle.files[f"{name}.onnx"] for name in bundle.needs}
-        plan_for = partial(
-            make_plan,
-            bundle.needs.values(),
-            sum(map(len, graphs.values())),
-            threads=threads,
-            tile=tile,
-            max_memory=max_memory,
-        )
-        self._engine = Engine(graphs, plan_for, resolve(device))
-        self._inputs, self._outputs = bundle.manifest.inputs, bundle.manifest.outputs
-        self._z = bundle.manifest.latent.port
-        # Of the one input, for the check that a single row goes through.
-        self._row = self._inputs[0].row_shape
-        self._latent_dim = bundle.manifest.latent.dim
-        self._dtype = None if bundle.manifest.is_mixed else np.dtype(self._inputs[0].dtype)
-        self._said: set[str] = set()
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        # Looked up once, for the check that a single row goes through.
+        self._engine, self._latent_dim = model.engine, model.latent_dim
+        self._row = model.inputs[0].row_shape
+        self._is_mixed = model.manifest.is_mixed
+        self._dtype = None if self._is_mixed else np.dtype(model.inputs[0].dtype)
+        self.say = WarnOnce()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The manifest, and the bytes of the bundle's files."""
+        return self.model.bundle
 
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
-        return self.bundle.manifest
+        return self.model.manifest
 
     @property
     def model_id(self) -> str:
@@ -115,27 +94,27 @@ class Autoencoder:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample, without the batch axis; of a mixed table, its numbers."""
-        return self._inputs[0].row_shape
+        return self._row
 
     @property
     def latent_dim(self) -> int:
         """K, the numbers that stand for one sample."""
-        return self.manifest.latent.dim
+        return self._latent_dim
 
     @property
     def threads(self) -> int:
         """Threads that rows are spread over."""
-        return self._engine.plan.threads
+        return self.model.plan.threads
 
     @property
     def tile(self) -> int:
         """Rows in one call of onnxruntime."""
-        return self._engine.plan.tile
+        return self.model.plan.tile
 
     @property
     def device(self) -> str:
         """The provider of onnxruntime that runs the graphs; opens the encoder to know it."""
-        return provider_of(self._engine.session("encoder"))
+        return self.model.provider
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +127,7 @@ class Autoencoder:
 
         May be called at any time: what other threads are computing comes to its end.
         """
-        self._engine.close()
+        self.model.close()
 
     def encode(self, x: Any, *, keep: int | None = None) -> NDArray[np.float32]:
         """Latents z of a batch, (B, latent_dim).
@@ -181,7 +160,7 @@ class Autoencoder:
             shape = (len(x), self._latent_dim)
             z: NDArray[np.float32] = self._engine.once("encoder", {"x": x}, "z", shape)
             return z
-        return self.encode_arrays(*self._arrays_of(x))
+        return self.model.encode(*self._arrays_of(x))
 
     def encode_iter(
         self, blocks: Iterable[Any], *, keep: int | None = None
@@ -203,7 +182,11 @@ class Autoencoder:
         their dtype's range. Mixed tables come back as a dict of columns: float64 numbers, and
         words as objects. Raises ShapeMismatch or DtypeMismatch.
         """
-        return self._rows_of(self.decode_arrays(z))
+        if is_table(z):
+            from ae_runtime.tables.columns import rows_by_number
+
+            z = rows_by_number(z, "z")
+        return self._rows_of(self.model.decode(z))
 
     def reconstruct(self, x: Any, *, keep: int | None = None) -> Any:
         """decode(encode(x, keep)): what the model keeps of x, in x's shape, dtype and units."""
@@ -217,7 +200,7 @@ class Autoencoder:
         """
         from ae_runtime.model import scoring
 
-        return scoring.score(self, self.arrays_of(x), name)
+        return scoring.score(self.model, self.arrays_of(x), name)
 
     def is_anomaly(
         self,
@@ -262,12 +245,12 @@ class Autoencoder:
         from ae_runtime.model import scoring
 
         if not is_table(x):
-            return scoring.explain(self, self.arrays_of(x), top)
+            return scoring.explain(self.model, self.arrays_of(x), top)
         from ae_runtime.tables.columns import arrays_of, table_of, unknown_words
 
         table = table_of(x, self.manifest)  # once, for both
-        arrays = self._checked(arrays_of(table, self.manifest, self.say))
-        return scoring.explain(self, arrays, top, unknown_words(table, self.manifest))
+        arrays = self.model.rows(arrays_of(table, self.manifest, self.say))
+        return scoring.explain(self.model, arrays, top, unknown_words(table, self.manifest))
 
     def sample(self, n: int, seed: int | None = None) -> Any:
         """New rows like those of training, (n, *input_shape), in the dtype and units of x.
@@ -279,7 +262,7 @@ class Autoencoder:
         """
         from ae_runtime.model import sampling
 
-        arrays = self.decode_arrays(sampling.draw(self, n, seed))
+        arrays = self.model.decode(sampling.draw(self.model, n, seed))
         return self._rows_of(sampling.within_range(self.manifest, arrays))
 
     def interpolate(self, a: Any, b: Any, steps: int) -> Any:
@@ -300,68 +283,84 @@ class Autoencoder:
             )
         return self.decode(sampling.between(self.manifest, [end[0] for end in ends], steps))
 
-    def latents_of(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The latents that the sampler makes of uniform noise in [0, 1), (B, latent_dim).
-
-        noise: (B, manifest.sampler.noise_dim) float32.
-        """
-        (port,) = self.manifest.sampler_feeds
-        rows = checked(noise, port, port.name)
-        z = np.empty((len(rows), self.latent_dim), np.float32)
-        self._engine.run("sampler", [_feed(rows, port)], {"z": z})
-        return z
-
-    def score_arrays(self, *arrays: ArrayLike, alone: bool = False) -> Scored:
-        """All that the scorer says of rows, for the arrays that the encoder's graph takes.
-
-        alone: in the calling thread only. Raises ScoreUnknown, ShapeMismatch or DtypeMismatch.
-        """
-        from ae_runtime.model import scoring
-
-        scoring.place_of(self.manifest, None)
-        rows = self._checked(arrays)
-        z = self.encode_arrays(*rows, alone=alone)
-        x_hat = self.decode_arrays(z, alone=alone)
-        return scoring.Scored(**self.score_rows([*rows, z, *x_hat], alone=alone), x_hat=x_hat)
-
-    def score_rows(
-        self, arrays: Sequence[NDArray[Any]], *, alone: bool = False
-    ) -> dict[str, NDArray[Any]]:
-        """What the scorer's graph gives, by name, for what goes into and comes out of the others.
-
-        arrays: those of manifest.scorer_feeds, in their order.
-        """
-        pairs = zip(arrays, self.manifest.scorer_feeds, strict=True)
-        feeds = [_feed(rows, port) for rows, port in pairs]
-        outs = {
-            port.name: np.empty((len(arrays[0]), *port.row_shape), port.dtype)
-            for port in self.manifest.scorer_fetches
-        }
-        self._engine.run("scorer", feeds, outs, alone=alone)
-        return outs
-
     def encode_file(
-        self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_error: OnError = "stop",
+        id_column: str | None = None,
+        stride: int | None = None,
+        keep: int | None = None,
+        progress: Progress | None = None,
     ) -> Done:
-        """Write the latents of every row of a file to the file `out`; see job.process_file.
+        """Write the latents of every row of a file to the file `out`.
 
         Rows are streamed, in bounded memory; `out` appears when it is complete, and a call that
-        was killed goes on where it was. options: overwrite, on_error, id_column, stride, keep,
-        progress.
+        was killed goes on where it was. See job.process_file.
         """
-        return self._process("encode", source, out, **options)
+        return self._process(
+            "encode",
+            source,
+            out,
+            overwrite=overwrite,
+            on_error=on_error,
+            id_column=id_column,
+            stride=stride,
+            keep=keep,
+            progress=progress,
+        )
 
     def decode_file(
-        self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_error: OnError = "stop",
+        id_column: str | None = None,
+        stride: int | None = None,
+        keep: int | None = None,
+        progress: Progress | None = None,
     ) -> Done:
         """Like encode_file, from latents to rows."""
-        return self._process("decode", source, out, **options)
+        return self._process(
+            "decode",
+            source,
+            out,
+            overwrite=overwrite,
+            on_error=on_error,
+            id_column=id_column,
+            stride=stride,
+            keep=keep,
+            progress=progress,
+        )
 
     def reconstruct_file(
-        self, source: str | PathLike[str], out: str | PathLike[str], **options: Any
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_error: OnError = "stop",
+        id_column: str | None = None,
+        stride: int | None = None,
+        keep: int | None = None,
+        progress: Progress | None = None,
     ) -> Done:
         """Like encode_file, from rows to what the model keeps of them."""
-        return self._process("reconstruct", source, out, **options)
+        return self._process(
+            "reconstruct",
+            source,
+            out,
+            overwrite=overwrite,
+            on_error=on_error,
+            id_column=id_column,
+            stride=stride,
+            keep=keep,
+            progress=progress,
+        )
 
     def score_file(
         self,
@@ -372,7 +371,11 @@ class Autoencoder:
         threshold: float | None = None,
         false_alarm_rate: float | None = None,
         parts: bool = False,
-        **options: Any,
+        overwrite: bool = False,
+        on_error: OnError = "stop",
+        id_column: str | None = None,
+        stride: int | None = None,
+        progress: Progress | None = None,
     ) -> Done:
         """Like encode_file, from rows to columns score, probability and anomaly (0 or 1).
 
@@ -383,106 +386,41 @@ class Autoencoder:
         from ae_runtime.files.jobs.score_summary import Asked, Judge
 
         asked = Asked(name, threshold, false_alarm_rate, parts)
-        judge = Judge(self.manifest, asked)
-        return self._process("score", source, out, judge=judge, **options)
+        return self._process(
+            "score",
+            source,
+            out,
+            judge=Judge(self.manifest, asked),
+            overwrite=overwrite,
+            on_error=on_error,
+            id_column=id_column,
+            stride=stride,
+            progress=progress,
+        )
 
     def _process(self, verb: Verb, source: Any, out: Any, **options: Any) -> Done:
         # files: not for applications with arrays
         from ae_runtime.files.jobs.job import process_file
 
-        return process_file(self, verb, fspath(source), fspath(out), **options)
-
-    def encode_arrays(self, *arrays: ArrayLike, alone: bool = False) -> NDArray[np.float32]:
-        """Like encode, for the arrays that the graph takes.
-
-        arrays: x; of a mixed table x_num (B, P) float64, NaN where missing, and x_cat (B, Q)
-        int32, the place of a word in its column's levels and -1 where missing. alone: in the
-        calling thread only, for callers with threads of their own.
-        Raises ShapeMismatch or DtypeMismatch.
-        """
-        rows = self._checked(arrays)
-        feeds = [_feed(each, port) for each, port in zip(rows, self._inputs, strict=True)]
-        count = len(feeds[0].rows)
-        if any(len(feed.rows) != count for feed in feeds):
-            lengths = " and ".join(f"{len(feed.rows)} of {feed.name}" for feed in feeds)
-            raise ShapeMismatch(f"the arrays must have as many rows as each other, found {lengths}")
-        z = np.empty((count, self.latent_dim), np.float32)
-        self._engine.run("encoder", feeds, {"z": z}, alone=alone)
-        return z
-
-    def decode_arrays(self, z: ArrayLike, *, alone: bool = False) -> tuple[NDArray[Any], ...]:
-        """Like decode, as the arrays that the graph gives.
-
-        z: (B, K), or a prefix of ordered latents. (x_hat,); of a mixed table (x_hat_num (B, P)
-        float64, x_hat_cat (B, Q) int32, x_hat_prob (B, all levels) float32: the probability of
-        each word, column after column).
-        Raises ShapeMismatch or DtypeMismatch.
-        """
-        if is_table(z):
-            from ae_runtime.tables.columns import rows_by_number
-
-            z = rows_by_number(z, "z")
-        z = checked(whole(self.manifest.latent, z), self._z, "z")
-        outs = {
-            port.name: np.empty((len(z), *port.row_shape), port.dtype) for port in self._outputs
-        }
-        self._engine.run("decoder", [_feed(z, self._z)], outs, alone=alone)
-        return tuple(outs.values())
-
-    def block_rows(self, verb: Verb) -> int:
-        """Rows of a block of a file that is worked on at once: of more than a tile, whole ones."""
-        return block_rows(self._row_bytes(verb), self._engine.plan, self._options["max_memory"])
-
-    def _row_bytes(self, verb: Verb) -> int:
-        sizes = {"x": _row_bytes(self._inputs), "z": 4 * self.latent_dim}
-        sizes["x_hat"] = _row_bytes(self._outputs)
-        sizes["parts"] = 4 * prod(self.manifest.part_shape)
-        ends = {
-            "encode": ("x", "z"),
-            "decode": ("z", "x_hat"),
-            "sample": ("z", "x_hat"),
-            "reconstruct": ("x", "z", "x_hat"),
-            "score": ("x", "z", "x_hat", "parts"),
-        }
-        return sum(sizes[end] for end in ends[verb])
-
-    def spare_memory(self, verb: Verb) -> int | None:
-        """Bytes that max_memory leaves for reading a file, beside the model and blocks of rows."""
-        most, plan = self._options["max_memory"], self._engine.plan
-        if most is None:
-            return None
-        graph_bytes = sum(map(len, self._engine.graphs.values()))
-        blocks = (self.threads + 4) * self.block_rows(verb) * self._row_bytes(verb)
-        return int(most - memory_of(plan, self.bundle.needs.values(), graph_bytes) - blocks)
+        return process_file(self.model, verb, fspath(source), fspath(out), **options)
 
     def _arrays_of(self, x: Any) -> tuple[Any, ...]:
-        if not self.manifest.is_mixed and not is_table(x):
+        if not self._is_mixed and not is_table(x):
             return (x,)
         # words and dates: not for arrays of numbers
         from ae_runtime.tables.columns import arrays_of
 
         return arrays_of(x, self.manifest, self.say)
 
-    def say(self, topic: str, line: str) -> None:
-        """Warn of a line about rows, the first time that its topic comes up."""
-        if topic not in self._said:
-            self._said.add(topic)
-            warnings.warn(line, DataWarning, stacklevel=_depth_of_caller())
-
     def arrays_of(self, x: Any) -> list[NDArray[Any]]:
         """Rows x, as `encode` takes them, as the arrays that the encoder's graph takes.
 
         [x]; of a mixed table [x_num (B, P), x_cat (B, Q)]. Raises what encode raises.
         """
-        return self._checked(self._arrays_of(x))
-
-    def _checked(self, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
-        """The arrays, if they are rows that the encoder's graph takes."""
-        pairs = zip(arrays, self._inputs, strict=True)
-        return [checked(array, port, port.name) for array, port in pairs]
+        return self.model.rows(self._arrays_of(x))
 
     def _rows_of(self, arrays: tuple[NDArray[Any], ...]) -> Any:
-        if not self.manifest.is_mixed:
+        if not self._is_mixed:
             return arrays[0]
         from ae_runtime.tables.table import from_blocks
 
@@ -492,25 +430,4 @@ class Autoencoder:
         return f"<Autoencoder {self.input_shape} -> {self.latent_dim}, {self.model_id[:12]}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The files travel, the sessions are opened again where the pickle is loaded.
-        return _revive, (self.bundle, self._options)
-
-
-def _feed(rows: NDArray[Any], port: Port) -> Feed:
-    return Feed(port.name, rows, conversion(rows.dtype, np.dtype(port.dtype)).convert)
-
-
-def _depth_of_caller() -> int:
-    """The stacklevel, for the function that asks, of the first call from outside this package."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OWN):
-        depth, frame = depth + 1, frame.f_back
-    return depth
-
-
-def _row_bytes(ports: Sequence[Port]) -> int:
-    return sum(np.dtype(port.dtype).itemsize * prod(port.row_shape) for port in ports)
-
-
-def _revive(bundle: Bundle, options: dict[str, Any]) -> Autoencoder:
-    return Autoencoder(bundle, **options)
+        return Autoencoder, (self.model,)

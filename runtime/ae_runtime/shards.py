@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from ae_runtime.autoencoder import Autoencoder, Verb, load
+from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.errors import DataError, OutputExists
 from ae_runtime.files.jobs.job import Done, process_file
 from ae_runtime.files.jobs.output import Progress
 from ae_runtime.files.jobs.score_summary import Judge
 from ae_runtime.files.jobs.steps import OnError
+from ae_runtime.files.readers.columns import Verb
 from ae_runtime.files.readers.image_folder import SUFFIXES as IMAGE_SUFFIXES
 from ae_runtime.files.readers.opening import TYPES
 
@@ -86,7 +87,7 @@ def _shard(
 ) -> Done:
     ae = bundle if isinstance(bundle, Autoencoder) else _loaded(bundle, options)
     return process_file(
-        ae,
+        ae.model,
         verb,
         src,
         dst,

@@ -12,7 +12,7 @@ from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.model.arrays import as_array, checked, is_table
-from ae_runtime.model.scoring import place_of, threshold_of
+from ae_runtime.model.scoring import place_of, score_arrays, threshold_of
 from ae_runtime.tables.columns import arrays_of
 
 Array = NDArray[Any]
@@ -124,7 +124,7 @@ class Stream:
         for start in range(0, count, _WINDOWS):
             end = min(start + _WINDOWS, count)
             windows = _windows_of(steps[start : end + self.window - 1], self.window)
-            scored = self.ae.score_arrays(windows)
+            scored = score_arrays(self.ae.model, windows)
             scores[start:end] = scored.scores[:, self._place]
             newest[start:end] = scored.parts[:, -1]
         return scores, newest

@@ -43,15 +43,21 @@ PACKAGES = {
 # What an application imports by `ae_runtime.load`, beside graphs; the rest is for commands. The
 # last are for scores, streams and mixed tables.
 CORE = {
-    *("__init__", "autoencoder", "errors", "extras", "stream"),
+    *("__init__", "autoencoder", "errors", "extras", "notices", "stream"),
     *("bundle.manifest", "bundle.opening", "bundle.zipped"),
-    *(f"model.{name}" for name in ("arrays", "cpus", "devices", "engine", "plan", "prefix")),
+    *(
+        f"model.{name}"
+        for name in ("arrays", "cpus", "devices", "engine", "model", "plan", "prefix")
+    ),
     *(f"model.{name}" for name in ("sampling", "scoring", "tails")),
     *(f"tables.{name}" for name in ("columns", "digits", "frames", "missing", "table", "words")),
 }
 # What they take of the rest, each when it is asked for.
 WHEN_ASKED = {
-    "autoencoder": {"files.jobs.job", "files.jobs.score_summary"},
+    "autoencoder": {
+        *(f"files.jobs.{name}" for name in ("job", "output", "score_summary", "steps")),
+        "files.readers.columns",
+    },
     "tables.columns": {"tables.arrow"},
 }
 

@@ -121,7 +121,7 @@ def test_files_of_prefixes(folder: Path, x: np.ndarray, tmp_path: Path, suffix: 
 def test_pipes_and_shards_of_prefixes(ae: Autoencoder, x: np.ndarray, tmp_path: Path) -> None:
     rows, shard, out = tmp_path / "x.npy", tmp_path / "z.npy", io.BytesIO()
     np.save(rows, x)
-    process_to_pipe(ae, "encode", rows, out, out_format="npy", keep=2)
+    process_to_pipe(ae.model, "encode", rows, out, out_format="npy", keep=2)
     np.testing.assert_array_equal(np.load(io.BytesIO(out.getvalue())), ae.encode(x, keep=2))
     assert not encode_shard(ae, rows, shard, keep=2).was_done
     assert encode_shard(ae, rows, shard, keep=2).was_done

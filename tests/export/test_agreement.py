@@ -200,7 +200,7 @@ def test_latents_of_large_weights_are_as_exact_as_the_model_in_float32(tmp_path:
     exported = export(run, tmp_path / "bundle")
     assert 1e-5 < exported.agreement.encoder < 1e-4
     ae = load(exported.location)
-    checks = golden_checks(ae, read_golden(ae))
+    checks = golden_checks(ae.model, read_golden(ae.model))
     assert [check.name for check in checks if not check.ok] == []
 
 

@@ -147,7 +147,7 @@ def test_golden_rows_that_may_jump_are_left_out(
 
 
 def test_the_doctor_finds_the_bundle_well(case: Any) -> None:
-    checks = doctor.examine(load(case.bundle))
+    checks = doctor.examine(load(case.bundle).model)
     golden = [check for check in checks if check.name.startswith("golden")]
     assert [(check.name, check.ok) for check in golden] == [
         (f"golden {what}", True) for what in ("encoder", "decoder", "parts", "scores", "sampler")

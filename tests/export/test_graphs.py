@@ -205,7 +205,7 @@ def test_real_golden_rows_of_a_mixed_table(any_case: Callable[[str], Any], tmp_p
     assert (golden["x_cat"] < 0).any()
     raw = {path.name: path.read_bytes() for path in (tmp_path / "real").iterdir()}
     assert row_in(case.x, raw) == "golden.npz"
-    assert all(check.ok for check in doctor.examine(load(tmp_path / "real")))
+    assert all(check.ok for check in doctor.examine(load(tmp_path / "real").model))
 
 
 def test_the_files_are_those_of_the_manifest(case: Any) -> None:

@@ -253,11 +253,11 @@ def check_rows(ae: Autoencoder, exact: Exact, parts: Parts) -> tuple[float, floa
     encoder = decoder = 0.0
     first: list[Array] = []
     for batch in (1, 7, len(h)):
-        (found_z,) = in_batches(ae.encode_arrays, parts, batch)
+        (found_z,) = in_batches(ae.model.encode, parts, batch)
         encoder = max(encoder, check_latents(exact, h, z, found_z))
         # From the latents that were found, so that an encoder's differences are not counted twice.
         numbers, chance = exact.decode(found_z)
-        found = in_batches(ae.decode_arrays, (found_z,), batch)
+        found = in_batches(ae.model.decode, (found_z,), batch)
         decoder = max(decoder, check_numbers(exact, numbers, found[0]))
         if exact.run.schema.levels:
             decoder = max(decoder, check_words(exact, chance, *found[1:]))
@@ -315,7 +315,7 @@ def check(combination: Combination, data: Dataset, folder: Path) -> str:
     assert run.schema.quality.is_pca == (combination.settings == PCA)
     exported = export(run, folder / "bundle")
     ae = load(folder / "bundle")
-    assert all(found.ok for found in doctor.examine(ae))
+    assert all(found.ok for found in doctor.examine(ae.model))
     modules = {name for name, _ in run.model.named_modules()}
     for graph in ("encoder.onnx", "decoder.onnx"):
         check_graph(ae.bundle.files[graph], modules)

@@ -246,7 +246,7 @@ def brought(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Brought
 def test_graphs_agree_with_the_modules(name: str, brought: Callable[[str], Brought]) -> None:
     pair, encoder, decoder, exported, *_ = brought(name)
     ae, x = load(exported.location), pair.rows(50, 8)
-    assert all(check.ok for check in doctor.examine(ae))
+    assert all(check.ok for check in doctor.examine(ae.model))
     assert ae.manifest.kind == pair.kind
     known = pair.encode(float64(encoder), in_float64(pair.rows(300, 7))).numpy()
     expected = pair.encode(float64(encoder), in_float64(x)).numpy()
@@ -401,7 +401,7 @@ def test_int8_is_smaller_and_the_same_model(tmp_path: Path) -> None:
     assert int8.weighed.rise <= 0.02
     bundles = load(tmp_path / "fp32"), load(tmp_path / "int8")
     assert [ae.manifest.precision for ae in bundles] == ["fp32", "int8"]
-    assert all(check.ok for check in doctor.examine(bundles[1]))
+    assert all(check.ok for check in doctor.examine(bundles[1].model))
     errors = [np.mean((ae.reconstruct(x[:256]) - x[:256]) ** 2) for ae in bundles]
     assert errors[1] <= 1.02 * errors[0]
     z = bundles[1].encode(x)

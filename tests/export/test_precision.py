@@ -102,7 +102,7 @@ def test_it_is_smaller_and_says_what_it_is(name: str, int8: Callable[[str], Int8
     assert "Precision: int8." in int8(name).files["README.md"].decode()
     assert ae.manifest.golden.tolerance == 0.01
     assert ae.manifest.golden.rows == 32
-    assert all(check.ok for check in doctor.examine(ae))
+    assert all(check.ok for check in doctor.examine(ae.model))
     assert said[-2:] == [
         f"quantizing with the ranges of {len(run.calibration[0]):,} training rows ...",
         said_of(exported, "int8"),
@@ -129,7 +129,7 @@ def test_its_error_is_within_the_budget(name: str, int8: Callable[[str], Int8]) 
         x_hat = model.decode(model.encode(*map(torch.from_numpy, x)))
     parts = x_hat if isinstance(x_hat, tuple) else (x_hat,)
     fp32 = mean_squared(run, x, [part.numpy() for part in parts])
-    rise = mean_squared(run, x, ae.decode_arrays(ae.encode_arrays(*x))) / fp32 - 1
+    rise = mean_squared(run, x, ae.model.decode(ae.model.encode(*x))) / fp32 - 1
     assert exported.weighed is not None
     # Torch may round a pixel otherwise than the graphs in fp32 do.
     assert exported.weighed.rise == pytest.approx(rise, abs=1e-4)
@@ -140,13 +140,13 @@ def test_its_error_is_within_the_budget(name: str, int8: Callable[[str], Int8]) 
 def test_rows_do_not_influence_each_other(name: str, int8: Callable[[str], Int8]) -> None:
     run, data, exported, _ = int8(name)
     x, ae = data.take(run.split.test[:90]), load(exported.location)
-    z = ae.encode_arrays(*x)
-    x_hat = ae.decode_arrays(z)
+    z = ae.model.encode(*x)
+    x_hat = ae.model.decode(z)
     for batch in (1, 7, 64):
         starts = range(0, len(z), batch)
-        parts = [ae.encode_arrays(*(p[i : i + batch] for p in x)) for i in starts]
+        parts = [ae.model.encode(*(p[i : i + batch] for p in x)) for i in starts]
         np.testing.assert_array_equal(np.concatenate(parts), z)
-        rows = [ae.decode_arrays(z[i : i + batch]) for i in starts]
+        rows = [ae.model.decode(z[i : i + batch]) for i in starts]
         for at, expected in enumerate(x_hat):
             np.testing.assert_array_equal(np.concatenate([row[at] for row in rows]), expected)
 

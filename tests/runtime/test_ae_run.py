@@ -20,8 +20,8 @@ from ae_runtime.files.readers.source import read_source
 
 AE_RUN = "from ae_runtime.cli import main; main()"
 SMALL_BLOCKS = f"""
-from ae_runtime import Autoencoder
-Autoencoder.block_rows = lambda ae, verb: 10
+from ae_runtime.model import plan
+plan.MAX_BLOCK_ROWS = 10
 {AE_RUN}
 """
 # ae-run that says "go" when its second block is done, and then waits to be interrupted.

@@ -1,4 +1,4 @@
-"""process_file writes what encode, decode and reconstruct give, stamps it, and says what is odd."""
+"""Files hold what encode, decode and reconstruct give, are stamped, and what is odd is said."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ae_runtime import Autoencoder, load
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import AeError, DataError, LatentMismatch
-from ae_runtime.files.jobs.job import process_file
 from ae_runtime.files.readers.source import read_source
+from ae_runtime.model.model import Model
 from ae_runtime.outputs import read_stamp
 
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
@@ -46,11 +47,11 @@ def write_csv(name: str, columns: dict[str, NDArray[Any]]) -> None:
     Path(name).write_text("\n".join(lines) + "\n")
 
 
-def refused(error: type[AeError], *arguments: Any) -> str:
+def refused(error: type[AeError], ae: Autoencoder, verb: str, source: str, out: str) -> str:
     """The message; the folder holds what it held before."""
     before = sorted(Path().iterdir())
     with pytest.raises(error) as found:
-        process_file(*arguments)
+        getattr(ae, f"{verb}_file")(source, out)
     assert sorted(Path().iterdir()) == before
     return str(found.value)
 
@@ -59,33 +60,31 @@ def refused(error: type[AeError], *arguments: Any) -> str:
 def test_files_hold_what_the_methods_give(ae: Autoencoder, suffix: str) -> None:
     x = rows()
     np.save("x.npy", x)
-    done = process_file(ae, "encode", "x.npy", f"z.{suffix}")
+    done = ae.encode_file("x.npy", f"z.{suffix}")
     assert (done.rows, done.resumed_rows, done.notes) == (50, 0, [])
     z = read_source(f"z.{suffix}").array
     np.testing.assert_array_equal(z.astype(np.float32), ae.encode(x))  # a CSV is read as float64
-    process_file(ae, "decode", f"z.{suffix}", "x_hat.npy")
+    ae.decode_file(f"z.{suffix}", "x_hat.npy")
     np.testing.assert_array_equal(np.load("x_hat.npy"), ae.reconstruct(x))
-    process_file(ae, "reconstruct", "x.npy", "direct.npy")
+    ae.reconstruct_file("x.npy", "direct.npy")
     assert Path("direct.npy").read_bytes() == Path("x_hat.npy").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
 def test_bytes_depend_on_neither_blocks_nor_tile_nor_threads(
-    ae: Autoencoder, table_bundle: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    ae: Autoencoder, table_bundle: Path, suffix: str
 ) -> None:
     np.save("x.npy", rows(100))
-    process_file(ae, "reconstruct", "x.npy", f"a.{suffix}")
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 7)
-    process_file(load(table_bundle, threads=2, tile=3), "reconstruct", "x.npy", f"b.{suffix}")
+    ae.reconstruct_file("x.npy", f"a.{suffix}")
+    other = Autoencoder(Model(open_bundle(table_bundle), threads=2, tile=3, block_rows=7))
+    other.reconstruct_file("x.npy", f"b.{suffix}")
     assert Path(f"a.{suffix}").read_bytes() == Path(f"b.{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize(("n", "size"), [(32, 5), (33, 32), (1000, 333), (100_000, 4097)])
-def test_files_of_any_size_in_odd_blocks(
-    table_bundle: Path, n: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: size)
-    other, x = load(table_bundle, threads=3), rows(n)
+def test_files_of_any_size_in_odd_blocks(table_bundle: Path, n: int, size: int) -> None:
+    other = Autoencoder(Model(open_bundle(table_bundle), threads=3, block_rows=size))
+    x = rows(n)
     np.save("x.npy", x)
     assert other.encode_file("x.npy", "z.npy").rows == n
     z = np.load("z.npy")
@@ -102,7 +101,7 @@ def test_csv_columns_are_found_by_name(ae: Autoencoder) -> None:
     columns = dict(zip(NAMES, x.T, strict=True))
     shuffled = {"id": np.arange(50), **{name: columns[name] for name in reversed(NAMES)}}
     write_csv("x.csv", shuffled | {"more": np.ones(50)})
-    done = process_file(ae, "encode", "x.csv", "z.npy")
+    done = ae.encode_file("x.csv", "z.npy")
     np.testing.assert_array_equal(np.load("z.npy"), ae.encode(x))
     assert done.notes == [
         "x.csv: separator ',', with a header",
@@ -113,7 +112,7 @@ def test_csv_columns_are_found_by_name(ae: Autoencoder) -> None:
 def test_a_reconstructed_csv_has_the_columns_of_the_table(ae: Autoencoder) -> None:
     x = rows()
     np.save("x.npy", x)
-    process_file(ae, "reconstruct", "x.npy", "x_hat.csv")
+    ae.reconstruct_file("x.npy", "x_hat.csv")
     source = read_source("x_hat.csv")
     assert source.columns == NAMES
     assert source.integer is not None
@@ -150,18 +149,18 @@ def test_images_do_not_go_into_a_csv(digits_bundle: Path) -> None:
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
 def test_no_rows_in_no_rows_out(ae: Autoencoder, suffix: str) -> None:
     np.save("x.npy", np.empty((0, 6)))
-    assert process_file(ae, "encode", "x.npy", f"z.{suffix}").rows == 0
+    assert ae.encode_file("x.npy", f"z.{suffix}").rows == 0
     if suffix == "csv":
         assert Path("z.csv").read_text() == "z0,z1\n"
     else:
         assert read_source(f"z.{suffix}").array.shape == (0, 2)
 
 
-def test_progress_counts_every_block(ae: Autoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 20)
+def test_progress_counts_every_block(ae: Autoencoder) -> None:
+    ae = Autoencoder(Model(ae.bundle, block_rows=20))
     np.save("x.npy", rows(50))
     seen: list[tuple[int, int]] = []
-    process_file(ae, "encode", "x.npy", "z.npy", progress=lambda *at: seen.append(at))
+    ae.encode_file("x.npy", "z.npy", progress=lambda *at: seen.append(at))
     assert seen == [(20, 50), (40, 50), (50, 50)]
 
 
@@ -170,7 +169,7 @@ def test_progress_counts_every_block(ae: Autoencoder, monkeypatch: pytest.Monkey
 def test_every_output_is_stamped(ae: Autoencoder, verb: Any, what: str, suffix: str) -> None:
     np.save("x.npy", rows())
     out = Path(f"out.{suffix}")
-    process_file(ae, verb, "x.npy", out)
+    getattr(ae, f"{verb}_file")("x.npy", out)
     stamp = {"ae_toolkit": what, "model_id": ae.model_id}
     if suffix != "npz":
         stamp |= {"rows": 50, "bytes": out.stat().st_size}  # type: ignore[dict-item]
@@ -186,10 +185,10 @@ def test_latents_of_another_model_are_refused(
     ae: Autoencoder, golden_bundle: Path, table_bundle: Path, suffix: str
 ) -> None:
     np.save("x.npy", rows())
-    process_file(ae, "encode", "x.npy", f"z.{suffix}")
+    ae.encode_file("x.npy", f"z.{suffix}")
     other = load(golden_bundle)  # they all have two latents
     if golden_bundle == table_bundle:
-        assert process_file(other, "decode", f"z.{suffix}", "x_hat.npy").rows == 50
+        assert other.decode_file(f"z.{suffix}", "x_hat.npy").rows == 50
         return
     assert refused(LatentMismatch, other, "decode", f"z.{suffix}", "x_hat.npy") == (
         f"z.{suffix} holds latents of model {ae.model_id[:12]}, this bundle is "
@@ -200,22 +199,22 @@ def test_latents_of_another_model_are_refused(
 def test_a_stamp_travels_inside_an_npz_and_beside_an_npy(ae: Autoencoder) -> None:
     np.save("x.npy", rows())
     for name in ("z.npy", "z.npz"):
-        process_file(ae, "encode", "x.npy", name)
+        ae.encode_file("x.npy", name)
     Path("elsewhere").mkdir()
     shutil.move("z.npz", "elsewhere/a.npz")
     shutil.move("z.npy", "elsewhere/b.npy")
-    assert process_file(ae, "decode", "elsewhere/a.npz", "x_hat.npy").notes == []
-    assert process_file(ae, "decode", "elsewhere/b.npy", "x_hat.npz").notes == [
+    assert ae.decode_file("elsewhere/a.npz", "x_hat.npy").notes == []
+    assert ae.decode_file("elsewhere/b.npy", "x_hat.npz").notes == [
         "b.npy is unstamped: taken as latents of this model"
     ]
     shutil.move("z.npy.json", "elsewhere/b.npy.json")
-    assert process_file(ae, "decode", "elsewhere/b.npy", "b_hat.npy").notes == []
+    assert ae.decode_file("elsewhere/b.npy", "b_hat.npy").notes == []
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
 def test_a_changed_file_is_unstamped(ae: Autoencoder, suffix: str) -> None:
     np.save("x.npy", rows())
-    process_file(ae, "encode", "x.npy", f"z.{suffix}")
+    ae.encode_file("x.npy", f"z.{suffix}")
     changed = ae.encode(rows(40))
     if suffix == "csv":
         write_csv("z.csv", {"z0": changed[:, 0], "z1": changed[:, 1]})
@@ -223,17 +222,15 @@ def test_a_changed_file_is_unstamped(ae: Autoencoder, suffix: str) -> None:
         np.save("z.npy", changed)
     else:
         np.savez("z.npz", z=changed)
-    found = process_file(ae, "decode", f"z.{suffix}", "x_hat.npy").notes
+    found = ae.decode_file(f"z.{suffix}", "x_hat.npy").notes
     read = ["z.csv: separator ',', with a header"] if suffix == "csv" else []
     assert found == [*read, f"z.{suffix} is unstamped: taken as latents of this model"]
     np.testing.assert_array_equal(np.load("x_hat.npy"), ae.decode(changed))
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
-def test_an_infinity_is_named(ae: Autoencoder, bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        Autoencoder, "block_rows", lambda ae, verb: 20
-    )  # so that it is in the second block
+def test_an_infinity_is_named(ae: Autoencoder, bad: float) -> None:
+    ae = Autoencoder(Model(ae.bundle, block_rows=20))  # so that it is in the second block
     x = rows()
     x[30, 2] = x[31, 0] = bad
     columns = dict(zip(NAMES, x.T, strict=True))

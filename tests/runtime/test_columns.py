@@ -269,7 +269,7 @@ def test_a_bundle_of_a_mixed_table(mixed_bundle: Path) -> None:
     assert x_hat["job"].tolist() == ["clerk", "other", None]
     for name, values in ae.reconstruct(x).items():
         np.testing.assert_array_equal(values, x_hat[name])
-    prob = ae.decode_arrays(z)[2]
+    prob = ae.model.decode(z)[2]
     np.testing.assert_array_equal(prob, [[0, 1, 0], [0, 0, 1], [0, 0, 0]])
     assert {
         name: len(values) for name, values in ae.reconstruct({"age": [], "job": []}).items()
@@ -279,21 +279,21 @@ def test_a_bundle_of_a_mixed_table(mixed_bundle: Path) -> None:
 def test_arrays_of_a_mixed_table(mixed_bundle: Path) -> None:
     ae = ae_runtime.load(mixed_bundle)
     x_num, x_cat = np.array([[30.0], [NAN]]), np.array([[1], [-1]], np.int32)
-    z = ae.encode_arrays(x_num, x_cat)
+    z = ae.model.encode(x_num, x_cat)
     np.testing.assert_array_equal(z, [[30, 1], [NAN, -1]])
-    for found, wanted in zip(ae.decode_arrays(z), (x_num, x_cat), strict=False):
+    for found, wanted in zip(ae.model.decode(z), (x_num, x_cat), strict=False):
         assert found.dtype == wanted.dtype
         np.testing.assert_array_equal(found, wanted)
     with pytest.raises(ShapeMismatch) as caught:
-        ae.encode_arrays(x_num, x_cat[:1])
+        ae.model.encode(x_num, x_cat[:1])
     assert str(caught.value) == (
         "the arrays must have as many rows as each other, found 2 of x_num and 1 of x_cat"
     )
     with pytest.raises(ShapeMismatch) as caught:
-        ae.encode_arrays(x_num[:, 0], x_cat)
+        ae.model.encode(x_num[:, 0], x_cat)
     assert str(caught.value) == "x_num has shape (2,), the bundle wants (B, 1)"
     with pytest.raises(DtypeMismatch) as mismatch:
-        ae.encode_arrays(x_num, x_cat.astype(np.float32))
+        ae.model.encode(x_num, x_cat.astype(np.float32))
     assert str(mismatch.value) == (
         "x_cat is float32, the bundle takes int32; if the values are whole and in range, pass "
         "x_cat.astype('int32')"

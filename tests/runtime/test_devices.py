@@ -196,7 +196,7 @@ def test_auto_takes_no_other_provider(offered: Callable[..., None], table_bundle
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "CPUExecutionProvider"])
 def test_sessions_run_on_one_thread_of_the_cpu(table_bundle: Path, device: str) -> None:
-    session = ae_runtime.load(table_bundle, device=device)._engine.session("decoder")
+    session = ae_runtime.load(table_bundle, device=device).model.engine.session("decoder")
     assert session.get_providers() == ["CPUExecutionProvider"]
     options = session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
@@ -210,8 +210,8 @@ def test_a_device_answers_as_the_cpu_does(table_bundle: Path, digits_bundle: Pat
         ae = ae_runtime.load(bundle, device="cpu", tile=7, threads=2)
         bound = ae_runtime.load(bundle, device="cpu", tile=7, threads=2)
         for graph in ("encoder", "decoder"):
-            bound._engine.session(graph)
-        bound._engine._provider = devices.CUDA
+            bound.model.engine.session(graph)
+        bound.model.engine._provider = devices.CUDA
         x = np.ones((100, *ae.input_shape), ae.manifest.inputs[0].dtype)
         x += np.arange(100, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
         np.testing.assert_array_equal(bound.reconstruct(x), ae.reconstruct(x))
@@ -225,7 +225,7 @@ def test_a_gpu_gives_what_the_cpu_gives(golden_bundle: Path) -> None:
     from ae_runtime.machine.doctor import examine
 
     ae = ae_runtime.load(golden_bundle, device="cuda")
-    assert [check for check in examine(ae) if not check.ok] == []
+    assert [check for check in examine(ae.model) if not check.ok] == []
     assert ae.device == devices.CUDA
 
 

@@ -15,7 +15,7 @@ from ae_runtime.model import devices
 
 
 def found(bundle: Path, name: str, **options: int) -> Check:
-    checks = {check.name: check for check in examine(ae_runtime.load(bundle, **options))}
+    checks = {check.name: check for check in examine(ae_runtime.load(bundle, **options).model)}
     return checks[name]
 
 

@@ -42,7 +42,7 @@ def test_an_error_in_one_tile_stops_all(ae: Autoencoder) -> None:
 
     out = np.empty((8000, 2), np.float32)
     with pytest.raises(ZeroDivisionError):
-        ae._engine.run("encoder", [Feed("x", table(8000), convert)], {"z": out})
+        ae.model.engine.run("encoder", [Feed("x", table(8000), convert)], {"z": out})
     count = len(taken)
     assert count <= 5 + 3  # what other threads had begun
     time.sleep(0.02)
@@ -58,18 +58,18 @@ def test_alone_is_in_this_thread(ae: Autoencoder) -> None:
         return tile
 
     out = np.empty((800, 2), np.float32)
-    ae._engine.run("encoder", [Feed("x", table(800), convert)], {"z": out}, alone=True)
+    ae.model.engine.run("encoder", [Feed("x", table(800), convert)], {"z": out}, alone=True)
     assert threads == {threading.current_thread()}
     np.testing.assert_array_equal(out, ae.encode(table(800)))
-    np.testing.assert_array_equal(out, ae.encode_arrays(table(800), alone=True))
+    np.testing.assert_array_equal(out, ae.model.encode(table(800), alone=True))
     x_hat = ae.decode(out)
-    np.testing.assert_array_equal(ae.decode_arrays(out, alone=True)[0], x_hat)
+    np.testing.assert_array_equal(ae.model.decode(out, alone=True)[0], x_hat)
 
 
 def test_work_within_the_pool_does_not_wait_for_itself(ae: Autoencoder) -> None:
     # Every thread of the pool is busy with a caller that would like to have the pool.
     blocks = [table(100, seed) for seed in range(20)]
-    found = list(ae._engine.in_order(ae.encode, blocks, ahead=6))
+    found = list(ae.model.engine.in_order(ae.encode, blocks, ahead=6))
     for block, z in zip(blocks, found, strict=True):
         np.testing.assert_array_equal(z, ae.encode(block))
 
@@ -84,7 +84,7 @@ def test_in_order_takes_no_more_than_it_may(ae: Autoencoder) -> None:
             yield given
 
     done = []
-    for result in ae._engine.in_order(lambda item: item * 10, items(), ahead=4):
+    for result in ae.model.engine.in_order(lambda item: item * 10, items(), ahead=4):
         done.append(result)
         assert given - len(done) < 4
     assert done == [10 * item for item in range(1, 51)]
@@ -99,7 +99,7 @@ def test_in_order_that_is_given_up_leaves_nothing(ae: Autoencoder) -> None:
         ended.append(item)
         return item
 
-    results = ae._engine.in_order(work, iter(range(1000)), ahead=10)
+    results = ae.model.engine.in_order(work, iter(range(1000)), ahead=10)
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     assert len(begun) == len(ended) <= 13
@@ -111,7 +111,7 @@ def test_in_order_that_is_given_up_leaves_nothing(ae: Autoencoder) -> None:
             raise ZeroDivisionError
         return item
 
-    results = ae._engine.in_order(fail, iter(range(1000)), ahead=10)
+    results = ae.model.engine.in_order(fail, iter(range(1000)), ahead=10)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -123,7 +123,7 @@ def test_a_closed_model_gives_its_threads_back_and_opens_again(table_bundle: Pat
         z = ae.encode(table(100))
         assert threading.active_count() > before
     assert threading.active_count() == before
-    assert ae._engine._sessions == {}
+    assert ae.model.engine._sessions == {}
     np.testing.assert_array_equal(ae.encode(table(100)), z)
     ae.close()
     ae.close()
@@ -150,10 +150,10 @@ def test_a_model_may_be_closed_while_work_is_handed_to_its_threads(
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", ClosedMeanwhile)
     for _ in range(2):
         np.testing.assert_array_equal(ae.encode(x), z)
-        assert list(ae._engine.in_order(str, range(9), ahead=4)) == [*map(str, range(9))]
+        assert list(ae.model.engine.in_order(str, range(9), ahead=4)) == [*map(str, range(9))]
     for thread in closing:
         thread.join()
-    assert ae._engine._pool is None
+    assert ae.model.engine._pool is None
 
 
 def test_a_model_is_closed_again_and_again_while_threads_use_it(table_bundle: Path) -> None:

@@ -13,20 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import AeError, OutputFailed
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.job import process_file
 from ae_runtime.files.writers import opening
 from ae_runtime.files.writers.layout import Chunk
+from ae_runtime.model.model import Model
 
 OUTS = ["out.npy", "out.npz", "out.csv"]
 # As ae-run with small blocks, in a process whose files may not grow past 20 kB.
 LIMITED = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-from ae_runtime import Autoencoder
-Autoencoder.block_rows = lambda ae, verb: 200
+from ae_runtime.model import plan
+plan.MAX_BLOCK_ROWS = 200
 from ae_runtime.cli import main
 main()
 """
@@ -34,13 +35,12 @@ main()
 
 @pytest.fixture(scope="module")
 def ae(table_bundle: Path) -> Autoencoder:
-    return load(table_bundle, threads=1)
+    return Autoencoder(Model(open_bundle(table_bundle), threads=1, block_rows=200))
 
 
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 200)
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", np.random.default_rng(0).standard_normal((500, 6)))
 
@@ -50,7 +50,7 @@ def contents() -> dict[str, bytes]:
 
 
 def done_without_trouble(ae: Autoencoder, out: str) -> bytes:
-    process_file(ae, "reconstruct", "x.npy", f"whole.{out}")
+    ae.reconstruct_file("x.npy", f"whole.{out}")
     raw = Path(f"whole.{out}").read_bytes()
     for path in Path().glob("whole*"):
         path.unlink()
@@ -61,7 +61,7 @@ def done_without_trouble(ae: Autoencoder, out: str) -> bytes:
 @pytest.mark.parametrize("out", OUTS)
 def test_a_file_that_may_not_grow(ae: Autoencoder, table_bundle: Path, out: str) -> None:
     whole = done_without_trouble(ae, out)
-    process_file(ae, "encode", "x.npy", out)  # an older output, to stay
+    ae.encode_file("x.npy", out)  # an older output, to stay
     before = contents()
     words = ["reconstruct", str(table_bundle), "x.npy", "--out", out, "--overwrite"]
     done = subprocess.run(
@@ -74,7 +74,7 @@ def test_a_file_that_may_not_grow(ae: Autoencoder, table_bundle: Path, out: str)
     after = contents()
     assert set(after) - set(before) == {f"{out}.part", f"{out}.part.json"}
     assert {name: after[name] for name in before} == before
-    resumed = process_file(ae, "reconstruct", "x.npy", out, overwrite=True).resumed_rows
+    resumed = ae.reconstruct_file("x.npy", out, overwrite=True).resumed_rows
     assert resumed == (200 if out == "out.csv" else 400)  # 200 rows are 18 kB, or 9.6
     assert Path(out).read_bytes() == whole
     assert set(contents()) == set(before)
@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_at_any_step(
 ) -> None:
     with monkeypatch.context() as patch:
         steps = full_at(patch, owner, name, 10**9)
-        process_file(ae, "reconstruct", "x.npy", out)
+        ae.reconstruct_file("x.npy", out)
     whole = Path(out).read_bytes()
     assert steps
     resumed = set()
@@ -128,17 +128,17 @@ def test_a_disk_that_is_full_at_any_step(
         for path in Path().glob("out*"):
             path.unlink()
         if older:
-            process_file(ae, "encode", "x.npy", out)
+            ae.encode_file("x.npy", out)
         before = contents()
         with monkeypatch.context() as patch:
             full_at(patch, owner, name, number, stays)
             with pytest.raises(OutputFailed) as error:
-                process_file(ae, "reconstruct", "x.npy", out, overwrite=True)
+                ae.reconstruct_file("x.npy", out, overwrite=True)
         assert str(error.value) == f"{out} could not be written: the disk is full; free some space"
         after = contents()
         assert {name: after[name] for name in before} == before
         assert set(after) - set(before) <= {f"{out}.part", f"{out}.part.json", f"{out}.part.part"}
-        done = process_file(ae, "reconstruct", "x.npy", out, overwrite=True)
+        done = ae.reconstruct_file("x.npy", out, overwrite=True)
         resumed.add(done.resumed_rows)
         assert Path(out).read_bytes() == whole
         assert len(contents()) == (2 if out.endswith(".npz") else 3)  # x.npy, out, its sidecar
@@ -165,9 +165,9 @@ def test_a_disk_that_is_full_in_the_middle_of_a_block(
     with monkeypatch.context() as patch:
         patch.setattr(sink, "write", write_half_of_the_second)
         with pytest.raises(OutputFailed) as error:
-            process_file(ae, "reconstruct", "x.npy", out)
+            ae.reconstruct_file("x.npy", out)
     assert str(error.value) == f"{out} could not be written: the disk is full; free some space"
-    assert process_file(ae, "reconstruct", "x.npy", out).resumed_rows == 200
+    assert ae.reconstruct_file("x.npy", out).resumed_rows == 200
     assert Path(out).read_bytes() == whole
 
 
@@ -187,5 +187,5 @@ def test_any_other_failure_leaves_nothing_either(
     before = contents()
     progress: Callable[[int, int | None], None] = fail
     with pytest.raises(error):
-        process_file(ae, "reconstruct", "x.npy", out, progress=progress)
+        ae.reconstruct_file("x.npy", out, progress=progress)
     assert contents() == before

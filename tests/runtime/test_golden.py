@@ -61,7 +61,7 @@ def packed(golden: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 
 def found_of(ae: ae_runtime.Autoencoder, name: str) -> Check:
-    return next(check for check in examine(ae) if check.name == f"golden {name}")
+    return next(check for check in examine(ae.model) if check.name == f"golden {name}")
 
 
 def test_the_stored_bundles_are_those_of_format_1(golden_bundle: Path) -> None:
@@ -79,7 +79,7 @@ def test_bundles_of_later_days_are_as_they_were_and_give_what_they_gave(
     if name.startswith("scored"):
         request.getfixturevalue("sampling")
     assert json.loads((bundle / "manifest.json").read_bytes())["manifest_sha256"] == LATER[name]
-    golden = [c for c in examine(ae_runtime.load(bundle)) if c.name.startswith("golden")]
+    golden = [c for c in examine(ae_runtime.load(bundle).model) if c.name.startswith("golden")]
     scored = name.startswith("scored")
     assert len(golden) == (4 if "mixed" in name else 2) + 3 * scored
     assert all(check.ok for check in golden), golden
@@ -106,7 +106,7 @@ def test_stored_answers_are_given_again(bundle: Path) -> None:
 
 
 def test_the_doctor_finds_nothing_wrong(bundle: Path) -> None:
-    checks = examine(ae_runtime.load(bundle))
+    checks = examine(ae_runtime.load(bundle).model)
     scores = ("golden parts", "golden scores", "golden sampler") if bundle.name == "digits" else ()
     assert [check.name for check in checks] == [
         *("machine", "onnxruntime", "numpy", "provider", "threads", "telemetry", "memory"),
@@ -191,7 +191,7 @@ def test_broken_golden_files_are_said(
 ) -> None:
     ae = ae_runtime.load(rewrite(table_bundle, spoil(stored(table_bundle))))
     with pytest.raises(BundleCorrupt) as caught:
-        examine(ae)
+        examine(ae.model)
     assert str(caught.value) == message
 
 
@@ -199,7 +199,7 @@ def test_two_onnxruntimes_are_wrong(digits_bundle: Path, monkeypatch: pytest.Mon
     ae = ae_runtime.load(digits_bundle)
     installed = {"onnxruntime": "1.30.0", "onnxruntime-gpu": "1.30.0", "numpy": "2.0.0"}
     monkeypatch.setattr("importlib.metadata.version", installed.__getitem__)
-    assert examine(ae)[1] == Check(
+    assert examine(ae.model)[1] == Check(
         "onnxruntime",
         "onnxruntime 1.30.0, onnxruntime-gpu 1.30.0; both installed: remove one",
         False,

@@ -70,7 +70,8 @@ def test_reconstructing_brings_only_what_it_needs(python: Python, digits_bundle:
         *("graphs.admission", "graphs.arithmetic", "graphs.asked", "graphs.footprint"),
         *("graphs.graph", "graphs.protobuf", "graphs.shape_rules", "graphs.values"),
         *("graphs.walk", "graphs.window_rules", "graphs.workspace", "model", "model.arrays"),
-        *("model.cpus", "model.devices", "model.engine", "model.plan", "model.prefix"),
+        *("model.cpus", "model.devices", "model.engine", "model.model", "model.plan"),
+        *("model.prefix", "notices"),
     ]
 
 
@@ -97,7 +98,7 @@ def test_telemetry_is_off_before_onnxruntime_is_imported(
         "print(devices.telemetry_state())\n"
         "ae.encode([[[1] * 8] * 8])\n"
         "print(devices.telemetry_state())\n"
-        "print(doctor.examine(ae)[5])\n"
+        "print(doctor.examine(ae.model)[5])\n"
     )
     assert python(script, digits_bundle).splitlines() == [
         "off once a bundle is loaded",
@@ -113,7 +114,7 @@ def test_telemetry_that_another_left_on_is_said(python: Python, digits_bundle: P
         "import os\n"
         "os.environ['ORT_DISABLE_TELEMETRY'] = '1'\n"
         "import onnxruntime\n"
-        "del os.environ['ORT_DISABLE_TELEMETRY']\n" + SPY + "print(doctor.examine(ae)[5])\n"
+        "del os.environ['ORT_DISABLE_TELEMETRY']\n" + SPY + "print(doctor.examine(ae.model)[5])\n"
         "print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
     )
     assert python(script, digits_bundle).splitlines() == [

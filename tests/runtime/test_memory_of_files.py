@@ -27,7 +27,7 @@ def watch():
         most = max(most, int(found.split()[1]) / 1024)
 watcher = threading.Thread(target=watch)
 watcher.start()
-job.process_file(load(bundle, threads=2), verb, source, out)
+getattr(load(bundle, threads=2), f"{verb}_file")(source, out)
 stop.set()
 watcher.join()
 print(most)

@@ -52,7 +52,7 @@ def test_columns_are_taken_by_name_in_any_order(
     x_cat = np.stack(
         [[codes[word] for word in table["job"]], table["open"] == "yes"], axis=1
     ).astype(np.int32)
-    z = ae.encode_arrays(np.stack([table["far"], table["count"]], 1), x_cat)
+    z = ae.model.encode(np.stack([table["far"], table["count"]], 1), x_cat)
     assert z.shape == (50, 3)
     assert np.isfinite(z).all()
     turned = {name: table[name] for name in reversed(COLUMNS)}
@@ -66,7 +66,7 @@ def test_columns_come_back(ae: ae_runtime.Autoencoder, table: dict[str, Any]) ->
     z = ae.encode(table)
     back = ae.decode(z)
     assert list(back) == COLUMNS
-    numbers, codes, chances = ae.decode_arrays(z)
+    numbers, codes, chances = ae.model.decode(z)
     np.testing.assert_array_equal(back["far"], numbers[:, 0])
     np.testing.assert_array_equal(back["count"], np.rint(back["count"]))
     assert (back["job"] == np.array(["admin", "tech", "other"])[codes[:, 0]]).all()
@@ -93,7 +93,7 @@ def test_what_is_no_such_table(ae: ae_runtime.Autoencoder, table: dict[str, Any]
     with pytest.raises(DataError, match="1 columns are missing: job"):
         ae.encode({name: table[name] for name in COLUMNS if name != "job"})
     with pytest.raises(ShapeMismatch) as rows:
-        ae.encode_arrays(np.zeros((3, 2)), np.zeros((2, 2), np.int32))
+        ae.model.encode(np.zeros((3, 2)), np.zeros((2, 2), np.int32))
     assert str(rows.value) == (
         "the arrays must have as many rows as each other, found 3 of x_num and 2 of x_cat"
     )

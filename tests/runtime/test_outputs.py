@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, errors, load, outputs
-from ae_runtime.files.jobs.job import process_file
 
 OUTS = ["z.npy", "z.npz", "z.csv"]
 
@@ -38,7 +37,7 @@ def refused(ae: Autoencoder, source: str, out: str, overwrite: bool = False) -> 
     """The message of OutputExists; nothing in the folder has changed."""
     before = contents()
     with pytest.raises(errors.OutputExists) as error:
-        process_file(ae, "encode", source, out, overwrite=overwrite)
+        ae.encode_file(source, out, overwrite=overwrite)
     assert contents() == before
     return str(error.value)
 
@@ -55,18 +54,18 @@ def write_by_hand(out: str) -> None:
 
 @pytest.mark.parametrize("out", OUTS)
 def test_absent_is_made_and_nothing_else(ae: Autoencoder, out: str) -> None:
-    process_file(ae, "encode", "x.npy", out)
+    ae.encode_file("x.npy", out)
     sidecar = set() if out == "z.npz" else {f"{out}.json"}
     assert set(contents()) == {"x.npy", "other.npy", out} | sidecar
 
 
 @pytest.mark.parametrize("out", OUTS)
 def test_ours_and_complete_is_replaced_with_overwrite_only(ae: Autoencoder, out: str) -> None:
-    process_file(ae, "encode", "other.npy", out)
+    ae.encode_file("other.npy", out)
     message = f"{out} exists already; --overwrite replaces it"
     assert refused(ae, "x.npy", out) == message
-    process_file(ae, "encode", "x.npy", out, overwrite=True)
-    process_file(ae, "encode", "x.npy", f"fresh.{out}")
+    ae.encode_file("x.npy", out, overwrite=True)
+    ae.encode_file("x.npy", f"fresh.{out}")
     assert Path(out).read_bytes() == Path(f"fresh.{out}").read_bytes()
     assert outputs.read_stamp(Path(out)) == outputs.read_stamp(Path(f"fresh.{out}"))
 
@@ -84,7 +83,7 @@ def test_what_someone_else_wrote_is_never_replaced(
 
 @pytest.mark.parametrize("out", OUTS)
 def test_ours_is_no_longer_ours_once_someone_changed_it(ae: Autoencoder, out: str) -> None:
-    process_file(ae, "encode", "x.npy", out)
+    ae.encode_file("x.npy", out)
     write_by_hand(out)
     assert outputs.read_stamp(Path(out)) is None
     assert refused(ae, "x.npy", out, overwrite=True) == (
@@ -124,10 +123,10 @@ def test_the_input_is_no_output(ae: Autoencoder) -> None:
         ("z.npz", "z.npz:z"),
         ("z.csv", "z.csv"),
     ):
-        process_file(ae, "encode", "x.npy", out)
+        ae.encode_file("x.npy", out)
         before = contents()
         with pytest.raises(errors.DataError) as error:
-            process_file(ae, "decode", source, out, overwrite=True)
+            ae.decode_file(source, out, overwrite=True)
         assert str(error.value) == f"{out} is the input; choose another output"
         assert contents() == before
 
@@ -139,10 +138,10 @@ def test_a_sidecar_that_someone_else_wrote_is_never_replaced(ae: Autoencoder) ->
             "z.csv.json exists and is not the stamp of an output; it is never overwritten, "
             "choose another name than z.csv"
         )
-    process_file(ae, "encode", "x.npy", "z.npz")  # needs no sidecar
-    process_file(ae, "encode", "x.npy", "z.npy")
+    ae.encode_file("x.npy", "z.npz")  # needs no sidecar
+    ae.encode_file("x.npy", "z.npy")
     Path("z.npy").unlink()  # its sidecar, left alone, is still ours
-    process_file(ae, "encode", "x.npy", "z.npy")
+    ae.encode_file("x.npy", "z.npy")
 
 
 def test_a_part_that_someone_else_wrote_is_never_replaced(ae: Autoencoder) -> None:
@@ -155,7 +154,7 @@ def test_a_part_that_someone_else_wrote_is_never_replaced(ae: Autoencoder) -> No
 def test_out_must_be_a_type_that_can_be_written(ae: Autoencoder) -> None:
     for out, found in (("z", "no file extension"), ("z.feather", ".feather")):
         with pytest.raises(errors.DataError) as error:
-            process_file(ae, "encode", "x.npy", out)
+            ae.encode_file("x.npy", out)
         assert str(error.value) == (
             f"{out}: {found} cannot be written; known types: .npy, .npz, .csv, .parquet"
         )

@@ -15,41 +15,42 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import DataError, OutputFailed
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.job import process_file
 from ae_runtime.files.readers.source import read_table_file
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout
 from ae_runtime.files.writers.parquet import ParquetSink
+from ae_runtime.model.model import Model
 from ae_runtime.outputs import read_stamp
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 DRIVER = """
 import os, signal, sys
-from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs import job, journal
-Autoencoder.block_rows = lambda ae, verb: 50
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.files.jobs import journal
+from ae_runtime.model.model import Model
 journal.NOTE_EVERY_S = 0.0
 bundle, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
-ae = load(bundle, threads=2)
-job.process_file(ae, "encode", "x.npy", "z.parquet", progress=progress)
+ae = Autoencoder(Model(open_bundle(bundle), threads=2, block_rows=50))
+ae.encode_file("x.npy", "z.parquet", progress=progress)
 """
 
 
 @pytest.fixture(scope="module")
 def ae(table_bundle: Path) -> Autoencoder:
-    return load(table_bundle, threads=1)
+    return Autoencoder(Model(open_bundle(table_bundle), threads=1, block_rows=50))
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 50)
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", np.random.default_rng(0).standard_normal((5000, 6)))
 
@@ -119,14 +120,14 @@ def test_whole_numbers_that_no_integer_holds() -> None:
 
 
 def test_latents_come_back(ae: Autoencoder) -> None:
-    process_file(ae, "encode", "x.npy", "z.parquet")
+    ae.encode_file("x.npy", "z.parquet")
     table = pq.read_table("z.parquet")
     z = np.stack([table[name].to_numpy() for name in ("z0", "z1")], axis=1)
     np.testing.assert_array_equal(z, ae.encode(np.load("x.npy")))
     assert z.dtype == np.float32
     assert read_stamp(Path("z.parquet")) == {"ae_toolkit": "z", "model_id": ae.model_id}
     assert not os.path.exists("z.parquet.json")
-    done = process_file(ae, "decode", "z.parquet", "x_hat.npy")
+    done = ae.decode_file("z.parquet", "x_hat.npy")
     assert done.notes == []
     np.testing.assert_array_equal(np.load("x_hat.npy"), ae.decode(z))
 
@@ -134,12 +135,12 @@ def test_latents_come_back(ae: Autoencoder) -> None:
 def test_row_groups_do_not_depend_on_blocks(
     ae: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process_file(ae, "encode", "x.npy", "a.parquet")
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 777)
-    process_file(ae, "encode", "x.npy", "b.parquet")
+    ae.encode_file("x.npy", "a.parquet")
+    ae = Autoencoder(Model(ae.bundle, block_rows=777))
+    ae.encode_file("x.npy", "b.parquet")
     assert Path("a.parquet").read_bytes() == Path("b.parquet").read_bytes()
     monkeypatch.setattr("ae_runtime.files.writers.parquet.GROUP_BYTES", 1)
-    process_file(ae, "encode", "x.npy", "c.parquet")
+    ae.encode_file("x.npy", "c.parquet")
     file = pq.ParquetFile("c.parquet")
     groups = range(file.num_row_groups)
     assert [file.metadata.row_group(at).num_rows for at in groups] == [1024] * 4 + [904]
@@ -147,13 +148,13 @@ def test_row_groups_do_not_depend_on_blocks(
 
 @pytest.mark.parametrize("kill_at", [50, 2500, 5000])
 def test_a_killed_run_goes_on(ae: Autoencoder, table_bundle: Path, kill_at: int) -> None:
-    process_file(ae, "encode", "x.npy", "whole.parquet")
+    ae.encode_file("x.npy", "whole.parquet")
     command = [sys.executable, "-c", DRIVER, str(table_bundle), str(kill_at)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not os.path.exists("z.parquet")
     with Path("z.parquet.part").open("ab") as file:
         file.write(b"what comes after the place that was noted")
-    resumed = process_file(ae, "encode", "x.npy", "z.parquet").resumed_rows
+    resumed = ae.encode_file("x.npy", "z.parquet").resumed_rows
     assert resumed in (kill_at - 50, max(kill_at - 100, 0))
     assert Path("z.parquet").read_bytes() == Path("whole.parquet").read_bytes()
     assert {path.name for path in Path().iterdir()} == {"x.npy", "whole.parquet", "z.parquet"}
@@ -162,7 +163,7 @@ def test_a_killed_run_goes_on(ae: Autoencoder, table_bundle: Path, kill_at: int)
 def test_a_disk_that_is_full_when_the_part_is_made_parquet(
     ae: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process_file(ae, "encode", "x.npy", "whole.parquet")
+    ae.encode_file("x.npy", "whole.parquet")
 
     class Full(io.FileIO):
         def write(self, raw: Any) -> int:
@@ -180,8 +181,8 @@ def test_a_disk_that_is_full_when_the_part_is_made_parquet(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", open_full)
         with pytest.raises(OutputFailed) as error:
-            process_file(ae, "encode", "x.npy", "z.parquet")
+            ae.encode_file("x.npy", "z.parquet")
     message = "z.parquet could not be written: the disk is full; free some space"
     assert str(error.value) == message
-    assert process_file(ae, "encode", "x.npy", "z.parquet").resumed_rows == 5000
+    assert ae.encode_file("x.npy", "z.parquet").resumed_rows == 5000
     assert Path("z.parquet").read_bytes() == Path("whole.parquet").read_bytes()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs.job import process_file
 from ae_runtime.files.jobs.pipeline import READ_AHEAD, in_order
 from ae_runtime.files.readers.ahead import Ahead
+from ae_runtime.model.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_results_come_in_order_whatever_takes_longest(ae: Autoencoder, in_thread
         time.sleep(0.002 * (item % 3))
         return item * item
 
-    with closing(in_order(ae, work, range(40), in_thread)) as found:
+    with closing(in_order(ae.model, work, range(40), in_thread)) as found:
         assert list(found) == [item * item for item in range(40)]
 
 
@@ -53,7 +53,7 @@ def test_no_more_is_read_than_is_wanted_soon(ae: Autoencoder, in_thread: bool) -
             read.append(item)
             yield item
 
-    with closing(in_order(ae, lambda item: item, items(), in_thread)) as found:
+    with closing(in_order(ae.model, lambda item: item, items(), in_thread)) as found:
         for number, item in enumerate(found):
             assert item == number
             # At work or waiting: threads + 1. Read before: READ_AHEAD, and one at hand.
@@ -74,7 +74,7 @@ def test_an_error_of_the_reader_comes_after_all_that_was_read(
     found: list[int] = []
     with (
         pytest.raises(Failure, match="reader"),
-        closing(in_order(ae, lambda item: item, items(), in_thread)) as results,
+        closing(in_order(ae.model, lambda item: item, items(), in_thread)) as results,
     ):
         found.extend(results)
     assert found == list(range(7))
@@ -90,7 +90,7 @@ def test_an_error_of_the_work_comes_in_its_turn(ae: Autoencoder, in_thread: bool
     found: list[int] = []
     with (
         pytest.raises(Failure, match="work"),
-        closing(in_order(ae, work, range(10**9), in_thread)) as results,
+        closing(in_order(ae.model, work, range(10**9), in_thread)) as results,
     ):
         found.extend(results)
     assert found == list(range(5))
@@ -115,7 +115,7 @@ def test_reading_computing_and_writing_happen_at_the_same_time(ae: Autoencoder) 
             assert writing.wait(10)
         return item
 
-    with closing(in_order(ae, work, items(), in_thread=True)) as found:
+    with closing(in_order(ae.model, work, items(), in_thread=True)) as found:
         for item in found:
             if item == 0:
                 writing.set()
@@ -132,13 +132,15 @@ def test_a_reader_that_is_not_wanted_any_more_ends(ae: Autoencoder) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Failure])
 def test_no_thread_is_left_after_an_error_or_an_interrupt(
-    ae: Autoencoder, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ae: Autoencoder, error: type[BaseException], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 10)
     np.save(tmp_path / "x.npy", np.ones((500, 6)))
 
     def fail(done: int, rows: int | None) -> None:
         raise error
 
-    with pytest.raises(error):
-        process_file(ae, "encode", tmp_path / "x.npy", tmp_path / "z.npy", progress=fail)
+    with (
+        Autoencoder(Model(ae.bundle, threads=2, block_rows=10)) as other,
+        pytest.raises(error),
+    ):
+        other.encode_file(tmp_path / "x.npy", tmp_path / "z.npy", progress=fail)

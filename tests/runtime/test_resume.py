@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import InputFailed, OutputExists
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.job import Done, process_file
+from ae_runtime.files.jobs.job import Done
+from ae_runtime.model.model import Model
 
 ROWS = 2000
 BLOCK_ROWS = 100
@@ -24,9 +26,10 @@ BLOCK_ROWS = 100
 # the first block of this try is done, so that a kill from outside does not land in the imports.
 DRIVER = f"""
 import os, signal, sys
-from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs import job, journal
-Autoencoder.block_rows = lambda ae, verb: {BLOCK_ROWS}
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.files.jobs import journal
+from ae_runtime.model.model import Model
 journal.NOTE_EVERY_S = 0.0
 bundle, source, out, kill_at, threads = sys.argv[1:]
 said = []
@@ -35,20 +38,25 @@ def progress(done, rows):
         said.append(print("go", flush=True))
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
-ae = load(bundle, threads=int(threads))
-job.process_file(ae, "reconstruct", source, out, progress=progress)
+ae = Autoencoder(Model(open_bundle(bundle), threads=int(threads), block_rows={BLOCK_ROWS}))
+ae.reconstruct_file(source, out, progress=progress)
 """
 
 
 @pytest.fixture(scope="module")
 def ae(table_bundle: Path) -> Autoencoder:
-    return load(table_bundle, threads=1)
+    return blocked(table_bundle)
+
+
+def blocked(bundle: Path, **options: int) -> Autoencoder:
+    return Autoencoder(
+        Model(open_bundle(bundle), **{"threads": 1, "block_rows": BLOCK_ROWS} | options)
+    )
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: BLOCK_ROWS)
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", rows(0))
 
@@ -74,7 +82,7 @@ def killed(bundle: Path, source: str, out: str, at: int, threads: int = 1) -> No
 
 def uninterrupted(ae: Autoencoder, source: str, suffix: str) -> bytes:
     out = Path(f"whole{suffix}")
-    process_file(ae, "reconstruct", source, out)
+    ae.reconstruct_file(source, out)
     raw = out.read_bytes()
     for path in Path().glob("whole*"):
         path.unlink()
@@ -88,7 +96,7 @@ def names() -> set[str]:
 def resume(ae: Autoencoder, source: str, out: str) -> tuple[Done, int]:
     """What became of it, and the rows that were done when its first block was."""
     seen: list[int] = []
-    done = process_file(ae, "reconstruct", source, out, progress=lambda rows, _: seen.append(rows))
+    done = ae.reconstruct_file(source, out, progress=lambda rows, _: seen.append(rows))
     assert seen[-1] == done.rows == ROWS
     return done, seen[0]
 
@@ -119,7 +127,7 @@ def test_a_run_killed_at_once_is_no_obstacle(ae: Autoencoder, table_bundle: Path
 
 
 def test_a_killed_overwrite_leaves_the_old_output(ae: Autoencoder, table_bundle: Path) -> None:
-    process_file(ae, "encode", "x.npy", "out.npy")
+    ae.encode_file("x.npy", "out.npy")
     old = Path("out.npy").read_bytes(), Path("out.npy.json").read_bytes()
 
     def kill(done: int, rows: int) -> None:
@@ -127,9 +135,9 @@ def test_a_killed_overwrite_leaves_the_old_output(ae: Autoencoder, table_bundle:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        process_file(ae, "reconstruct", "x.npy", "out.npy", overwrite=True, progress=kill)
+        ae.reconstruct_file("x.npy", "out.npy", overwrite=True, progress=kill)
     assert (Path("out.npy").read_bytes(), Path("out.npy.json").read_bytes()) == old
-    assert process_file(ae, "reconstruct", "x.npy", "out.npy", overwrite=True).resumed_rows == 700
+    assert ae.reconstruct_file("x.npy", "out.npy", overwrite=True).resumed_rows == 700
     assert Path("out.npy").read_bytes() == uninterrupted(ae, "x.npy", ".npy")
 
 
@@ -164,10 +172,10 @@ def test_another_model_or_verb_starts_anew(
     ae: Autoencoder, table_bundle: Path, rewrite: Callable[..., Path]
 ) -> None:
     killed(table_bundle, "x.npy", "out.npy", 700)
-    other = load(rewrite(table_bundle, edit=lambda fields: fields.update(model_id="0" * 64)))
+    other = blocked(rewrite(table_bundle, edit=lambda fields: fields.update(model_id="0" * 64)))
     assert resume(other, "x.npy", "out.npy")[0].resumed_rows == 0
     killed(table_bundle, "x.npy", "z.npy", 700)
-    assert process_file(ae, "encode", "x.npy", "z.npy").resumed_rows == 0
+    assert ae.encode_file("x.npy", "z.npy").resumed_rows == 0
     np.testing.assert_array_equal(np.load("z.npy"), ae.encode(rows(0)))
 
 
@@ -188,7 +196,7 @@ def test_a_part_without_its_journal_is_not_taken(ae: Autoencoder, table_bundle: 
     killed(table_bundle, "x.npy", "out.npy", 700)
     Path("out.npy.part.json").write_text("{}")
     with pytest.raises(OutputExists) as error:
-        process_file(ae, "reconstruct", "x.npy", "out.npy")
+        ae.reconstruct_file("x.npy", "out.npy")
     assert str(error.value) == "out.npy.part is in the way and not ours; move it"
 
 
@@ -198,7 +206,7 @@ def test_an_interrupt_keeps_what_is_done(ae: Autoencoder) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        process_file(ae, "reconstruct", "x.npy", "out.csv", progress=interrupt)
+        ae.reconstruct_file("x.npy", "out.csv", progress=interrupt)
     assert names() == {"x.npy", "out.csv.part", "out.csv.part.json"}
     assert resume(ae, "x.npy", "out.csv")[0].resumed_rows == 500
 
@@ -268,7 +276,7 @@ def test_other_threads_go_on_to_the_same_bytes(
 def test_another_tile_starts_anew(ae: Autoencoder, table_bundle: Path) -> None:
     """Not every operator gives the same bits in tiles of another size."""
     killed(table_bundle, "x.npy", "out.npy", 700)
-    other = load(table_bundle, threads=1, tile=16)
+    other = blocked(table_bundle, tile=16)
     assert resume(other, "x.npy", "out.npy")[0].resumed_rows == 0
 
 
@@ -283,7 +291,7 @@ def test_an_input_that_ends_early_keeps_what_is_done(ae: Autoencoder) -> None:
             os.truncate("x.npy", at)
 
     with pytest.raises(InputFailed) as error:
-        process_file(ae, "reconstruct", "x.npy", "out.npy", progress=cut)
+        ae.reconstruct_file("x.npy", "out.npy", progress=cut)
     assert str(error.value).startswith("x.npy")
     assert error.value.exit_code == 1
     Path("x.npy").write_bytes(raw)
@@ -301,7 +309,7 @@ def test_blocks_of_any_size_give_the_same_bytes(
         np.save("x.npy", rows(0)[:64])
     whole, out = uninterrupted(ae, "x.npy", suffix), f"out{suffix}"
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 1.0)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: size)
+    ae = blocked(table_bundle, block_rows=size)
     seen: list[int] = []
 
     def interrupt(done: int, rows: int | None) -> None:
@@ -309,9 +317,9 @@ def test_blocks_of_any_size_give_the_same_bytes(
         if done >= 40:
             raise KeyboardInterrupt
 
-    other = load(table_bundle, threads=3)
+    other = blocked(table_bundle, threads=3, block_rows=size)
     with pytest.raises(KeyboardInterrupt):
-        process_file(other, "reconstruct", "x.npy", out, progress=interrupt)
-    done = process_file(ae, "reconstruct", "x.npy", out)
+        other.reconstruct_file("x.npy", out, progress=interrupt)
+    done = ae.reconstruct_file("x.npy", out)
     assert done.resumed_rows == seen[-1] // size * size
     assert Path(out).read_bytes() == whole

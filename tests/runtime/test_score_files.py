@@ -22,14 +22,17 @@ from ae_runtime.errors import OutputExists, ScoreUnknown
 from ae_runtime.files.jobs import journal
 from ae_runtime.files.jobs.score_summary import Asked, Judge
 from ae_runtime.files.writers.layout import Chunk
+from ae_runtime.model import plan
+from ae_runtime.model.scoring import score_arrays
 from ae_runtime.shards import score_shard
 
 BLOCK = 50
 DRIVER = f"""
 import os, signal, sys
-from ae_runtime import Autoencoder, load
+from ae_runtime import load
 from ae_runtime.files.jobs import journal
-Autoencoder.block_rows = lambda ae, verb: {BLOCK}
+from ae_runtime.model import plan
+plan.MAX_BLOCK_ROWS = {BLOCK}
 journal.NOTE_EVERY_S = 0.0
 bundle, source, out, kill_at = sys.argv[1:]
 def progress(done, rows):
@@ -52,7 +55,7 @@ def ae(bundle: Path) -> Autoencoder:
 @pytest.fixture(autouse=True)
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: BLOCK)
+    monkeypatch.setattr(plan, "MAX_BLOCK_ROWS", BLOCK)
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", rows())
 
@@ -72,7 +75,7 @@ def run(*words: Any) -> Result:
 
 def expected(ae: Autoencoder, x: NDArray[Any], place: int = 0) -> NDArray[np.float32]:
     """Columns score, probability, anomaly and parts, from the scores of arrays."""
-    scored = ae.score_arrays(x)
+    scored = score_arrays(ae.model, x)
     score = scored.scores[:, place : place + 1]
     name = (ae.manifest.scores or [])[place].name
     chance = ae.tail_probability(score, name).astype(np.float32)
@@ -149,7 +152,7 @@ def test_time_steps_score_the_mean_of_their_windows(table_bundle: Path) -> None:
         found = np.load(f"s{stride}.npy")
         starts = sorted({*range(0, 129, stride or 1), 128})
         windows = np.stack([x[start : start + 12] for start in starts])
-        scored = ae.score_arrays(windows)
+        scored = score_arrays(ae.model, windows)
         sums, counts = np.zeros((140, 3)), np.zeros((140, 1))
         for start, score, parts in zip(starts, scored.score, scored.parts, strict=True):
             sums[start : start + 12, 0] += score
@@ -167,7 +170,7 @@ def test_windows_that_were_cut_before(table_bundle: Path) -> None:
     ae.score_file("windows.npy", "s.npy", parts=True)
     found = np.load("s.npy")
     np.testing.assert_array_equal(found[:, 0], ae.score(x))
-    np.testing.assert_array_equal(found[:, 3:], ae.score_arrays(x).parts.reshape(30, 24))
+    np.testing.assert_array_equal(found[:, 3:], score_arrays(ae.model, x).parts.reshape(30, 24))
 
 
 def test_the_strangest_rows_are_named(ae: Autoencoder, bundle: Path) -> None:

@@ -17,6 +17,7 @@ from ae_runtime import Autoencoder, load
 from ae_runtime.bundle.manifest import Score
 from ae_runtime.errors import AeError, BundleCorrupt, ScoreUnknown, ShapeMismatch
 from ae_runtime.model import scoring, tails
+from ae_runtime.model.scoring import score_arrays
 
 Rewrite = Callable[..., Path]
 SCORED = ("scored", "scored_mixed", "scored_series", "scored_image")
@@ -59,12 +60,12 @@ def arrays(ae: Autoencoder, rows: int) -> tuple[NDArray[Any], ...]:
 def test_the_same_bits_for_any_batch_tile_and_threads(bundle: Path) -> None:
     ae = load(bundle)
     rows = arrays(ae, 301)
-    whole = ae.score_arrays(*rows)
+    whole = score_arrays(ae.model, *rows)
     for other in (load(bundle, threads=1, tile=7), load(bundle, threads=4, tile=64)):
-        found = other.score_arrays(*rows)
+        found = score_arrays(other.model, *rows)
         for ours, theirs in zip(whole[:3], found[:3], strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    singles = [ae.score_arrays(*(part[at : at + 1] for part in rows)) for at in range(301)]
+    singles = [score_arrays(ae.model, *(part[at : at + 1] for part in rows)) for at in range(301)]
     for at in range(3):
         np.testing.assert_array_equal(whole[at], np.concatenate([one[at] for one in singles]))
 
@@ -72,7 +73,7 @@ def test_the_same_bits_for_any_batch_tile_and_threads(bundle: Path) -> None:
 def test_bare_onnxruntime_gives_the_same(bundle: Path) -> None:
     ae = load(bundle)
     rows = arrays(ae, 60)
-    found = ae.score_arrays(*rows)
+    found = score_arrays(ae.model, *rows)
     feeds: dict[str, Any] = {}
     for name, inputs in (("encoder", ae.manifest.inputs), ("decoder", [ae.manifest.latent.port])):
         feeds |= dict(zip([port.name for port in ae.manifest.inputs], rows, strict=True))
@@ -90,7 +91,7 @@ def test_bare_onnxruntime_gives_the_same(bundle: Path) -> None:
 
 def test_the_named_scores(ae: Autoencoder) -> None:
     rows = arrays(ae, 5000)  # more than are scored at once
-    scores = ae.score_arrays(*rows).scores
+    scores = score_arrays(ae.model, *rows).scores
     for at, name in enumerate(NAMES):
         np.testing.assert_array_equal(ae.score(rows[0], name), scores[:, at])
     np.testing.assert_array_equal(ae.score(rows[0]), ae.score(rows[0], "nearest"))
@@ -116,9 +117,9 @@ def test_further_out_is_stranger(ae: Autoencoder) -> None:
 def test_what_is_missing_does_not_count(ae: Autoencoder) -> None:
     (rows,) = arrays(ae, 40)
     rows[:, 2] = np.nan
-    scored = ae.score_arrays(rows)
+    scored = score_arrays(ae.model, rows)
     np.testing.assert_array_equal(scored.parts[:, 2], 0)
-    nothing = ae.score_arrays(np.full((1, 6), np.nan))
+    nothing = score_arrays(ae.model, np.full((1, 6), np.nan))
     np.testing.assert_array_equal(nothing.parts, np.zeros((1, 6)))
     np.testing.assert_array_equal(nothing.scores[:, NAMES.index("error")], [0])
 
@@ -170,7 +171,7 @@ def test_the_strange_column_is_named_with_what_was_expected(ae: Autoencoder) -> 
     assert found[1][0].where == "tiny"
     assert found[1][0].value == rows[1, 1]
     assert found[1][0].expected == ae.reconstruct(rows[1:2])[0, 1]
-    for parts, row in zip(found, ae.score_arrays(rows).parts, strict=True):
+    for parts, row in zip(found, score_arrays(ae.model, rows).parts, strict=True):
         np.testing.assert_array_equal([part.off for part in parts], np.sort(row)[::-1])
     gap = next(part for part in found[2] if part.where == "gaps")
     assert (gap.value, gap.off) == (None, 0.0)
@@ -190,20 +191,20 @@ def test_words_are_named_as_words(mixed: Autoencoder) -> None:
         assert found["job"].expected in ("admin", "tech", "other")
         assert found["open"].expected in ("no", "yes")
     np.testing.assert_array_equal(
-        mixed.score(table), mixed.score_arrays(*mixed.arrays_of(table)).score
+        mixed.score(table), score_arrays(mixed.model, *mixed.arrays_of(table)).score
     )
 
 
 def test_pixels_and_time_steps_are_named_by_their_place(table_bundle: Path) -> None:
     image = load(table_bundle.parent / "scored_image")
     (rows,) = arrays(image, 2)
-    parts = image.score_arrays(rows).parts
+    parts = score_arrays(image.model, rows).parts
     assert parts.shape == (2, 4, 5, 3)
     where = image.explain(rows, top=1)[0][0].where
     assert where == tuple(np.unravel_index(parts[0].argmax(), (4, 5, 3)))
 
 
-@pytest.mark.parametrize("call", ["score", "is_anomaly", "explain", "score_arrays"])
+@pytest.mark.parametrize("call", ["score", "is_anomaly", "explain"])
 def test_a_bundle_without_scores(table_bundle: Path, call: str) -> None:
     ae = load(table_bundle)
     with pytest.raises(ScoreUnknown) as caught:
@@ -211,6 +212,8 @@ def test_a_bundle_without_scores(table_bundle: Path, call: str) -> None:
     assert str(caught.value) == NONE
     with pytest.raises(ScoreUnknown, match="no scores"):
         ae.tail_probability([1.0])
+    with pytest.raises(ScoreUnknown, match="no scores"):
+        score_arrays(ae.model, np.zeros((1, 6)))
 
 
 def test_an_unknown_score(ae: Autoencoder) -> None:

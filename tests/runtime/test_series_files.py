@@ -19,24 +19,26 @@ from numpy.typing import NDArray
 
 from ae_runtime import Autoencoder, load
 from ae_runtime.bundle.manifest import Series, dump
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import DataError
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.job import process_file
+from ae_runtime.model.model import Model
 from ae_runtime.tables.windows import window_starts
 
 WINDOW, CHANNELS = 12, 2
 DRIVER = """
 import os, signal, sys
-from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs import job, journal
-Autoencoder.block_rows = lambda ae, verb: 7
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.files.jobs import journal
+from ae_runtime.model.model import Model
 journal.NOTE_EVERY_S = 0.0
 bundle, verb, source, out, stride, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done >= int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
-ae = load(bundle, threads=2)
-job.process_file(ae, verb, source, out, stride=int(stride), on_error="skip", progress=progress)
+ae = Autoencoder(Model(open_bundle(bundle), threads=2, block_rows=7))
+getattr(ae, f"{verb}_file")(source, out, stride=int(stride), on_error="skip", progress=progress)
 """
 
 
@@ -47,13 +49,16 @@ def bundle(table_bundle: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def ae(bundle: Path) -> Autoencoder:
-    return load(bundle, threads=1)
+    return small_blocked(bundle)
+
+
+def small_blocked(bundle: Path) -> Autoencoder:
+    return Autoencoder(Model(open_bundle(bundle), threads=1, block_rows=7))
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 7)
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
 
 
@@ -84,7 +89,7 @@ def test_one_row_per_window_and_one_per_step(
     x = series(steps)
     np.save("x.npy", x)
     cut, starts = windows(x, stride or WINDOW)
-    assert process_file(ae, "encode", "x.npy", "z.npz", stride=stride).rows == len(starts)
+    assert ae.encode_file("x.npy", "z.npz", stride=stride).rows == len(starts)
     with np.load("z.npz") as found:
         np.testing.assert_array_equal(found["z"], ae.encode(cut))
         np.testing.assert_array_equal(found["start"], starts)
@@ -93,7 +98,7 @@ def test_one_row_per_window_and_one_per_step(
             stride or WINDOW,
             steps,
         )
-    assert process_file(ae, "reconstruct", "x.npy", "x_hat.npy", stride=stride).rows == steps
+    assert ae.reconstruct_file("x.npy", "x_hat.npy", stride=stride).rows == steps
     x_hat = np.load("x_hat.npy")
     assert (x_hat.shape, x_hat.dtype) == (x.shape, x.dtype)
     # float64 sums, rounded to float32 once
@@ -103,24 +108,24 @@ def test_one_row_per_window_and_one_per_step(
 def test_the_start_of_a_window_is_a_column_of_a_csv(ae: Autoencoder) -> None:
     x = series(100)
     np.save("x.npy", x)
-    process_file(ae, "encode", "x.npy", "z.csv", stride=10)
+    ae.encode_file("x.npy", "z.csv", stride=10)
     header, *lines = Path("z.csv").read_text().splitlines()
     assert header == "start,z0,z1,z2"
     assert [int(line.split(",")[0]) for line in lines] == [*range(0, 90, 10), 88]
     stamp = json.loads(Path("z.csv.json").read_text())
     assert (stamp["window"], stamp["stride"], stamp["steps"]) == (WINDOW, 10, 100)
-    process_file(ae, "encode", "x.npy", "z.npz", stride=10)
+    ae.encode_file("x.npy", "z.npz", stride=10)
     for name in ("z.csv", "z.npz"):  # neither start nor stamp is taken for latents
-        process_file(ae, "decode", name, f"{name}.npy")
+        ae.decode_file(name, f"{name}.npy")
         np.testing.assert_array_equal(np.load(f"{name}.npy"), ae.reconstruct(windows(x, 10)[0]))
 
 
 def test_windows_that_were_cut_before_stay_windows(ae: Autoencoder) -> None:
     x = windows(series(100), 10)[0]
     np.save("x.npy", x)
-    process_file(ae, "reconstruct", "x.npy", "x_hat.npy")
+    ae.reconstruct_file("x.npy", "x_hat.npy")
     np.testing.assert_array_equal(np.load("x_hat.npy"), ae.reconstruct(x))
-    process_file(ae, "encode", "x.npy", "z.csv")
+    ae.encode_file("x.npy", "z.csv")
     assert Path("z.csv").read_text().splitlines()[0] == "z0,z1,z2"
 
 
@@ -128,12 +133,12 @@ def test_bad_windows_are_left_out_and_their_steps_missing(ae: Autoencoder) -> No
     x = series(100)
     x[[30, 95]] = np.inf  # of windows of 12, stride 12: the third, and the last two
     np.save("x.npy", x)
-    done = process_file(ae, "encode", "x.npy", "z.npy", on_error="skip")
+    done = ae.encode_file("x.npy", "z.npy", on_error="skip")
     cut, starts = windows(x, WINDOW)
     good = ~np.isinf(cut).any(axis=(1, 2))
     assert (done.rows, done.skipped_rows) == (int(good.sum()), int((~good).sum()))
     np.testing.assert_array_equal(np.load("z.npy"), ae.encode(cut[good]))
-    done = process_file(ae, "reconstruct", "x.npy", "x_hat.npy", on_error="skip")
+    done = ae.reconstruct_file("x.npy", "x_hat.npy", on_error="skip")
     assert (done.rows, done.skipped_rows) == (100, int((~good).sum()))
     covered = np.zeros(100, bool)
     for start in starts[good]:
@@ -142,7 +147,7 @@ def test_bad_windows_are_left_out_and_their_steps_missing(ae: Autoencoder) -> No
     assert (np.isnan(x_hat).all(axis=1) == ~covered).all()
     np.testing.assert_array_equal(x_hat[covered], np.concatenate(ae.reconstruct(cut[good])))
     with pytest.raises(DataError, match=r"x\.npy: .* is infinite"):
-        process_file(ae, "reconstruct", "x.npy", "other.npy")
+        ae.reconstruct_file("x.npy", "other.npy")
 
 
 @pytest.mark.parametrize(
@@ -160,13 +165,13 @@ def test_a_killed_run_goes_on(
     x[100] = np.inf
     np.save("x.npy", x)
     count, out = len(window_starts(401, WINDOW, stride)), f"out.{suffix}"
-    process_file(ae, verb, "x.npy", f"whole.{suffix}", stride=stride, on_error="skip")
+    getattr(ae, f"{verb}_file")("x.npy", f"whole.{suffix}", stride=stride, on_error="skip")
     for kill_at in (count // 3, count):
         words = [bundle, verb, "x.npy", out, stride, kill_at]
         command = [sys.executable, "-c", DRIVER, *map(str, words)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         assert not os.path.exists(out)
-    done = process_file(ae, verb, "x.npy", out, stride=stride, on_error="skip")
+    done = getattr(ae, f"{verb}_file")("x.npy", out, stride=stride, on_error="skip")
     assert done.resumed_rows > count // 3 - 14 - WINDOW // stride
     for end in ("", ".skipped.csv"):
         assert Path(f"{out}{end}").read_bytes() == Path(f"whole.{suffix}{end}").read_bytes()
@@ -204,8 +209,8 @@ NOTE = (
 
 @pytest.mark.parametrize("stride", [1, 5, 12])
 def test_each_stretch_between_gaps_is_as_a_series_of_its_own(timed: Path, stride: int) -> None:
-    x, ae = write_timed(), load(timed, threads=1)
-    done = process_file(ae, "reconstruct", "x.csv", "x_hat.npy", stride=stride)
+    x, ae = write_timed(), small_blocked(timed)
+    done = ae.reconstruct_file("x.csv", "x_hat.npy", stride=stride)
     assert done.rows == 401
     assert done.notes[-1] == NOTE
     found, edges = np.load("x_hat.npy"), [0, *BORDERS, 401]
@@ -214,9 +219,9 @@ def test_each_stretch_between_gaps_is_as_a_series_of_its_own(timed: Path, stride
             assert np.isnan(found[low:high]).all()
             continue
         np.save("part.npy", x[low:high])
-        process_file(ae, "reconstruct", "part.npy", "part_hat.npy", stride=stride, overwrite=True)
+        ae.reconstruct_file("part.npy", "part_hat.npy", stride=stride, overwrite=True)
         np.testing.assert_array_equal(found[low:high], np.load("part_hat.npy"))
-    process_file(ae, "encode", "x.csv", "z.npz", stride=stride)
+    ae.encode_file("x.csv", "z.npz", stride=stride)
     with np.load("z.npz") as z:
         np.testing.assert_array_equal(z["start"], window_starts(401, WINDOW, stride, BORDERS))
 
@@ -226,13 +231,13 @@ def test_each_stretch_between_gaps_is_as_a_series_of_its_own(timed: Path, stride
 )
 def test_a_killed_run_over_gaps_goes_on(timed: Path, verb: Any, stride: int) -> None:
     write_timed()
-    ae, count = load(timed, threads=1), len(window_starts(401, WINDOW, stride, BORDERS))
-    process_file(ae, verb, "x.csv", "whole.csv", stride=stride, on_error="skip")
+    ae, count = small_blocked(timed), len(window_starts(401, WINDOW, stride, BORDERS))
+    getattr(ae, f"{verb}_file")("x.csv", "whole.csv", stride=stride, on_error="skip")
     for kill_at in (count // 3, count // 2 + 8):
         words = [timed, verb, "x.csv", "out.csv", stride, kill_at]
         command = [sys.executable, "-c", DRIVER, *map(str, words)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    done = process_file(ae, verb, "x.csv", "out.csv", stride=stride, on_error="skip")
+    done = getattr(ae, f"{verb}_file")("x.csv", "out.csv", stride=stride, on_error="skip")
     assert done.resumed_rows
     assert done.notes[-1] == NOTE  # of the whole file
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
@@ -241,10 +246,10 @@ def test_a_killed_run_over_gaps_goes_on(timed: Path, verb: Any, stride: int) -> 
 def test_ids_of_steps_do_not_survive_reconstruction(ae: Autoencoder) -> None:
     lines = ["time,a,b", *(f"t{at},{at},{-at}" for at in range(40))]
     Path("x.csv").write_text("\n".join(lines))
-    process_file(ae, "encode", "x.csv", "z.csv", id_column="time")
+    ae.encode_file("x.csv", "z.csv", id_column="time")
     assert Path("z.csv").read_text().splitlines()[0] == "time,start,z0,z1,z2"
     with pytest.raises(DataError) as error:
-        process_file(ae, "reconstruct", "x.csv", "x_hat.csv", id_column="time")
+        ae.reconstruct_file("x.csv", "x_hat.csv", id_column="time")
     assert str(error.value) == (
         "x.csv: windows come back as time steps, which have no ids; leave --id away"
     )

@@ -48,7 +48,7 @@ def test_threads_open_one_session(digits_bundle: Path) -> None:
 
     def session(_: int) -> object:
         ready.wait()
-        return ae._engine.session("encoder")
+        return ae.model.engine.session("encoder")
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(map(id, pool.map(session, range(8))))) == 1
@@ -99,7 +99,7 @@ import numpy as np, ae_runtime
 ae = ae_runtime.load(sys.argv[1], threads=2, tile=20)
 x = np.random.default_rng(0).integers(0, 17, (500, 8, 8), np.uint8)
 expected = ae.reconstruct(x)  # the pool exists, its threads do not survive a fork
-ae._engine._lock.acquire()    # as if another thread were opening a session at that moment
+ae.model.engine._lock.acquire()    # as if another thread were opening a session at that moment
 
 def in_child(work):
     pid = os.fork()
@@ -119,7 +119,7 @@ def grandchild():
     return same() and in_child(same) == 0 and same()
 
 print("child", in_child(same), "grandchild", in_child(grandchild))
-ae._engine._lock.release()
+ae.model.engine._lock.release()
 print("parent", same(), threading.active_count() > 1)
 """
 

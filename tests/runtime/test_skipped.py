@@ -13,39 +13,40 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import DataError, OutputExists
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.job import process_file
 from ae_runtime.files.readers.source import read_source
+from ae_runtime.model.model import Model
 
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
 ROWS = 300
 BAD = [3, 50, 51, 52, 99, 100, 299]  # at the edges of blocks of 50, and the last one
 DRIVER = """
 import os, signal, sys
-from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs import job, journal
-Autoencoder.block_rows = lambda ae, verb: 50
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.files.jobs import journal
+from ae_runtime.model.model import Model
 journal.NOTE_EVERY_S = 0.0
 bundle, out, kill_at = sys.argv[1:]
 def progress(done, rows):
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
-ae = load(bundle, threads=2)
-job.process_file(ae, "encode", "x.csv", out, on_error="skip", progress=progress)
+ae = Autoencoder(Model(open_bundle(bundle), threads=2, block_rows=50))
+ae.encode_file("x.csv", out, on_error="skip", progress=progress)
 """
 
 
 @pytest.fixture(scope="module")
 def ae(table_bundle: Path) -> Autoencoder:
-    return load(table_bundle, threads=1)
+    return Autoencoder(Model(open_bundle(table_bundle), threads=1, block_rows=50))
 
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 50)
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     x = rows()
     lines = [",".join(NAMES)]
@@ -73,7 +74,7 @@ def names() -> set[str]:
 
 @pytest.mark.parametrize("out", ["z.npy", "z.npz", "z.csv"])
 def test_the_others_are_written_and_these_listed(ae: Autoencoder, out: str) -> None:
-    done = process_file(ae, "encode", "x.csv", out, on_error="skip")
+    done = ae.encode_file("x.csv", out, on_error="skip")
     assert (done.rows, done.skipped_rows) == (ROWS - len(BAD), len(BAD))
     good = np.delete(rows(), BAD, axis=0)
     np.testing.assert_array_equal(read_source(out).array.astype(np.float32), ae.encode(good))
@@ -92,7 +93,7 @@ def test_the_others_are_written_and_these_listed(ae: Autoencoder, out: str) -> N
 
 def test_the_first_of_them_stops_the_work_otherwise(ae: Autoencoder) -> None:
     with pytest.raises(DataError) as error:
-        process_file(ae, "encode", "x.csv", "z.npy")
+        ae.encode_file("x.csv", "z.npy")
     assert str(error.value) == (
         "x.csv: row 4 has 2 cells, the header has 6; the separator found is ','"
     )
@@ -100,11 +101,11 @@ def test_the_first_of_them_stops_the_work_otherwise(ae: Autoencoder) -> None:
 
 
 def test_where_none_is_left_out_there_is_no_list(ae: Autoencoder) -> None:
-    process_file(ae, "encode", "x.csv", "z.npy", on_error="skip")
+    ae.encode_file("x.csv", "z.npy", on_error="skip")
     assert names() == {"z.npy", "z.npy.json", "z.npy.skipped.csv"}
     # A list of the output before is none of the one that takes its place.
     for on_error in ("skip", "stop"):
-        done = process_file(ae, "encode", "good.csv", "z.npy", on_error=on_error, overwrite=True)
+        done = ae.encode_file("good.csv", "z.npy", on_error=on_error, overwrite=True)
         assert (done.rows, done.skipped_rows) == (2, 0)
         assert names() == {"z.npy", "z.npy.json"}
 
@@ -112,18 +113,18 @@ def test_where_none_is_left_out_there_is_no_list(ae: Autoencoder) -> None:
 def test_a_list_that_someone_else_wrote_is_never_replaced(ae: Autoencoder) -> None:
     Path("z.npy.skipped.csv").write_text("mine")
     with pytest.raises(OutputExists) as error:
-        process_file(ae, "encode", "x.csv", "z.npy", on_error="skip")
+        ae.encode_file("x.csv", "z.npy", on_error="skip")
     assert str(error.value) == (
         "z.npy.skipped.csv exists and is no list of skipped rows; it is never overwritten, "
         "choose another name than z.npy"
     )
-    process_file(ae, "encode", "good.csv", "z.npy")  # needs no list
+    ae.encode_file("good.csv", "z.npy")  # needs no list
     assert Path("z.npy.skipped.csv").read_text() == "mine"
 
 
 def test_a_file_of_nothing_but_such_rows(ae: Autoencoder) -> None:
     Path("bad.csv").write_text(",".join(NAMES) + "\n" + "1,2,3,inf,5,6\n" * 120)
-    done = process_file(ae, "encode", "bad.csv", "z.npy", on_error="skip")
+    done = ae.encode_file("bad.csv", "z.npy", on_error="skip")
     assert (done.rows, done.skipped_rows) == (0, 120)
     assert np.load("z.npy").shape == (0, 2)
     assert len(listed("z.npy")) == 121
@@ -134,7 +135,7 @@ def test_a_file_of_nothing_but_such_rows(ae: Autoencoder) -> None:
 def test_a_killed_run_goes_on_to_the_same_list(
     ae: Autoencoder, table_bundle: Path, out: str, kill_at: int
 ) -> None:
-    process_file(ae, "encode", "x.csv", f"whole.{out}", on_error="skip")
+    ae.encode_file("x.csv", f"whole.{out}", on_error="skip")
     words: list[Any] = [sys.executable, "-c", DRIVER, table_bundle, out, kill_at]
     done = subprocess.run([str(word) for word in words], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -143,7 +144,7 @@ def test_a_killed_run_goes_on_to_the_same_list(
     if kill_at > 100:  # what comes after the place that was noted is cut off
         with Path(f"{out}.skipped.csv.part").open("ab") as file:
             file.write(b"1,nothing\n")
-    resumed = process_file(ae, "encode", "x.csv", out, on_error="skip")
+    resumed = ae.encode_file("x.csv", out, on_error="skip")
     assert resumed.resumed_rows in (kill_at - 50, max(kill_at - 100, 0))
     assert (resumed.rows, resumed.skipped_rows) == (ROWS - len(BAD), len(BAD))
     for end in ("", ".skipped.csv"):
@@ -154,7 +155,7 @@ def test_a_killed_run_goes_on_to_the_same_list(
 def test_an_interrupt_between_list_and_output_starts_neither_anew(
     ae: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process_file(ae, "encode", "x.csv", "whole.npy", on_error="skip")
+    ae.encode_file("x.csv", "whole.npy", on_error="skip")
     real = Path.replace
 
     def interrupted(self: Path, target: Path) -> Path:
@@ -165,9 +166,9 @@ def test_an_interrupt_between_list_and_output_starts_neither_anew(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            process_file(ae, "encode", "x.csv", "z.npy", on_error="skip")
+            ae.encode_file("x.csv", "z.npy", on_error="skip")
     assert os.path.exists("z.npy.skipped.csv")
-    done = process_file(ae, "encode", "x.csv", "z.npy", on_error="skip")
+    done = ae.encode_file("x.csv", "z.npy", on_error="skip")
     assert done.resumed_rows == ROWS
     for end in ("", ".skipped.csv"):
         assert Path(f"z.npy{end}").read_bytes() == Path(f"whole.npy{end}").read_bytes()

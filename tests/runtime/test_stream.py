@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import ae_runtime
 from ae_runtime import Autoencoder, Stream, load
 from ae_runtime.errors import DataError, ScoreUnknown, ShapeMismatch
+from ae_runtime.model.scoring import score_arrays
 
 WINDOW, CHANNELS = 12, 2
 Series = NDArray[np.float32]
@@ -58,7 +59,7 @@ def test_settled_scores_are_those_of_the_file(ae: Autoencoder, tmp_path: Path) -
 def test_any_blocks_of_any_series(ae: Autoencoder, steps: int) -> None:
     x = series(steps)
     windows = [x[at : at + WINDOW] for at in range(steps - WINDOW + 1)]
-    scored = ae.score_arrays(np.stack(windows)) if windows else None
+    scored = score_arrays(ae.model, np.stack(windows)) if windows else None
     expected = np.full(steps, np.nan)
     for step in range(steps if scored else 0):
         cover = range(max(step - WINDOW + 1, 0), min(step, len(windows) - 1) + 1)

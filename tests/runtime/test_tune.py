@@ -54,7 +54,7 @@ def test_a_sweep(table_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "available_cpus", lambda: 3)
     before = threading.active_count()
     ae = ae_runtime.load(table_bundle, tile=100, threads=2)
-    found = tune.tune(ae)
+    found = tune.tune(ae.model)
     tiles = {100, 16, 32, 64, 128, 256, 512, 1024, 2048}
     assert set(found.rates) == {Plan(tile, threads) for tile in tiles for threads in (1, 2, 3)}
     assert found.usual == Plan(100, 2)
@@ -74,7 +74,7 @@ def test_wide_rows_are_not_tried_by_the_thousand(
     per_row = ae.bundle.needs["encoder"].per_row
     monkeypatch.setattr(tune, "MAX_ROWS_BYTES", 200 * per_row)
     # The plan that is used without tuning is tried whatever it takes.
-    assert {plan.tile for plan in tune.tune(ae).rates if plan.threads == 1} == {
+    assert {plan.tile for plan in tune.tune(ae.model).rates if plan.threads == 1} == {
         16,
         32,
         64,

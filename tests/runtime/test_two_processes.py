@@ -10,26 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import Autoencoder, load
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import OutputExists
-from ae_runtime.files.jobs.job import process_file
+from ae_runtime.model.model import Model
 
 BUSY = "{out}.part is being written by another process; wait for it, or choose another output"
 # Arguments: bundle, out, "" or a moment to wait at. Says "go" there, and waits for a line.
 DRIVER = """
 import sys
-from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs import job
+from ae_runtime import Autoencoder
+from ae_runtime.bundle.opening import open_bundle
+from ae_runtime.model.model import Model
 from ae_runtime.errors import OutputExists
-Autoencoder.block_rows = lambda ae, verb: 50
 bundle, out, wait_at = sys.argv[1:]
 def progress(done, rows):
     if done == int(wait_at):
         print("go", flush=True)
         sys.stdin.readline()
-ae = load(bundle, threads=1)
+ae = Autoencoder(Model(open_bundle(bundle), threads=1, block_rows=50))
 try:
-    job.process_file(ae, "encode", "x.npy", out, progress=progress)
+    ae.encode_file("x.npy", out, progress=progress)
 except OutputExists as error:
     print(error)
     sys.exit(3)
@@ -38,13 +39,12 @@ except OutputExists as error:
 
 @pytest.fixture(scope="module")
 def ae(table_bundle: Path) -> Autoencoder:
-    return load(table_bundle, threads=1)
+    return Autoencoder(Model(open_bundle(table_bundle), threads=1, block_rows=50))
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Autoencoder, "block_rows", lambda ae, verb: 50)
     np.save("x.npy", np.random.default_rng(0).standard_normal((500, 6)))
 
 
@@ -61,13 +61,13 @@ def start(bundle: Path, out: str, wait_at: int) -> subprocess.Popen[str]:
 def test_the_second_is_refused_and_the_first_goes_on(
     ae: Autoencoder, table_bundle: Path, out: str
 ) -> None:
-    process_file(ae, "encode", "x.npy", f"whole.{out}")
+    ae.encode_file("x.npy", f"whole.{out}")
     with start(table_bundle, out, wait_at=200) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "go\n"
         for overwrite in (False, True):
             with pytest.raises(OutputExists) as error:
-                process_file(ae, "encode", "x.npy", out, overwrite=overwrite)
+                ae.encode_file("x.npy", out, overwrite=overwrite)
             assert str(error.value) == BUSY.format(out=out)
         first.communicate("on\n")
     assert first.returncode == 0
@@ -81,7 +81,7 @@ def test_threads_of_one_process_are_kept_apart_too(ae: Autoencoder) -> None:
     def second(done: int, rows: int | None) -> None:
         def work() -> None:
             try:
-                process_file(ae, "encode", "x.npy", "z.npy")
+                ae.encode_file("x.npy", "z.npy")
             except OutputExists as error:
                 found.append(str(error))
 
@@ -89,7 +89,7 @@ def test_threads_of_one_process_are_kept_apart_too(ae: Autoencoder) -> None:
         thread.start()
         thread.join()
 
-    process_file(ae, "encode", "x.npy", "z.npy", progress=second)
+    ae.encode_file("x.npy", "z.npy", progress=second)
     assert found == [BUSY.format(out="z.npy")] * 10
     np.testing.assert_array_equal(np.load("z.npy"), ae.encode(np.load("x.npy")))
 
@@ -99,13 +99,13 @@ def test_after_a_kill_the_output_is_free_again(ae: Autoencoder, table_bundle: Pa
         assert first.stdout is not None
         assert first.stdout.readline() == "go\n"
         first.kill()
-    process_file(ae, "encode", "x.npy", "z.npy")
+    ae.encode_file("x.npy", "z.npy")
     np.testing.assert_array_equal(np.load("z.npy"), ae.encode(np.load("x.npy")))
 
 
 def test_an_empty_part_of_a_process_that_was_killed_is_no_obstacle(ae: Autoencoder) -> None:
     Path("z.npy.part").touch()
-    process_file(ae, "encode", "x.npy", "z.npy")
+    ae.encode_file("x.npy", "z.npy")
     assert {path.name for path in Path().iterdir()} == {"x.npy", "z.npy", "z.npy.json"}
 
 

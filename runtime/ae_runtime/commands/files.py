@@ -12,12 +12,13 @@ import click
 
 from ae_runtime import console as cmd
 from ae_runtime import outputs
-from ae_runtime.autoencoder import Autoencoder, Verb, load
+from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.console import common_options, print_json, say
 from ae_runtime.files.jobs.job import process_file
 from ae_runtime.files.jobs.output import Progress
 from ae_runtime.files.jobs.pipe import FORMATS, process_to_pipe
 from ae_runtime.files.jobs.score_summary import Judge
+from ae_runtime.files.readers.columns import Verb
 from ae_runtime.files.readers.source import suffix_of
 from ae_runtime.files.writers.opening import SINKS
 from ae_runtime.shards import SHARD_VERBS, data_files, place_shards
@@ -163,7 +164,7 @@ def _to_file(
 ) -> Result:
     stream = sys.stdin.buffer if source == PIPE else source
     done = process_file(
-        ae, verb, stream, out, source_format=from_, progress=shown(line, verb), **options
+        ae.model, verb, stream, out, source_format=from_, progress=shown(line, verb), **options
     )
     fields = {"rows": done.rows, "resumed_rows": done.resumed_rows}
     fields["skipped_rows"] = done.skipped_rows
@@ -184,7 +185,7 @@ def _to_stdout(
     stream = sys.stdin.buffer if source == PIPE else source
     with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
         done = process_to_pipe(
-            ae,
+            ae.model,
             verb,
             stream,
             out,

@@ -38,7 +38,7 @@ def _doctor(bundle: Path, device: str, as_json: bool) -> None:
     """Check this machine against the bundle's golden vectors; exit code 1 if anything is wrong."""
     from ae_runtime.machine.doctor import examine
 
-    checks = examine(load(bundle, device=device))
+    checks = examine(load(bundle, device=device).model)
     for check in () if as_json else checks:
         click.echo(f"{'ok   ' if check.ok else 'WRONG'}  {check.name:<15} {check.found}")
     if as_json:
@@ -61,7 +61,7 @@ def _tune(bundle: Path, device: str, as_json: bool) -> None:
     """
     from ae_runtime.machine.tune import tune
 
-    found = tune(load(bundle, device=device))
+    found = tune(load(bundle, device=device).model)
     if as_json:
         print_json(_fields(found))
     else:

@@ -59,9 +59,9 @@ def add_sample_command(group: click.Group) -> None:
 
 def _file(ae: Autoencoder, rows: int, seed: int | None, out: Path, overwrite: bool) -> None:
     raw = io.BytesIO()
-    np.save(raw, sampling.draw(ae, rows, seed))
+    np.save(raw, sampling.draw(ae.model, rows, seed))
     raw.seek(0)
-    process_file(ae, "sample", raw, out, overwrite=overwrite, source_format="npy")
+    process_file(ae.model, "sample", raw, out, overwrite=overwrite, source_format="npy")
 
 
 def _picture(ae: Autoencoder, rows: int, seed: int | None, out: Path, overwrite: bool) -> None:

@@ -87,7 +87,7 @@ def _result(ae: Autoencoder, judge: Judge, as_json: bool, words: dict[str, Any])
         raise click.UsageError("--on-error skip lists rows beside the output; add --out FILE")
     with Path(os.devnull).open("wb") as nowhere:
         done = process_to_pipe(
-            ae,
+            ae.model,
             "score",
             sys.stdin.buffer if source == PIPE else source,
             nowhere,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.machine.golden import Check, batch_check, golden_checks, read_golden
 from ae_runtime.model.cpus import available_cpus, cgroup_quota
 from ae_runtime.model.devices import (
@@ -21,25 +20,26 @@ from ae_runtime.model.devices import (
     unknown_processor,
     why_cuda_does_not_load,
 )
+from ae_runtime.model.model import Model
 
 
-def examine(ae: Autoencoder) -> list[Check]:
+def examine(model: Model) -> list[Check]:
     """Every check of this machine and this bundle.
 
     Raises BundleCorrupt if golden.npz does not hold what the manifest says.
     """
-    set_up = _set_up(ae)  # first: what a model adds to a process shows only once
-    golden = read_golden(ae)
-    inputs = [golden[port.name] for port in ae.manifest.inputs]
-    checks = [*golden_checks(ae, golden), batch_check(ae, golden)]
-    return [*set_up, *checks, *_speeds(ae, inputs)]
+    set_up = _set_up(model)  # first: what a model adds to a process shows only once
+    golden = read_golden(model)
+    inputs = [golden[port.name] for port in model.inputs]
+    checks = [*golden_checks(model, golden), batch_check(model, golden)]
+    return [*set_up, *checks, *_speeds(model, inputs)]
 
 
-def _set_up(ae: Autoencoder) -> list[Check]:
+def _set_up(model: Model) -> list[Check]:
     import_onnxruntime()
     before = _own_bytes()
-    provider = ae.device
-    ae.decode_arrays(np.zeros((ae.threads * ae.tile, ae.latent_dim), np.float32))
+    provider = model.provider
+    model.decode(np.zeros((model.plan.threads * model.plan.tile, model.latent_dim), np.float32))
     return [
         Check(
             "machine",
@@ -48,7 +48,7 @@ def _set_up(ae: Autoencoder) -> list[Check]:
         _onnxruntime(),
         Check("numpy", np.__version__),
         _provider(provider),
-        _threads(ae),
+        _threads(model),
         Check("telemetry", telemetry_state(), ok=telemetry_state() == "off"),
         _memory(before, _own_bytes()),
     ]
@@ -62,12 +62,14 @@ def _provider(used: str) -> Check:
     return Check("provider", f"{used}, not {CUDA}: {reason}", ok=reason == "asked for")
 
 
-def _threads(ae: Autoencoder) -> Check:
+def _threads(model: Model) -> Check:
     """Threads against the processors that they may run on."""
-    cpus, quota = available_cpus(), cgroup_quota()
+    cpus, quota, plan = available_cpus(), cgroup_quota(), model.plan
     limit = f", cgroup quota {quota:g}" if quota is not None else ""
-    found = f"{ae.threads}, each on tiles of {ae.tile} rows; {cpus} processors may be used{limit}"
-    if ae.threads > cpus:
+    found = (
+        f"{plan.threads}, each on tiles of {plan.tile} rows; {cpus} processors may be used{limit}"
+    )
+    if plan.threads > cpus:
         return Check("threads", f"{found}: they wait for each other", ok=False)
     return Check("threads", found)
 
@@ -89,16 +91,16 @@ def _memory(before: int | None, after: int | None) -> Check:
     return Check("memory", f"{after / 1e6:.0f} MB of this process, of which {added}")
 
 
-def _speeds(ae: Autoencoder, inputs: list[NDArray[Any]]) -> list[Check]:
+def _speeds(model: Model, inputs: list[NDArray[Any]]) -> list[Check]:
     """Rows a second, and one row: to compare with yesterday's, nothing is right or wrong."""
-    rows = 8 * ae.threads * ae.tile
+    rows = 8 * model.plan.threads * model.plan.tile
     many = [np.resize(array, (rows, *array.shape[1:])) for array in inputs]
     one = [array[:1] for array in inputs]
-    z = ae.encode_arrays(*many)
+    z = model.encode(*many)
     seconds = {
-        "encode": _best_of(lambda: ae.encode_arrays(*many)),
-        "decode": _best_of(lambda: ae.decode_arrays(z)),
-        "one": _best_of(lambda: ae.encode_arrays(*one)),
+        "encode": _best_of(lambda: model.encode(*many)),
+        "decode": _best_of(lambda: model.decode(z)),
+        "one": _best_of(lambda: model.encode(*one)),
     }
     found = f"{rows / seconds['encode']:,.0f} rows/s, one row in {seconds['one'] * 1e6:,.0f} us"
     return [

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleCorrupt
+from ae_runtime.model.model import Model
 
 _SCORED = ("parts", "scores")  # of the scorer: its third output is one of the scores
 _DRAWN = ("noise", "noise_z", "noise_z_deviation")  # of the sampler
@@ -26,41 +26,41 @@ class Check:
     ok: bool = True
 
 
-def golden_checks(ae: Autoencoder, golden: dict[str, NDArray[Any]]) -> list[Check]:
+def golden_checks(model: Model, golden: dict[str, NDArray[Any]]) -> list[Check]:
     """Whether this machine gives the answers of read_golden, one check for each output."""
-    tolerance = ae.manifest.golden.tolerance
-    z = ae.encode_arrays(*(golden[port.name] for port in ae.manifest.inputs))
+    tolerance = model.manifest.golden.tolerance
+    z = model.encode(*(golden[port.name] for port in model.manifest.inputs))
     # From the stored latents, so that a wrong encoder does not show up twice.
-    found = dict(zip(_names(ae.manifest.outputs), ae.decode_arrays(golden["z"]), strict=True))
+    found = dict(zip(_names(model.manifest.outputs), model.decode(golden["z"]), strict=True))
     checks = [golden_check("encoder", z, golden["z"], golden["z_deviation"], tolerance)]
     for name, x_hat in found.items():
         what = "decoder" if len(found) == 1 else f"decoder {name.removeprefix('x_hat_')}"
         checks.append(
             golden_check(what, x_hat, golden[name], golden[f"{name}_deviation"], tolerance)
         )
-    if ae.manifest.scores:
+    if model.manifest.scores:
         # From the stored latents and reconstructions, for the same reason.
-        feeds = [golden[port.name] for port in ae.manifest.scorer_feeds]
-        scored = ae.score_rows(feeds)
+        feeds = [golden[port.name] for port in model.manifest.scorer_feeds]
+        scored = model.score_rows(feeds)
         for name in _SCORED:
             deviation = golden[f"{name}_deviation"]
             checks.append(golden_check(name, scored[name], golden[name], deviation, tolerance))
-    if ae.manifest.sampler:
+    if model.manifest.sampler:
         deviation = golden["noise_z_deviation"]
-        drawn = ae.latents_of(golden["noise"])
+        drawn = model.latents_of(golden["noise"])
         checks.append(golden_check("sampler", drawn, golden["noise_z"], deviation, tolerance))
     return checks
 
 
-def batch_check(ae: Autoencoder, golden: dict[str, NDArray[Any]]) -> Check:
+def batch_check(model: Model, golden: dict[str, NDArray[Any]]) -> Check:
     """How many golden rows have other bits alone than among the others.
 
     That is said and never called wrong: modules that were brought are not held to it.
     """
 
     def outputs(rows: slice) -> list[NDArray[Any]]:
-        inputs = [golden[port.name][rows] for port in ae.manifest.inputs]
-        return [ae.encode_arrays(*inputs), *ae.decode_arrays(golden["z"][rows])]
+        inputs = [golden[port.name][rows] for port in model.manifest.inputs]
+        return [model.encode(*inputs), *model.decode(golden["z"][rows])]
 
     together, count = outputs(slice(None)), len(golden["z"])
     differ = 0
@@ -76,19 +76,19 @@ def _names(ports: list[Port]) -> list[str]:
     return [port.name for port in ports]
 
 
-def read_golden(ae: Autoencoder) -> dict[str, NDArray[Any]]:
+def read_golden(model: Model) -> dict[str, NDArray[Any]]:
     """The arrays of golden.npz by name: inputs, z, outputs, scores, samples, and how far off.
 
     Raises BundleCorrupt if it does not hold what the manifest says.
     """
-    manifest, rows = ae.manifest, ae.manifest.golden.rows
+    manifest, rows = model.manifest, model.manifest.golden.rows
     ports = manifest.scorer_feeds
     if manifest.scores:
         ports += [port for port in manifest.scorer_fetches if port.name in _SCORED]
     answers = [f"{port.name}_deviation" for port in ports[len(manifest.inputs) :]]
     drawn = _DRAWN if manifest.sampler else ()
     try:
-        with np.load(io.BytesIO(ae.bundle.files["golden.npz"]), allow_pickle=False) as stored:
+        with np.load(io.BytesIO(model.bundle.files["golden.npz"]), allow_pickle=False) as stored:
             golden = {name: np.asarray(stored[name]) for name in (*_names(ports), *answers, *drawn)}
     except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for broken files
         raise BundleCorrupt(f"golden.npz cannot be read ({error}); export again") from None

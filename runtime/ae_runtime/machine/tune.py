@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.machine.golden import read_golden
 from ae_runtime.machine.roofline import Machine, Work, measure, work_of
 from ae_runtime.model.cpus import available_cpus
+from ae_runtime.model.model import Model
 from ae_runtime.model.plan import MAX_ROWS_BYTES, Plan
 
 TILES = [16 << step for step in range(8)]  # to 2048
@@ -44,50 +44,51 @@ class Tuning(NamedTuple):
         return shares[bound], bound
 
 
-def tune(ae: Autoencoder) -> Tuning:
+def tune(model: Model) -> Tuning:
     """Rows a second of the encoder over tiles and threads, in about two seconds; stores nothing.
 
     Rows are the golden ones, over and over. Raises BundleCorrupt if these cannot be read.
     """
-    golden = read_golden(ae)
-    threads_max = max(available_cpus(), ae.threads)
+    golden = read_golden(model)
+    threads_max = max(available_cpus(), model.plan.threads)
     counts = sorted({1, threads_max, *(1 << bit for bit in range(threads_max.bit_length()))})
-    per_row = ae.bundle.needs["encoder"].per_row
+    per_row = model.bundle.needs["encoder"].per_row
     plans = [
         Plan(tile, threads)
         for threads in counts
         if threads <= threads_max
-        for tile in sorted({*TILES, ae.tile})
+        for tile in sorted({*TILES, model.plan.tile})
         if tile * threads * per_row <= MAX_ROWS_BYTES
     ]
-    usual = Plan(ae.tile, ae.threads)
+    usual = Plan(model.plan.tile, model.plan.threads)
     plans += [usual] if usual not in plans else []
     rates = dict.fromkeys(plans, 0.0)
     seconds = SWEEP_S / ROUNDS / len(plans)
-    inputs = [golden[port.name] for port in ae.manifest.inputs]
+    inputs = [golden[port.name] for port in model.inputs]
     models = {
-        count: Autoencoder(ae.bundle, device=ae.device, threads=count)
+        count: Model(model.bundle, device=model.provider, threads=count)
         for count in {plan.threads for plan in plans}
     }
     for _ in range(ROUNDS):  # in turn, so that a busy moment strikes all alike
         for plan in plans:
-            rates[plan] = max(rates[plan], _rate(models[plan.threads], plan, inputs, seconds))
-    for model in models.values():
-        model.close()
+            rates[plan] = max(
+                rates[plan], _rate(models[plan.threads].planned(plan), inputs, seconds)
+            )
+    for one in models.values():
+        one.close()
     best = max(plans, key=lambda plan: rates[plan])
     if rates[usual] >= SAME * rates[best]:
         best = usual
-    raw = ae.bundle.files["encoder.onnx"]
+    raw = model.bundle.files["encoder.onnx"]
     return Tuning(rates, best, usual, work_of(raw), measure(threads_max, MACHINE_S))
 
 
-def _rate(model: Autoencoder, plan: Plan, inputs: list[np.ndarray], seconds: float) -> float:
-    """Rows a second with this plan, over some tiles for each thread."""
-    rows = 4 * plan.tile * plan.threads
+def _rate(model: Model, inputs: list[np.ndarray], seconds: float) -> float:
+    """Rows a second with the model's plan, over some tiles for each thread."""
+    rows = 4 * model.plan.tile * model.plan.threads
     arrays = [np.resize(array, (rows, *array.shape[1:])) for array in inputs]
-    model._engine.plan = plan
     done, started = 0, time.perf_counter()
     while not done or time.perf_counter() - started < seconds:
-        model.encode_arrays(*arrays)
+        model.encode(*arrays)
         done += rows
     return done / (time.perf_counter() - started)

@@ -166,7 +166,7 @@ def fit_integers(
 
 
 def _check_shape(x: Array, port: Port, what: str) -> None:
-    row = port.row_shape
+    row = tuple(port.shape[1:])
     if x.ndim == len(row) + 1 and x.shape[1:] == row:
         return
     wanted = "(" + ", ".join(["B", *map(str, row)]) + ")"

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.errors import DataError
-
-if TYPE_CHECKING:
-    from ae_runtime.autoencoder import Autoencoder
+from ae_runtime.model.model import Model
 
 Array = NDArray[Any]
 
 
-def draw(ae: Autoencoder, count: int, seed: int | None) -> NDArray[np.float32]:
+def draw(model: Model, count: int, seed: int | None) -> NDArray[np.float32]:
     """New latents, (count, latent_dim): for a seed the same on every machine, to 1e-5.
 
     Raises DataError for a bundle without a sampler.
     """
-    if ae.manifest.sampler is None:
+    if model.manifest.sampler is None:
         raise DataError(
             "the bundle draws no samples; train with this version of ae-toolkit and export again"
         )
@@ -30,7 +28,7 @@ def draw(ae: Autoencoder, count: int, seed: int | None) -> NDArray[np.float32]:
         raise ValueError(f"n is {count}; it must be at least 0")
     # The generator's bits and their way to [0, 1) are fixed by numpy's promise for PCG64.
     random = np.random.Generator(np.random.PCG64(seed))
-    return ae.latents_of(random.random((count, ae.manifest.sampler.noise_dim), np.float32))
+    return model.latents_of(random.random((count, model.manifest.sampler.noise_dim), np.float32))
 
 
 def within_range(manifest: Manifest, arrays: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime.bundle.manifest import Manifest, Score
 from ae_runtime.errors import ScoreUnknown
+from ae_runtime.model.model import Model
 from ae_runtime.model.tails import exceeded_by
-
-if TYPE_CHECKING:
-    from ae_runtime.autoencoder import Autoencoder
 
 Array = NDArray[Any]
 _BLOCK_ROWS = 4096  # at least, that are scored at once
@@ -93,23 +91,35 @@ def threshold_of(
     return exceeded_by(score, rate or known.false_alarm_rate)
 
 
-def score(ae: Autoencoder, arrays: Sequence[Array], name: str | None) -> NDArray[np.float32]:
+def score_arrays(model: Model, *arrays: ArrayLike, alone: bool = False) -> Scored:
+    """All scores of rows, and how the rows came back. arrays: as the encoder takes them.
+
+    alone: in the calling thread only. Raises ScoreUnknown, ShapeMismatch or DtypeMismatch.
+    """
+    place_of(model.manifest, None)
+    rows = model.rows(arrays)
+    z = model.encode(*rows, alone=alone)
+    x_hat = model.decode(z, alone=alone)
+    return Scored(**model.score_rows([*rows, z, *x_hat], alone=alone), x_hat=x_hat)
+
+
+def score(model: Model, arrays: Sequence[Array], name: str | None) -> NDArray[np.float32]:
     """A score of each row, (B,). arrays: as the encoder takes them.
 
     In blocks, so that what lies between rows and scores is never there for all of them.
     """
-    place = place_of(ae.manifest, name)
+    place = place_of(model.manifest, name)
     found = np.empty(len(arrays[0]), np.float32)
-    tiles = ae.threads * ae.tile
+    tiles = model.plan.threads * model.plan.tile
     step = tiles * -(-_BLOCK_ROWS // tiles)
     for start in range(0, len(found), step):
         part = slice(start, start + step)
-        found[part] = ae.score_arrays(*(rows[part] for rows in arrays)).scores[:, place]
+        found[part] = score_arrays(model, *(rows[part] for rows in arrays)).scores[:, place]
     return found
 
 
 def explain(
-    ae: Autoencoder,
+    model: Model,
     arrays: Sequence[Array],
     top: int,
     unknown: Sequence[Array | None] = (),
@@ -120,7 +130,7 @@ def explain(
     """
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")
-    scored = ae.score_arrays(*arrays)
+    scored = score_arrays(model, *arrays)
     off = scored.parts.reshape(len(scored.parts), -1).copy()
     for at, words in enumerate(unknown):
         if words is not None:
@@ -128,7 +138,7 @@ def explain(
     # Stable, so that equal parts come in the order of columns.
     order = np.argsort(-off, axis=1, kind="stable")[:, :top]
     return [
-        [_part(ae.manifest, arrays, scored, off, unknown, row, int(at)) for at in places]
+        [_part(model.manifest, arrays, scored, off, unknown, row, int(at)) for at in places]
         for row, places in enumerate(order)
     ]
 

@@ -47,8 +47,8 @@ def blocks_of(bundle: Path) -> list[tuple[Any, ...]]:
 
 def bits(ae: ae_runtime.Autoencoder, block: tuple[Any, ...]) -> str:
     """Of a block's latents and reconstructions."""
-    z = ae.encode_arrays(*block)
-    return sha256(b"".join(array.tobytes() for array in (z, *ae.decode_arrays(z)))).hexdigest()
+    z = ae.model.encode(*block)
+    return sha256(b"".join(array.tobytes() for array in (z, *ae.model.decode(z)))).hexdigest()
 
 
 def compute(ae: ae_runtime.Autoencoder, work: Work, first: int, found: Counter[str]) -> None:

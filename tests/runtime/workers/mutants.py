@@ -23,6 +23,7 @@ from mutations import Files, mutant
 
 import ae_runtime
 from ae_runtime.errors import AeError
+from ae_runtime.model.scoring import score_arrays
 
 SECONDS = 20.0  # for one mutant, most of which take a hundredth of one
 ADDRESSES = 4 << 30  # bytes: memory that is asked for and not touched is seen to, too
@@ -55,12 +56,12 @@ def use(place: Path | bytes) -> str:
         ae = ae_runtime.load(place, threads=2)
         for n in ROWS:
             step = "encode"
-            z = ae.encode_arrays(*rows_for(ae, n))
+            z = ae.model.encode(*rows_for(ae, n))
             step = "decode"
-            ae.decode_arrays(z)
+            ae.model.decode(z)
             step = "score"
             if ae.manifest.scores:
-                ae.score_arrays(*rows_for(ae, n))
+                score_arrays(ae.model, *rows_for(ae, n))
             step = "sample"
             if ae.manifest.sampler:
                 ae.sample(n, seed=0)

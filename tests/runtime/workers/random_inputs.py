@@ -119,18 +119,18 @@ def check(subject: Subject, seed: int, tally: Tally) -> None:
 def result(
     subject: Subject, ae: ae_runtime.Autoencoder, verb: str, given: Any, as_rows: bool
 ) -> tuple[Array, ...]:
-    """What the runtime makes of it, as arrays; as_rows: by decode, where decode_arrays could."""
+    """What the runtime makes of it, as arrays; as_rows: by the Autoencoder."""
     if verb == "decode":
-        return arrays_of(subject, ae.decode(*given)) if as_rows else ae.decode_arrays(*given)
+        return arrays_of(subject, ae.decode(*given)) if as_rows else ae.model.decode(*given)
     if isinstance(given, dict):
         if verb == "encode":
             return (ae.encode(given),)
         return arrays_of(subject, ae.reconstruct(given))
     if verb == "encode":
-        return (ae.encode(*given) if len(given) == 1 else ae.encode_arrays(*given),)
+        return (ae.encode(*given) if len(given) == 1 else ae.model.encode(*given),)
     if len(given) == 1:
         return (ae.reconstruct(*given),)
-    return ae.decode_arrays(ae.encode_arrays(*given))
+    return ae.model.decode(ae.model.encode(*given))
 
 
 def arrays_of(subject: Subject, x_hat: Any) -> tuple[Array, ...]:

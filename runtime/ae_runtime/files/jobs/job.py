@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ae_runtime import outputs
-from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.bundle.manifest import Latent
 from ae_runtime.errors import DataError, LatentMismatch, NoRows
 from ae_runtime.files.jobs import skipped, unfinished
 from ae_runtime.files.jobs.output import Job, Progress, write_file
 from ae_runtime.files.jobs.score_summary import Asked, Judge, layout_of_scores
-from ae_runtime.files.jobs.steps import OnError
+from ae_runtime.files.jobs.steps import OnError, row_bytes_of
 from ae_runtime.files.readers.blocks import NothingStream, SeriesCut, Stream
-from ae_runtime.files.readers.columns import wanted_by
+from ae_runtime.files.readers.columns import Verb, wanted_by
 from ae_runtime.files.readers.opening import open_stream
 from ae_runtime.files.readers.raw_bytes import closed_on_error, fingerprint
 from ae_runtime.files.readers.source import split_member
 from ae_runtime.files.writers.layout import Layout, layout_of_latents, layout_of_rows
 from ae_runtime.files.writers.opening import check_layout, sink_for
+from ae_runtime.model.model import Model
 from ae_runtime.model.prefix import check_keep
 
 
@@ -44,7 +44,7 @@ class Done:
 
 
 def process_file(
-    ae: Autoencoder,
+    model: Model,
     verb: Verb,
     source: str | Path | BinaryIO,
     out: str | Path,
@@ -74,20 +74,20 @@ def process_file(
     LatentMismatch, ScoreUnknown, OutputExists, OutputFailed, InputFailed.
     """
     started, out = time.perf_counter(), Path(out)
-    judge = judge_of(ae, verb, judge)
+    judge = judge_of(model, verb, judge)
     sink = sink_for(out)
     unfinished.check_out(out, overwrite or once, not sink.stamps_itself)
     if on_error == "skip":
         skipped.check_free(out)
     try:
-        stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
+        stream, notes = open_input(model, verb, source, id_column, stride, source_format, keep)
     except NoRows:
         if not once or not isinstance(source, str | Path):
             raise
         # Of a data set some parts are often empty; each still has its output.
-        stream, notes = _nothing_in(ae, verb, Path(source), id_column, stride)
+        stream, notes = _nothing_in(model, verb, Path(source), id_column, stride)
     with closing(stream):
-        layout = plan(ae, verb, stream, judge, keep)
+        layout = plan(model, verb, stream, judge, keep)
         if out.exists() and stream.path.exists() and out.samefile(stream.path):
             raise DataError(f"{out} is the input; choose another output")
         if layout.id_name is not None and id_column is None and not sink.holds_ids:
@@ -98,7 +98,7 @@ def process_file(
         made_from = f"{os.path.abspath(str(source))} {stream.fingerprint}"
         words = {
             "verb": verb,
-            "model_id": ae.model_id,
+            "model_id": model.manifest.model_id,
             "input": made_from,
             "id_column": id_column,
             "stride": stride,
@@ -108,7 +108,7 @@ def process_file(
             words |= judge.words
         if keep is not None:
             words["keep"] = keep
-        job = Job(ae, verb, stream, layout, on_error, words, judge, keep)
+        job = Job(model, verb, stream, layout, on_error, words, judge, keep)
         made = write_file(job, out, overwrite, once, progress)
         last = [*stream.notes, *stream.closing_notes()]
         notes += [note for note in last if note not in notes]
@@ -121,7 +121,7 @@ def process_file(
 
 
 def open_input(
-    ae: Autoencoder,
+    model: Model,
     verb: Verb,
     source: str | Path | BinaryIO,
     id_column: str | None,
@@ -137,22 +137,22 @@ def open_input(
     if keep is not None:
         if verb == "score":
             raise DataError("keep is to encode, decode or reconstruct; scores are of whole codes")
-        check_keep(ae.manifest.latent, keep)
+        check_keep(model.manifest.latent, keep)
     unstamped, there = [], keep
     if verb == "decode" and isinstance(source, str | Path):
         path, _ = split_member(str(source))
         stamp = outputs.read_stamp(path)
         if stamp is None:
             unstamped.append(f"{path.name} is unstamped: taken as latents of this model")
-        elif stamp["model_id"] != ae.model_id:
+        elif stamp["model_id"] != model.manifest.model_id:
             raise LatentMismatch(
                 f"{path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
-                f"{ae.model_id[:12]}; decode with the bundle that encoded them"
+                f"{model.manifest.model_id[:12]}; decode with the bundle that encoded them"
             )
         else:
-            there = _latents_in(path, stamp, ae.manifest.latent, keep)
+            there = _latents_in(path, stamp, model.manifest.latent, keep)
     stream = open_stream(
-        ae.manifest,
+        model.manifest,
         verb,
         source,
         id_column=id_column,
@@ -160,7 +160,7 @@ def open_input(
         format=source_format,
         latents=there,
     )
-    spare = ae.spare_memory(verb)
+    spare = model.spare_memory(row_bytes_of(model, verb))
     if spare is not None:
         with closed_on_error(stream):
             stream.keep_to(spare)
@@ -169,10 +169,10 @@ def open_input(
 
 
 def _nothing_in(
-    ae: Autoencoder, verb: Verb, path: Path, id_column: str | None, stride: int | None
+    model: Model, verb: Verb, path: Path, id_column: str | None, stride: int | None
 ) -> tuple[Stream, list[str]]:
     """What open_input gives for a file without rows."""
-    window = wanted_by(ae.manifest, verb).window
+    window = wanted_by(model.manifest, verb).window
     cut = None
     if window is not None:
         cut = SeriesCut(window, stride or (1 if verb == "score" else window), 0)
@@ -190,24 +190,22 @@ def _latents_in(path: Path, stamp: dict[str, Any], latent: Latent, keep: int | N
     return there
 
 
-def judge_of(ae: Autoencoder, verb: Verb, judge: Judge | None) -> Judge | None:
+def judge_of(model: Model, verb: Verb, judge: Judge | None) -> Judge | None:
     """The judge of the verb "score"; None for another. Raises ScoreUnknown."""
     if verb != "score":
         return None
-    return judge or Judge(ae.manifest, Asked())
+    return judge or Judge(model.manifest, Asked())
 
 
-def plan(
-    ae: Autoencoder, verb: Verb, stream: Stream, judge: Judge | None, keep: int | None
-) -> Layout:
+def plan(model: Model, verb: Verb, stream: Stream, judge: Judge | None, keep: int | None) -> Layout:
     """What the output of a stream is."""
     if judge is not None:
         judge.look_at(steps=stream.series is not None)
         layout = layout_of_scores(judge, stream.rows, stream.series)
     elif verb == "encode":
-        layout = layout_of_latents(ae.manifest, stream.rows, stream.series, keep)
+        layout = layout_of_latents(model.manifest, stream.rows, stream.series, keep)
     else:
-        layout = layout_of_rows(ae.manifest, stream.rows, stream.series)
+        layout = layout_of_rows(model.manifest, stream.rows, stream.series)
     ids = stream.id_name
     if verb != "encode" and stream.series is not None and ids is not None:
         raise DataError(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ae_runtime import outputs
-from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.files.jobs import skipped
 from ae_runtime.files.jobs.journal import Noter
 from ae_runtime.files.jobs.score_summary import Judge
@@ -21,8 +20,10 @@ from ae_runtime.files.jobs.skipped import SkippedRows
 from ae_runtime.files.jobs.steps import OnError, Start, block_size, steps
 from ae_runtime.files.jobs.unfinished import Place, Unfinished, check_out, keeps, locked
 from ae_runtime.files.readers.blocks import Stream
+from ae_runtime.files.readers.columns import Verb
 from ae_runtime.files.writers.layout import Layout
 from ae_runtime.files.writers.opening import Sink, sink_for
+from ae_runtime.model.model import Model
 
 Progress = Callable[[int, int | None], None]  # rows of the input done, and all of them if known
 
@@ -34,7 +35,7 @@ class Job:
     words: what the output depends on, beside the tile and the blocks that it is computed in.
     """
 
-    ae: Autoencoder
+    model: Model
     verb: Verb
     stream: Stream
     layout: Layout
@@ -58,8 +59,8 @@ def write_file(
     """
     kind = sink_for(out)
     sidecar = not kind.stamps_itself
-    size = block_size(job.ae, job.verb)
-    cut = {"tile": job.ae.tile, "block": size}
+    size = block_size(job.model, job.verb)
+    cut = {"tile": job.model.plan.tile, "block": size}
     files = Unfinished(out, job.words | cut)
     if once and is_made_by(out, job) and not files.journal.exists():
         return None
@@ -110,7 +111,9 @@ class _Work:
         job, place = self.job, self.place
         listed = place.listed  # rows that were computed before, and are computed again
         start = Start(place.first, place.position, place.rows)
-        made = steps(job.ae, job.verb, job.stream, size, job.on_error, start, job.judge, job.keep)
+        made = steps(
+            job.model, job.verb, job.stream, size, job.on_error, start, job.judge, job.keep
+        )
         with closing(made) as found:
             for step in found:
                 sink.write(step.chunk if job.layout.id_name else step.chunk._replace(ids=None))

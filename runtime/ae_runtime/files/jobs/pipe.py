@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ae_runtime import outputs
-from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.errors import DataError
 from ae_runtime.files.jobs.job import Done, judge_of, open_input, plan
 from ae_runtime.files.jobs.output import Progress
 from ae_runtime.files.jobs.score_summary import Judge
 from ae_runtime.files.jobs.steps import block_size, steps
+from ae_runtime.files.readers.columns import Verb
 from ae_runtime.files.writers.opening import SINKS, check_layout
+from ae_runtime.model.model import Model
 
 FORMATS = ("npy", "csv")
 STDOUT = Path("stdout")
 
 
 def process_to_pipe(
-    ae: Autoencoder,
+    model: Model,
     verb: Verb,
     source: str | Path | BinaryIO,
     out: BinaryIO,
@@ -41,10 +42,10 @@ def process_to_pipe(
     for .npy where the number of rows is known at the end only, BrokenPipeError if nobody reads.
     """
     started = time.perf_counter()
-    judge = judge_of(ae, verb, judge)
-    stream, notes = open_input(ae, verb, source, id_column, stride, source_format, keep)
+    judge = judge_of(model, verb, judge)
+    stream, notes = open_input(model, verb, source, id_column, stride, source_format, keep)
     with closing(stream):
-        layout = plan(ae, verb, stream, judge, keep)
+        layout = plan(model, verb, stream, judge, keep)
         if out_format == "npy" and id_column is None:
             layout = replace(layout, id_name=None)
         check_layout(STDOUT, layout, f".{out_format}")
@@ -53,10 +54,10 @@ def process_to_pipe(
                 f"{stream.path}: how many rows there are is known at the end, and a .npy says it "
                 "first; write --to csv, or to a file with --out FILE.npy"
             )
-        rows, size = 0, block_size(ae, verb)
+        rows, size = 0, block_size(model, verb)
         with (
             outputs.said_in_one_line(STDOUT),
-            closing(steps(ae, verb, stream, size, "stop", judge=judge, keep=keep)) as found,
+            closing(steps(model, verb, stream, size, "stop", judge=judge, keep=keep)) as found,
         ):
             sink = SINKS[f".{out_format}"](out, layout, fresh=True)
             for step in found:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import TypeVar, cast
 
-from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.files.readers.ahead import Ahead
+from ae_runtime.model.model import Model
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,7 +16,7 @@ READ_AHEAD = 2  # blocks
 
 
 def in_order(
-    ae: Autoencoder, work: Callable[[Item], Result], items: Iterable[Item], in_thread: bool
+    model: Model, work: Callable[[Item], Result], items: Iterable[Item], in_thread: bool
 ) -> Generated[Result]:
     """work(item) of each item: reading, computing and what the caller does go on together.
 
@@ -35,7 +35,7 @@ def in_order(
     ahead = Ahead(items, READ_AHEAD) if in_thread else None
     try:
         source = until_it_fails(ahead or items)
-        results = cast("Generated[Result]", ae._engine.in_order(work, source, ae.threads + 1))
+        results = cast("Generated[Result]", model.in_order(work, source, model.plan.threads + 1))
         with closing(results):
             yield from results
     finally:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.autoencoder import Autoencoder
 from ae_runtime.bundle.manifest import SCORER, Manifest
 from ae_runtime.files.readers.blocks import SeriesCut
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout
-from ae_runtime.model.scoring import place_of, score_of, threshold_of
+from ae_runtime.model.model import Model
+from ae_runtime.model.scoring import place_of, score_arrays, score_of, threshold_of
 from ae_runtime.model.tails import tail_probability
 
 Array = NDArray[Any]
@@ -89,9 +89,9 @@ class Judge:
         """The strangest rows that this judge saw, the strangest first."""
         return [strange for _, _, strange in sorted(self._strangest, reverse=True)]
 
-    def compute(self, ae: Autoencoder, arrays: tuple[Array, ...], steps: bool) -> Array:
+    def compute(self, model: Model, arrays: tuple[Array, ...], steps: bool) -> Array:
         """(B, M) of score and parts, in the calling thread; (B, T, M) of windows' time steps."""
-        scored = ae.score_arrays(*arrays, alone=True)
+        scored = score_arrays(model, *arrays, alone=True)
         score = scored.scores[:, self._place]
         parts = scored.parts
         if steps:

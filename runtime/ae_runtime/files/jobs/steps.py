@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.autoencoder import Autoencoder, Verb
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.files.jobs.pipeline import Generated, in_order
 from ae_runtime.files.jobs.score_summary import Judge
 from ae_runtime.files.readers.blocks import Block, SeriesCut, Stream, Unread
+from ae_runtime.files.readers.columns import Verb
 from ae_runtime.files.writers.layout import Chunk, Values
+from ae_runtime.model.model import Model, row_bytes
 from ae_runtime.model.prefix import prefix
 from ae_runtime.model.sampling import within_range
 from ae_runtime.tables.table import from_blocks
@@ -48,7 +50,7 @@ class Step(NamedTuple):
 
 
 def steps(
-    ae: Autoencoder,
+    model: Model,
     verb: Verb,
     stream: Stream,
     size: int,
@@ -67,14 +69,14 @@ def steps(
         if isinstance(block, Unread):
             with _reading(stream):
                 block = _usable(stream, block.read(), on_error)
-        return block, _compute(ae, verb, block, judge, keep)
+        return block, _compute(model, verb, block, judge, keep)
 
     blocks: Iterator[Block | Unread] | None = stream.unread(size, start.first)
     # A read from a pipe cannot be ended: it must not be in a thread that has to be waited for.
     in_thread = blocks is None and bool(stream.fingerprint)
     if blocks is None:
         blocks = _read(stream, stream.blocks(size, start.first, start.position), on_error)
-    with closing(in_order(ae, work, blocks, in_thread)) as computed:
+    with closing(in_order(model, work, blocks, in_thread)) as computed:
         if verb in ("reconstruct", "score") and stream.series is not None:
             found = _joined(computed, stream.series, start)
         else:
@@ -82,29 +84,37 @@ def steps(
         yield from found if judge is None else _judged(found, judge, start.written)
 
 
-def block_size(ae: Autoencoder, verb: Verb) -> int:
+def block_size(model: Model, verb: Verb) -> int:
     """Rows of a block."""
     # Where the device is found out with the first session, tile and blocks are known only then.
-    ae._engine.session("decoder" if verb in ("decode", "sample") else "encoder")
-    return ae.block_rows(verb)
+    model.open("decoder" if verb in ("decode", "sample") else "encoder")
+    return model.block_rows(row_bytes_of(model, verb))
+
+
+def row_bytes_of(model: Model, verb: Verb) -> int:
+    """Bytes of what is read, computed and written of one row."""
+    x, z, x_hat = row_bytes(model.inputs), row_bytes([model.z]), row_bytes(model.outputs)
+    parts = 4 * prod(model.manifest.part_shape)
+    ends = {"encode": x + z, "reconstruct": x + z + x_hat, "score": x + z + x_hat + parts}
+    return ends.get(verb, z + x_hat)
 
 
 def _compute(
-    ae: Autoencoder, verb: Verb, block: Block, judge: Judge | None, keep: int | None
+    model: Model, verb: Verb, block: Block, judge: Judge | None, keep: int | None
 ) -> Values:
     """What the verb gives for the rows of a block, in the calling thread."""
     if judge is not None:
-        return judge.compute(ae, block.arrays, steps=block.starts is not None)
+        return judge.compute(model, block.arrays, steps=block.starts is not None)
     is_latent = verb in ("decode", "sample")
-    z = block.arrays[0] if is_latent else ae.encode_arrays(*block.arrays, alone=True)
-    z = prefix(ae.manifest.latent, z, keep)
+    z = block.arrays[0] if is_latent else model.encode(*block.arrays, alone=True)
+    z = prefix(model.manifest.latent, z, keep)
     if verb == "encode":
         return z
-    arrays = ae.decode_arrays(z, alone=True)
+    arrays = model.decode(z, alone=True)
     if verb == "sample":
-        arrays = within_range(ae.manifest, arrays)
-    if ae.manifest.is_mixed:
-        return from_blocks(arrays[0], arrays[1], ae.manifest.columns or ())
+        arrays = within_range(model.manifest, arrays)
+    if model.manifest.is_mixed:
+        return from_blocks(arrays[0], arrays[1], model.manifest.columns or ())
     return arrays[0]
 
 
