@@ -8,7 +8,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := $(shell find runtime train export -name '*.py')
 
-.PHONY: demo test test-arm test-pythons format check soak docs clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-thresholds bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
+.PHONY: demo test test-arm test-pythons format check soak docs dist clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-thresholds bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
 
 demo: .venv/.ready build/runtime/.ready  ## train, export, and run without torch, on real data
 	$(BIN)/python demo/demo.py
@@ -43,6 +43,9 @@ check: .venv/.ready  ## format, lint, types, and docs that follow the code
 
 docs: .venv/.ready  ## write the command help in docs/commands.md again
 	$(BIN)/python docs/generate.py
+
+dist:  ## wheel and sdist in build/release, each tried by the demo in fresh environments
+	PYTHON="$(PYTHON)" INDEX="$(INDEX)" tests/machines/dist.sh build/release
 
 bench-start: .venv/.ready build/runtime/.ready  ## load + first row in a fresh process, against bare sessions
 	$(BIN)/python benchmarks/start.py

@@ -1,4 +1,7 @@
-"""The main job on real data: train on digits, export, and run the bundle without torch."""
+"""The main job on real data: train on digits, export, and run the bundle without torch.
+
+python demo/demo.py [RUNTIME]: the environment without torch, build/runtime if none is named.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ from ae_train import Run
 from ae_train.data.loading import load_digits
 
 LATENT_DIM = 8
+SHOWN = 14  # digits in the picture
 ROOT = Path(__file__).parent.parent
 OUT = Path("build/demo")
-RUNTIME = ROOT / "build" / "runtime"
+RUNTIME = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "build" / "runtime"
 TRAINING_BIN = Path(sys.executable).parent
 
 
@@ -37,9 +41,8 @@ def main() -> None:
     x = load_digits()[run.split.test]
     np.save(OUT / "test.npy", x)
 
-    print(
-        f"\nfrom here on without torch, in {RUNTIME.relative_to(ROOT)}, with an empty environment"
-    )
+    place = os.path.relpath(RUNTIME, ROOT)
+    print(f"\nfrom here on without torch, in {place}, with an empty environment")
     bare: dict[str, str] = {}
     refused = subprocess.run(
         [RUNTIME / "bin/python", "-c", "import torch"], env=bare, stderr=subprocess.DEVNULL
@@ -51,11 +54,16 @@ def main() -> None:
     )
     reconstruct = f"reconstruct {OUT}/bundle {OUT}/test.npy --out {OUT}/x_hat.npy"
     command("ae-run", reconstruct, RUNTIME / "bin", bare)
+    spoilt = with_a_wrong_patch(x[:SHOWN])
+    np.save(OUT / "spoilt.npy", spoilt)
+    score = f"score {OUT}/bundle {OUT}/spoilt.npy --parts --out {OUT}/scores.csv"
+    command("ae-run", score, RUNTIME / "bin", bare)
     command("ae-run", f"doctor {OUT}/bundle", RUNTIME / "bin", bare)
     z, x_hat = np.load(OUT / "z.npy"), np.load(OUT / "x_hat.npy")
-    picture(x, x_hat, OUT / "digits.png")
+    parts = np.genfromtxt(OUT / "scores.csv", delimiter=",", skip_header=1)[:, -x[0].size :]
+    picture(x[:SHOWN], x_hat[:SHOWN], spoilt, parts.reshape(spoilt.shape), OUT / "digits.png")
     table(run, x, z, x_hat)
-    print(f"\noriginals above reconstructions: {OUT}/digits.png")
+    print(f"\noriginals, reconstructions and anomaly maps: {OUT}/digits.png")
     print(f"done in {time.monotonic() - started:.0f} s")
 
 
@@ -134,15 +142,33 @@ def install_bytes() -> int:
     )
 
 
-def picture(x: np.ndarray, x_hat: np.ndarray, path: Path, count: int = 16) -> None:
-    """Write originals above reconstructions."""
-    figure, axes = plt.subplots(2, count, figsize=(count * 0.6, 1.4))
-    for at in range(count):
-        for row, images in enumerate((x, x_hat)):
-            axes[row, at].imshow(images[at], cmap="gray_r", vmin=0, vmax=16)
-            axes[row, at].axis("off")
+def with_a_wrong_patch(x: np.ndarray) -> np.ndarray:
+    """A copy of these digits in each of which two by two pixels are inverted, one place each."""
+    rng, spoilt = np.random.default_rng(0), x.copy()
+    for image in spoilt:
+        row, column = rng.integers(1, 6, 2)
+        image[row : row + 2, column : column + 2] = 16 - image[row : row + 2, column : column + 2]
+    return spoilt
+
+
+def picture(
+    x: np.ndarray, x_hat: np.ndarray, spoilt: np.ndarray, parts: np.ndarray, path: Path
+) -> None:
+    """Write digits, their reconstructions, spoilt digits, and how far each pixel is off."""
+    titles = "original", f"from {LATENT_DIM} numbers", "wrong patch", "anomaly map"
+    figure, axes = plt.subplots(4, len(x), figsize=(len(x) * 0.6 + 1.3, 2.6))
+    off = np.abs(parts)
+    for line, title, images in zip(axes, titles, (x, x_hat, spoilt, off), strict=True):
+        line[0].text(-1.5, 3.5, title, ha="right", va="center", fontsize=9)
+        look = {"cmap": "gray_r", "vmin": 0, "vmax": 16}
+        if images is off:
+            look = {"cmap": "inferno", "vmin": 0, "vmax": 8}  # standard deviations
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(image, **look)
+            axis.axis("off")
     figure.tight_layout(pad=0.2)
-    figure.savefig(path, dpi=150)
+    figure.subplots_adjust(left=0.13)
+    figure.savefig(path, dpi=130)
     plt.close(figure)
 
 

@@ -39,4 +39,4 @@ def test_the_demo_prints_its_table_and_draws_its_picture(runtime_bin: Path) -> N
     assert reconstructions <= 0.2
     picture = ROOT / "build" / "demo" / "digits.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "originals above reconstructions: build/demo/digits.png" in done.stdout
+    assert "originals, reconstructions and anomaly maps: build/demo/digits.png" in done.stdout

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 FILE_NAME = re.compile(r"(?:#|//) (\S+\.\w+)\n")
@@ -128,7 +129,7 @@ def is_there(name: str, page: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 def test_paths_that_a_page_names_are_there(page: Path) -> None:
     assert [name for name in named_paths(page) if not is_there(name, page)] == []
 
@@ -158,7 +159,7 @@ LINK = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
 CODE = re.compile(r"^```\w*\n.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 def test_modules_and_names_that_a_page_names_are_there(page: Path) -> None:
     for name in MODULE.findall(FENCE.sub("", page.read_text())):
         pkgutil.resolve_name(name)  # raises where it is gone
@@ -170,7 +171,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 def test_headings_that_a_page_links_to_are_there(page: Path) -> None:
     for target, anchor in LINK.findall(page.read_text()):
         assert anchor in anchors(page.parent / target if target else page), (target, anchor)
