@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Column, Manifest
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.files.readers.blocks import Block, Stream
-from ae_runtime.files.readers.columns import Wanted, wanted_by
+from ae_runtime.files.readers.columns import Wanted, row_columns
 from ae_runtime.files.readers.opening import open_rows
 from ae_runtime.files.readers.raw_bytes import closed_on_error
 
@@ -42,7 +42,7 @@ class Input:
         Raises DataError, SourceNotFound, InputFailed, MissingExtra.
         """
         # The times of a series are no channel, and no archive keeps them: they are left out, said.
-        wanted = replace(wanted_by(manifest, "encode"), resized=False, exact=True, time=None)
+        wanted = replace(row_columns(manifest), resized=False, exact=True, time=None)
         self._wanted, self._manifest, self._source = wanted, manifest, source
         columns = wanted.columns or []
         self.has_dates = any(column.type == "date" for column in columns)

@@ -14,12 +14,11 @@ from ae_runtime import outputs
 from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError, DataError, LatentMismatch
 from ae_runtime.files.jobs import skipped
-from ae_runtime.files.jobs.output import Progress, publish
 from ae_runtime.files.jobs.skipped import SkippedRows
-from ae_runtime.files.jobs.steps import OnError
-from ae_runtime.files.jobs.unfinished import Place, Unfinished, check_out, locked
+from ae_runtime.files.jobs.steps import OnError, Progress
+from ae_runtime.files.jobs.unfinished import Place, Unfinished, check_out, locked, publish
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout, Values
-from ae_runtime.files.writers.opening import check_layout, sink_for
+from ae_runtime.files.writers.opening import check_layout, writer_for
 from ae_runtime.tables.dates import DAY_S, date_kind
 
 Array = NDArray[Any]
@@ -49,8 +48,8 @@ def decompress(
     as of an array, without a step; None for all. on_error: "stop" at a chunk that is broken, or
     "skip" its rows and list them. Raises ArchiveError, DataError, OutputExists, OutputFailed.
     """
-    sink_of = sink_for(out)
-    sidecar = not sink_of.stamps_itself
+    writer_of = writer_for(out)
+    sidecar = not writer_of.stamps_itself
     check_out(out, overwrite, sidecar)
     if on_error == "skip":
         skipped.check_free(out)
@@ -65,21 +64,21 @@ def decompress(
         try:
             file.truncate(0)
             files.note(Place())  # from now on the part can be known as ours
-            sink = sink_of(file, layout, fresh=True)
+            writer = writer_of(file, layout, fresh=True)
             bad: list[Bad] = []
             written = 0
             for first, block in _blocks(archive, low, high, on_error, bad):
-                sink.write(Chunk(_values(archive, layout, block)))
+                writer.write(Chunk(_values(archive, layout, block)))
                 written += len(block)
                 if progress:
                     progress(first + len(block) - low, high - low)
             for one in bad:
                 lost.add(one.first, {0: one.why})
             lost.flush()
-            sink.finish(written, layout.stamp, files.part, files.packed)
+            writer.finish(written, layout.stamp, files.part, files.packed)
             stamp = {**layout.stamp, "rows": written} if sidecar else None
             place = Place(rows=written, skipped_bytes=lost.bytes)
-            publish(files, place, files.packed if sink_of.packs else files.part, stamp)
+            publish(files, place, files.packed if writer_of.packs else files.part, stamp)
         except BaseException:
             files.remove()
             raise
@@ -161,7 +160,7 @@ def _gone(archive: Archive, low: int, high: int) -> str:
 
 
 def _values(archive: Archive, layout: Layout, block: Array) -> Values:
-    """Rows as a sink takes them: an array, or, with words, columns by name."""
+    """Rows as a writer takes them: an array, or, with words, columns by name."""
     for at, (name, kind) in enumerate(zip(layout.columns, layout.kinds, strict=True)):
         if kind in ("day", "second"):
             _check_dates(name, kind, block[:, at])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ae_runtime.bundle.manifest import Manifest
-from ae_runtime.bundle.opening import Bundle, open_bundle
+from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import ShapeMismatch
 from ae_runtime.model.arrays import conversion, is_table
 from ae_runtime.model.model import Model
@@ -19,11 +19,10 @@ from ae_runtime.notices import WarnOnce
 
 # Where they are used: an application that only encodes needs neither files nor scores.
 if TYPE_CHECKING:
-    from ae_runtime.files.jobs.job import Done
-    from ae_runtime.files.jobs.output import Progress
-    from ae_runtime.files.jobs.steps import OnError
-    from ae_runtime.files.readers.columns import Verb
-    from ae_runtime.model.scoring import Part
+    from ae_runtime.files.jobs.job import JobResult
+    from ae_runtime.files.jobs.steps import OnError, Progress
+    from ae_runtime.files.jobs.task import Task
+    from ae_runtime.model.scoring import Contribution
 
 
 def load(
@@ -63,23 +62,17 @@ class Autoencoder:
     """A loaded bundle. Safe to call from many threads; pickles; survives fork and spawn.
 
     Its file was read once: the folder may change or vanish afterwards. As a context manager it
-    gives threads and memory back at the end. model: its graphs alone, for arrays as these take
-    them.
+    gives threads and memory back at the end. bundle: what was read. model: its graphs alone.
     """
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model, self.bundle = model, model.bundle
         # Looked up once, for the check that a single row goes through.
         self._engine, self._latent_dim = model.engine, model.latent_dim
         self._row = model.inputs[0].row_shape
         self._is_mixed = model.manifest.is_mixed
         self._dtype = None if self._is_mixed else np.dtype(model.inputs[0].dtype)
         self.say = WarnOnce()
-
-    @property
-    def bundle(self) -> Bundle:
-        """The manifest, and the bytes of the bundle's files."""
-        return self.model.bundle
 
     @property
     def manifest(self) -> Manifest:
@@ -134,13 +127,12 @@ class Autoencoder:
 
         x: (B, *input_shape) in data units, since scaling is inside the graph; any real dtype that
         converts to the graph's (float64 to float32 rounds). NaN counts as missing and is filled
-        with the training median; an infinity is taken as a value 1e6 deviations away. B may be 0.
-        Of a table also its columns by name, in any order: a dict of 1-d columns, or a frame of
-        pandas, polars or pyarrow (anything with the Arrow C stream). They give what a file with
-        these columns gives: dates and words become numbers and codes. A mixed table is always
-        given so. A column that the model does not know is left out, and a word that it does not
-        know counts as missing, or as "other" where it has that word; the first time a DataWarning
-        says so.
+        with the training median; an infinity is taken as 1e6 standard deviations. B may be 0.
+        A table may also come as columns by name, in any order: a dict of 1-d columns, or a frame
+        of pandas, polars or pyarrow (anything with the Arrow C stream); a mixed table always does.
+        The result is that of a file with these columns. A column that the model does not know is
+        left out; a category that it does not know counts as missing, or as "other" where the model
+        has that category. The first time a DataWarning says so.
         keep: of ordered latents, only the first so many, (B, keep): a shorter code of the same
         rows, which decode takes as well.
         Deterministic: n rows at once give the same bits as n calls with one row.
@@ -178,9 +170,9 @@ class Autoencoder:
         """Reconstructions x_hat of latents, (B, *input_shape), in the dtype and units of x.
 
         z: (B, latent_dim), converted to float32; of ordered latents the first k as well, (B, k).
-        Integers come back rounded, and clipped to
-        their dtype's range. Mixed tables come back as a dict of columns: float64 numbers, and
-        words as objects. Raises ShapeMismatch or DtypeMismatch.
+        Integers come back rounded, and clipped to their dtype's range. Mixed tables come back as a
+        dict of columns: float64 numbers, and categories as objects. Raises ShapeMismatch or
+        DtypeMismatch.
         """
         if is_table(z):
             from ae_runtime.tables.columns import rows_by_number
@@ -193,7 +185,7 @@ class Autoencoder:
         return self.decode(self.encode(x, keep=keep))
 
     def score(self, x: Any, name: str | None = None) -> NDArray[np.float32]:
-        """How strange each row is, (B,): higher is stranger, in deviations of a column.
+        """Anomaly scores, (B,), in standard deviations of a column; higher is more anomalous.
 
         x: as encode takes it. name: one of the manifest's scores; None for its default. Raises
         ScoreUnknown, and what encode raises.
@@ -235,11 +227,11 @@ class Autoencoder:
 
         return tails.tail_probability(scoring.score_of(self.manifest, name, steps), scores)
 
-    def explain(self, x: Any, top: int = 3) -> list[list[Part]]:
+    def explain(self, x: Any, top: int = 3) -> list[list[Contribution]]:
         """Of each row the columns, pixels or time steps that are most off, at most `top`.
 
         Each with the value that was given and the one that the model gives back; a word that the
-        model does not know comes first; see scoring.Part. Raises ScoreUnknown, and what encode
+        model does not know comes first; see Contribution. Raises ScoreUnknown, and what encode
         raises.
         """
         from ae_runtime.model import scoring
@@ -288,79 +280,59 @@ class Autoencoder:
         source: str | PathLike[str],
         out: str | PathLike[str],
         *,
+        keep: int | None = None,
         overwrite: bool = False,
         on_error: OnError = "stop",
         id_column: str | None = None,
         stride: int | None = None,
-        keep: int | None = None,
         progress: Progress | None = None,
-    ) -> Done:
+    ) -> JobResult:
         """Write the latents of every row of a file to the file `out`.
 
         Rows are streamed, in bounded memory; `out` appears when it is complete, and a call that
-        was killed goes on where it was. See job.process_file.
+        was killed goes on where it was. keep: as in encode. The others: see JobOptions.
+        Raises what encode raises, OutputExists, OutputFailed, InputFailed.
         """
-        return self._process(
-            "encode",
-            source,
-            out,
-            overwrite=overwrite,
-            on_error=on_error,
-            id_column=id_column,
-            stride=stride,
-            keep=keep,
-            progress=progress,
-        )
+        from ae_runtime.files.jobs.task import Encode
+
+        task = Encode(self.model, keep)
+        return _work(task, source, out, overwrite, on_error, id_column, stride, progress)
 
     def decode_file(
         self,
         source: str | PathLike[str],
         out: str | PathLike[str],
         *,
+        keep: int | None = None,
         overwrite: bool = False,
         on_error: OnError = "stop",
         id_column: str | None = None,
         stride: int | None = None,
-        keep: int | None = None,
         progress: Progress | None = None,
-    ) -> Done:
-        """Like encode_file, from latents to rows."""
-        return self._process(
-            "decode",
-            source,
-            out,
-            overwrite=overwrite,
-            on_error=on_error,
-            id_column=id_column,
-            stride=stride,
-            keep=keep,
-            progress=progress,
-        )
+    ) -> JobResult:
+        """Like encode_file, from latents to rows. Raises LatentMismatch too."""
+        from ae_runtime.files.jobs.task import Decode
+
+        task = Decode(self.model, keep)
+        return _work(task, source, out, overwrite, on_error, id_column, stride, progress)
 
     def reconstruct_file(
         self,
         source: str | PathLike[str],
         out: str | PathLike[str],
         *,
+        keep: int | None = None,
         overwrite: bool = False,
         on_error: OnError = "stop",
         id_column: str | None = None,
         stride: int | None = None,
-        keep: int | None = None,
         progress: Progress | None = None,
-    ) -> Done:
+    ) -> JobResult:
         """Like encode_file, from rows to what the model keeps of them."""
-        return self._process(
-            "reconstruct",
-            source,
-            out,
-            overwrite=overwrite,
-            on_error=on_error,
-            id_column=id_column,
-            stride=stride,
-            keep=keep,
-            progress=progress,
-        )
+        from ae_runtime.files.jobs.task import Reconstruct
+
+        task = Reconstruct(self.model, keep)
+        return _work(task, source, out, overwrite, on_error, id_column, stride, progress)
 
     def score_file(
         self,
@@ -376,33 +348,18 @@ class Autoencoder:
         id_column: str | None = None,
         stride: int | None = None,
         progress: Progress | None = None,
-    ) -> Done:
+    ) -> JobResult:
         """Like encode_file, from rows to columns score, probability and anomaly (0 or 1).
 
         Of a series a row is a time step, scored by the mean of the windows that cover it, and
         judged by what time steps score. name, threshold, false_alarm_rate: as in is_anomaly.
         parts: a column for each part, too.
         """
-        from ae_runtime.files.jobs.score_summary import Asked, Judge
+        from ae_runtime.files.jobs.score_summary import ScoreOptions
+        from ae_runtime.files.jobs.task import Score
 
-        asked = Asked(name, threshold, false_alarm_rate, parts)
-        return self._process(
-            "score",
-            source,
-            out,
-            judge=Judge(self.manifest, asked),
-            overwrite=overwrite,
-            on_error=on_error,
-            id_column=id_column,
-            stride=stride,
-            progress=progress,
-        )
-
-    def _process(self, verb: Verb, source: Any, out: Any, **options: Any) -> Done:
-        # files: not for applications with arrays
-        from ae_runtime.files.jobs.job import process_file
-
-        return process_file(self.model, verb, fspath(source), fspath(out), **options)
+        task = Score(self.model, ScoreOptions(name, threshold, false_alarm_rate, parts))
+        return _work(task, source, out, overwrite, on_error, id_column, stride, progress)
 
     def _arrays_of(self, x: Any) -> tuple[Any, ...]:
         if not self._is_mixed and not is_table(x):
@@ -431,3 +388,12 @@ class Autoencoder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Autoencoder, (self.model,)
+
+
+def _work(
+    task: Task, source: str | PathLike[str], out: str | PathLike[str], *options: Any
+) -> JobResult:
+    """What became of a file. options: the first ones of JobOptions."""
+    from ae_runtime.files.jobs.job import JobOptions, process_file
+
+    return process_file(task, fspath(source), fspath(out), JobOptions(*options))

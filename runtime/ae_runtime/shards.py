@@ -7,107 +7,116 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.errors import DataError, OutputExists
-from ae_runtime.files.jobs.job import Done, process_file
-from ae_runtime.files.jobs.output import Progress
-from ae_runtime.files.jobs.score_summary import Judge
-from ae_runtime.files.jobs.steps import OnError
-from ae_runtime.files.readers.columns import Verb
+from ae_runtime.files.jobs.job import JobOptions, JobResult, process_file
+from ae_runtime.files.jobs.score_summary import ScoreOptions
+from ae_runtime.files.jobs.steps import OnError, Progress
+from ae_runtime.files.jobs.task import Decode, Encode, Reconstruct, Score, Task
 from ae_runtime.files.readers.image_folder import SUFFIXES as IMAGE_SUFFIXES
 from ae_runtime.files.readers.opening import TYPES
+from ae_runtime.model.model import Model
 
 MANIFEST = "manifest.json"
 ENDINGS = tuple(TYPES)
 LOADED_MAX = 2  # bundles that a process keeps
 
 
-class ShardOptions(TypedDict, total=False):
-    """device, threads, tile, max_memory: of load. The rest: of job.process_file.
-
-    A pool of workers on one machine wants threads=1 in each.
-    """
+class LoadOptions(TypedDict, total=False):
+    """Those of autoencoder.load. A pool of workers on one machine wants threads=1 in each."""
 
     device: str
     threads: int | None
     tile: int | None
     max_memory: int | None
+
+
+OF_LOAD = tuple(LoadOptions.__annotations__)
+
+
+class ShardOptions(LoadOptions, total=False):
+    """Those of load, and those of JobOptions."""
+
     overwrite: bool
     on_error: OnError
     id_column: str | None
     stride: int | None
     progress: Progress | None
-    judge: Judge | None
-    keep: int | None
 
 
 Bundle = str | os.PathLike[str] | Autoencoder
 
 
 def encode_shard(
-    bundle: Bundle, src: str | Path, dst: str | Path, **options: Unpack[ShardOptions]
-) -> Done:
+    bundle: Bundle,
+    src: str | Path,
+    dst: str | Path,
+    *,
+    keep: int | None = None,
+    **options: Unpack[ShardOptions],
+) -> JobResult:
     """Write the latents of the rows in the file `src` to the file `dst`.
 
     May be called again and again, by several workers at once: where dst is complete and was made
-    from the same src by the same model under the same options, nothing is done (Done.was_done);
-    where another worker is at it, that one is waited for; where one died, it is gone on with.
-    bundle: its path, or an Autoencoder. A path is loaded once in a process, and again when it
+    from the same src by the same model under the same options, nothing is done (was_done of the
+    result); where another worker is at it, that one is waited for; where one died, it is gone on
+    with. bundle: its path, or an Autoencoder. A path is loaded once in a process, and again when it
     changes. Raises OutputExists where dst is complete and was made from something else, unless
-    overwrite is set; else as job.process_file.
+    overwrite is set; else as Autoencoder.encode_file.
     """
-    return _shard("encode", bundle, src, dst, options)
+    return _shard(Encode(_model_of(bundle, options), keep), src, dst, options)
 
 
 def decode_shard(
-    bundle: Bundle, src: str | Path, dst: str | Path, **options: Unpack[ShardOptions]
-) -> Done:
+    bundle: Bundle,
+    src: str | Path,
+    dst: str | Path,
+    *,
+    keep: int | None = None,
+    **options: Unpack[ShardOptions],
+) -> JobResult:
     """Like encode_shard, from latents to rows."""
-    return _shard("decode", bundle, src, dst, options)
+    return _shard(Decode(_model_of(bundle, options), keep), src, dst, options)
 
 
 def reconstruct_shard(
-    bundle: Bundle, src: str | Path, dst: str | Path, **options: Unpack[ShardOptions]
-) -> Done:
+    bundle: Bundle,
+    src: str | Path,
+    dst: str | Path,
+    *,
+    keep: int | None = None,
+    **options: Unpack[ShardOptions],
+) -> JobResult:
     """Like encode_shard, from rows to what the model keeps of them."""
-    return _shard("reconstruct", bundle, src, dst, options)
+    return _shard(Reconstruct(_model_of(bundle, options), keep), src, dst, options)
 
 
 def score_shard(
-    bundle: Bundle, src: str | Path, dst: str | Path, **options: Unpack[ShardOptions]
-) -> Done:
-    """Like encode_shard, from rows to how strange they are."""
-    return _shard("score", bundle, src, dst, options)
+    bundle: Bundle,
+    src: str | Path,
+    dst: str | Path,
+    *,
+    name: str | None = None,
+    threshold: float | None = None,
+    false_alarm_rate: float | None = None,
+    parts: bool = False,
+    **options: Unpack[ShardOptions],
+) -> JobResult:
+    """Like encode_shard, from rows to anomaly scores; see Autoencoder.score_file."""
+    scores = ScoreOptions(name, threshold, false_alarm_rate, parts)
+    return _shard(Score(_model_of(bundle, options), scores), src, dst, options)
 
 
-def _shard(
-    verb: Verb, bundle: Bundle, src: str | Path, dst: str | Path, options: ShardOptions
-) -> Done:
+def _shard(task: Task, src: str | Path, dst: str | Path, options: ShardOptions) -> JobResult:
+    of_job: Any = {name: value for name, value in options.items() if name not in OF_LOAD}
+    return process_file(task, src, dst, JobOptions(once=True, **of_job))
+
+
+def _model_of(bundle: Bundle, options: ShardOptions) -> Model:
     ae = bundle if isinstance(bundle, Autoencoder) else _loaded(bundle, options)
-    return process_file(
-        ae.model,
-        verb,
-        src,
-        dst,
-        overwrite=options.get("overwrite", False),
-        on_error=options.get("on_error", "stop"),
-        id_column=options.get("id_column"),
-        stride=options.get("stride"),
-        progress=options.get("progress"),
-        judge=options.get("judge"),
-        keep=options.get("keep"),
-        once=True,
-    )
-
-
-SHARD_VERBS = {
-    "encode": encode_shard,
-    "decode": decode_shard,
-    "reconstruct": reconstruct_shard,
-    "score": score_shard,
-}
+    return ae.model
 
 
 def data_files(folder: Path, kind: str) -> list[Path]:
@@ -158,19 +167,12 @@ def _loaded(bundle: str | os.PathLike[str], options: ShardOptions) -> Autoencode
         version = (status.st_mtime_ns, status.st_size, status.st_ino)
     except OSError:
         return load(bundle)  # which says what is wrong
-    device = options.get("device", "auto")
-    numbers = [options.get(name) for name in ("threads", "tile", "max_memory")]
-    key = (path, version, device, *numbers)
+    of_load: Any = {name: value for name, value in options.items() if name in OF_LOAD}
+    key = (path, version, *sorted(of_load.items()))
     with _cache_lock:
         ae = _cache.pop(key, None)
         if ae is None:
-            ae = load(
-                bundle,
-                device=device,
-                threads=options.get("threads"),
-                tile=options.get("tile"),
-                max_memory=options.get("max_memory"),
-            )
+            ae = load(bundle, **of_load)
         _cache[key] = ae
         while len(_cache) > LOADED_MAX:
             _cache.popitem(last=False)

@@ -83,7 +83,7 @@ class BundleTransformer(
         return frame_like(X, restored(dict(zip(names, flat.T, strict=True)), columns))
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """How ordinary rows are, (N,): less is stranger; minus the bundle's default score."""
+        """Minus the bundle's default anomaly score, (N,): lower is more anomalous."""
         return -self._open().score(self._rows(X)).astype(np.float64)
 
     @property

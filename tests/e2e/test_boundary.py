@@ -22,8 +22,8 @@ TRAIN = RUNTIME - {"onnxruntime"} | {
 # Of the runtime, by extras.need; the last two by ae-run compare, where someone has them.
 LAZY = {"PIL", "pandas", "pcodec", "pyarrow", "sklearn", "pysz", "zfpy"}
 # Its own commands, what `ae-run info` says, and the names that stood there before.
-OF_ARCHIVES = {"archive.py", "cli.py"} | {
-    f"commands/{name}.py" for name in ("compare", "compress", "decompress")
+OF_ARCHIVES = {"archive.py"} | {
+    f"commands/{name}.py" for name in ("compare", "compress", "decompress", "info")
 }
 EXPORT = TRAIN | {"ae_export", "onnx", "onnx_ir", "onnxscript"}
 PACKAGES = {
@@ -54,10 +54,8 @@ CORE = {
 }
 # What they take of the rest, each when it is asked for.
 WHEN_ASKED = {
-    "autoencoder": {
-        *(f"files.jobs.{name}" for name in ("job", "output", "score_summary", "steps")),
-        "files.readers.columns",
-    },
+    "__init__": {"drift", "files.jobs.job", "shards", "sklearn"},
+    "autoencoder": {f"files.jobs.{name}" for name in ("job", "score_summary", "steps", "task")},
     "tables.columns": {"tables.arrow"},
 }
 

@@ -15,6 +15,7 @@ from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import DataError, OutputExists, ShapeMismatch
 from ae_runtime.files.jobs.pipe import process_to_pipe
+from ae_runtime.files.jobs.task import Encode
 from ae_runtime.shards import encode_shard
 from ae_train.recipe import make_recipe
 from ae_train.run.folder import Run
@@ -121,7 +122,7 @@ def test_files_of_prefixes(folder: Path, x: np.ndarray, tmp_path: Path, suffix: 
 def test_pipes_and_shards_of_prefixes(ae: Autoencoder, x: np.ndarray, tmp_path: Path) -> None:
     rows, shard, out = tmp_path / "x.npy", tmp_path / "z.npy", io.BytesIO()
     np.save(rows, x)
-    process_to_pipe(ae.model, "encode", rows, out, out_format="npy", keep=2)
+    process_to_pipe(Encode(ae.model, keep=2), rows, out, "npy")
     np.testing.assert_array_equal(np.load(io.BytesIO(out.getvalue())), ae.encode(x, keep=2))
     assert not encode_shard(ae, rows, shard, keep=2).was_done
     assert encode_shard(ae, rows, shard, keep=2).was_done
@@ -184,7 +185,7 @@ def test_errors(ae: Autoencoder, table_bundle: Path, x: np.ndarray, tmp_path: Pa
     with pytest.raises(ShapeMismatch):
         plain.decode(np.zeros((3, plain.latent_dim - 1)))
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(DataError, match="scores are of whole codes"):
-        load(table_bundle.parent / "scored").score_file(
+    with pytest.raises(TypeError, match="unexpected keyword argument 'keep'"):  # of whole codes
+        load(table_bundle.parent / "scored").score_file(  # type: ignore[call-arg]
             tmp_path / "x.npy", tmp_path / "s.npy", keep=2
         )

@@ -15,6 +15,7 @@ from ae_runtime.bundle.manifest import Column, Golden, Latent, Manifest, Port
 from ae_runtime.errors import DataError, NoRows
 from ae_runtime.files.readers import arrow_ipc
 from ae_runtime.files.readers import parquet as stream_parquet
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.opening import Block, open_stream
 from ae_runtime.files.readers.partitions import find_parts
 from ae_runtime.tables.arrow import arrow_table, read_arrow_table, read_parquet_table
@@ -36,7 +37,7 @@ def manifest(*columns: str | Column) -> Manifest:
 
 
 def blocks_of(path: Path, bundle: Manifest, size: int = 7, first: int = 0, **more: Any) -> Any:
-    with closing(open_stream(bundle, "encode", path, **more)) as stream:
+    with closing(open_stream(row_columns(bundle), path, **more)) as stream:
         assert stream.rows is not None
         blocks: list[Block] = list(stream.blocks(size, first))
         return blocks, stream.notes, stream.rows

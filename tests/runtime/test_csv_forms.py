@@ -11,6 +11,7 @@ import pytest
 
 from ae_runtime.bundle.manifest import FORMAT, Column, Golden, Latent, Manifest, Port, Reading
 from ae_runtime.errors import DataError
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.csv_form import Told
 from ae_runtime.files.readers.csv_table import read_csv, read_table
 from ae_runtime.files.readers.opening import open_stream
@@ -58,7 +59,7 @@ def streamed(
 ) -> tuple[list[list[float]], dict[int, str], list[str]]:
     """(numbers, bad rows, notes) of the text, as a bundle of these columns takes it."""
     source = io.BytesIO(text.encode())
-    with closing(open_stream(manifest(columns, reading), "encode", source)) as stream:
+    with closing(open_stream(row_columns(manifest(columns, reading)), source)) as stream:
         blocks = list(stream.blocks(1 << 20))
         bad = {} if not blocks else blocks[0].bad
         rows = np.concatenate([np.hstack(block.arrays) for block in blocks])

@@ -149,8 +149,8 @@ def test_a_disk_that_is_full_at_any_step(
 def test_a_disk_that_is_full_in_the_middle_of_a_block(
     ae: Autoencoder, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink: Any = opening.sink_for(Path(out))
-    real, whole = sink.write, done_without_trouble(ae, out)
+    writer: Any = opening.writer_for(Path(out))
+    real, whole = writer.write, done_without_trouble(ae, out)
     written: list[int] = []
 
     def write_half_of_the_second(self: Any, chunk: Chunk) -> None:
@@ -163,7 +163,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_block(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(sink, "write", write_half_of_the_second)
+        patch.setattr(writer, "write", write_half_of_the_second)
         with pytest.raises(OutputFailed) as error:
             ae.reconstruct_file("x.npy", out)
     assert str(error.value) == f"{out} could not be written: the disk is full; free some space"

@@ -14,6 +14,7 @@ from ae_runtime import console as cmd
 from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import DataError
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.image_file import FORMATS, MODES, read_image
 from ae_runtime.files.readers.image_folder import read_folder
 from ae_runtime.files.readers.opening import open_stream
@@ -283,7 +284,7 @@ def test_what_is_left_out_of_images_is_said_once(tmp_path: Path) -> None:
     ]
     np.testing.assert_array_equal(images[names.index("alpha.png")], SHALLOW[..., :3])
     np.testing.assert_array_equal(images[names.index("0.gif")], SHALLOW[..., :3])
-    stream = open_stream(manifest(), "encode", tmp_path)
+    stream = open_stream(row_columns(manifest()), tmp_path)
     assert len(list(stream.blocks(4))) == 2
     assert stream.notes == note.splitlines()
 

@@ -13,6 +13,7 @@ import pytest
 
 from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port
 from ae_runtime.errors import DataError, MissingExtra
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.image_folder import read_folder
 from ae_runtime.files.readers.opening import open_stream
 
@@ -123,7 +124,7 @@ def test_a_stream_of_images(tmp_path: Path) -> None:
         save(tmp_path / f"{at}.png", GREY + at)
     save(tmp_path / "more" / "x.png", GREY)
     images, names, _ = read_folder(tmp_path)
-    stream = open_stream(manifest(12, 8), "encode", tmp_path)
+    stream = open_stream(row_columns(manifest(12, 8)), tmp_path)
     assert (stream.rows, stream.id_name, stream.notes) == (8, "file", [])
     for size in (1, 3, 8, 9):
         for first in range(0, 8, size):
@@ -133,14 +134,14 @@ def test_a_stream_of_images(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, images[first:])
             ids = [name for block in blocks for name in block.ids]  # type: ignore[union-attr]
             assert ids == names[first:]
-    channel = open_stream(manifest(12, 8, 1), "encode", tmp_path)
+    channel = open_stream(row_columns(manifest(12, 8, 1)), tmp_path)
     np.testing.assert_array_equal(next(channel.blocks(9)).arrays[0], images[..., None])
 
 
 def test_grey_images_for_a_bundle_of_colours(tmp_path: Path) -> None:
     save(tmp_path / "a.png", GREY)
     save(tmp_path / "b.png", COLOUR)
-    (block,) = open_stream(manifest(12, 8, 3), "encode", tmp_path).blocks(9)
+    (block,) = open_stream(row_columns(manifest(12, 8, 3)), tmp_path).blocks(9)
     assert block.bad == {}
     np.testing.assert_array_equal(block.arrays[0], read_folder(tmp_path)[0])
 
@@ -150,7 +151,7 @@ def test_images_that_cannot_be_used_are_bad_rows(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
     save(tmp_path / "c.png", GREY[:6])
     save(tmp_path / "d.png", COLOUR)
-    first, second = open_stream(manifest(12, 8), "encode", tmp_path).blocks(3)
+    first, second = open_stream(row_columns(manifest(12, 8)), tmp_path).blocks(3)
     unreadable = first.bad.pop(1)
     assert unreadable.startswith("row 2, 'b.png' cannot be read as an image (")
     assert first.bad == {
@@ -167,7 +168,7 @@ def test_images_are_brought_to_the_size_that_they_were_trained_in(tmp_path: Path
     save(tmp_path / "a.png", GREY)
     save(tmp_path / "c.png", GREY[:6])
     resized = msgspec.structs.replace(manifest(6, 4), resized=True)
-    (block,) = open_stream(resized, "encode", tmp_path).blocks(3)
+    (block,) = open_stream(row_columns(resized), tmp_path).blocks(3)
     assert block.bad == {}
     np.testing.assert_array_equal(block.arrays[0], read_folder(tmp_path, (6, 4))[0])
 
@@ -175,7 +176,7 @@ def test_images_are_brought_to_the_size_that_they_were_trained_in(tmp_path: Path
 def test_an_image_that_is_gone_when_its_block_comes(tmp_path: Path) -> None:
     for name in "ab":
         save(tmp_path / f"{name}.png", GREY)
-    stream = open_stream(manifest(12, 8), "encode", tmp_path)
+    stream = open_stream(row_columns(manifest(12, 8)), tmp_path)
     (tmp_path / "b.png").unlink()
     (block,) = stream.blocks(9)
     assert list(block.bad) == [1]
@@ -187,7 +188,7 @@ def test_a_fingerprint_changes_with_any_image(tmp_path: Path) -> None:
         save(tmp_path / f"{name}.png", GREY)
 
     def found() -> str:
-        return open_stream(manifest(12, 8), "encode", tmp_path).fingerprint
+        return open_stream(row_columns(manifest(12, 8)), tmp_path).fingerprint
 
     seen = [found(), found()]
     os.utime(tmp_path / "b.png", ns=(1, 1))
@@ -218,8 +219,8 @@ def test_folders_for_bundles_that_take_no_images(tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(DataError) as error:
-            open_stream(bundle, "encode", tmp_path)
+            open_stream(row_columns(bundle), tmp_path)
         assert str(error.value) == f"{tmp_path}: {line}"
     with pytest.raises(DataError) as error:
-        open_stream(manifest(12, 8), "encode", tmp_path, id_column="file")
+        open_stream(row_columns(manifest(12, 8)), tmp_path, id_column="file")
     assert str(error.value) == f"{tmp_path} is a folder of images, whose ids are their names"

@@ -19,7 +19,7 @@ import ae_runtime
 from ae_runtime.bundle.manifest import Column, Golden, Latent, Manifest, Port, Series
 from ae_runtime.errors import DataError, DataWarning, InputFailed, MissingExtra, TooLittleMemory
 from ae_runtime.files.readers import parquet
-from ae_runtime.files.readers.columns import wanted_by
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.opening import Block, SeriesCut, open_rows, open_stream
 from ae_runtime.tables.arrow import arrow_table, read_parquet_table
 from ae_runtime.tables.table import to_blocks
@@ -109,7 +109,7 @@ def test_an_infinite_date_is_an_infinite_value(tmp_path: Path) -> None:
     reasons = {1: f"row 2, column 'when' {infinite}", 3: f"row 4, column 'when' {infinite}"}
     assert block.bad == reasons
     assert block.arrays[0].tolist() == [[1, 0], [0, 0], [3, 5e-6], [0, 0]]
-    exact = replace(wanted_by(dates, "encode"), exact=True)
+    exact = replace(row_columns(dates), exact=True)
     with closing(open_rows(exact, "table", path)) as stream:
         (block,) = stream.blocks(9)
     assert block.bad == reasons
@@ -175,7 +175,7 @@ def test_ids_may_be_categories(tmp_path: Path) -> None:
     ids = pa.array(["r2", None, "r1", "r2"]).dictionary_encode()
     rows = {name: np.arange(4.0) for name in "abcd"}
     path = written(tmp_path / "t.parquet", id=ids, **rows)
-    with closing(open_stream(manifest(), "encode", path, id_column="id")) as stream:
+    with closing(open_stream(row_columns(manifest()), path, id_column="id")) as stream:
         found = [block.ids for block in stream.blocks(9)]
     assert np.concatenate(found).tolist() == ["r2", "", "r1", "r2"]  # type: ignore[arg-type]
 
@@ -245,7 +245,7 @@ def blocks_of(
     path: Path, size: int, first: int = 0, ahead: bool = True, **more: Any
 ) -> list[Block]:
     bundle = more.pop("bundle", None) or manifest()
-    with closing(open_stream(bundle, "encode", path, **more)) as stream:
+    with closing(open_stream(row_columns(bundle), path, **more)) as stream:
         if not ahead:
             stream.keep_to(stream.memory - 1)
         return list(stream.blocks(size, first))
@@ -309,12 +309,12 @@ def test_what_a_stream_says_of_itself(tmp_path: Path) -> None:
     path = written(
         tmp_path / "t.parquet", a=[1.0, 2.0], b=[3, 4], c=[5, 6], d=[7, 8], id=["x", "y"]
     )
-    with closing(open_stream(manifest(), "encode", path, id_column="id")) as stream:
+    with closing(open_stream(row_columns(manifest()), path, id_column="id")) as stream:
         assert (stream.rows, stream.id_name, stream.series) == (2, "id", None)
         assert stream.notes == ["columns not in the model are left out: d"]
         before = stream.fingerprint
     os.utime(path, ns=(1, 1))
-    with closing(open_stream(manifest(), "encode", path)) as stream:
+    with closing(open_stream(row_columns(manifest()), path)) as stream:
         assert stream.fingerprint != before
 
 
@@ -421,7 +421,7 @@ def test_a_series_in_a_parquet_file(tmp_path: Path) -> None:
     port = Port("x", "float64", [None, 4, 2])
     sizes = Latent(2), [port], [port], None, None, Golden(1, 1e-5)
     bundle = Manifest("1.0", "id", "series", *sizes, {}, Series(["left", "right"]))
-    with closing(open_stream(bundle, "encode", path, id_column="t")) as stream:
+    with closing(open_stream(row_columns(bundle), path, id_column="t")) as stream:
         assert (stream.rows, stream.series) == (3, SeriesCut(4, 4, 10))
         (block,) = stream.blocks(5)
     assert block.starts is not None
@@ -470,7 +470,7 @@ def test_a_file_that_is_damaged_or_changes_while_it_is_read(tmp_path: Path) -> N
         with pytest.raises(DataError, match=r"^\S+t\.parquet is not a readable Parquet file: .+$"):
             blocks_of(path, 1000)
     path.write_bytes(whole)
-    with closing(open_stream(manifest(), "encode", path)) as stream:
+    with closing(open_stream(row_columns(manifest()), path)) as stream:
         blocks = stream.blocks(1000)
         next(blocks)
         os.truncate(path, 50_000)
@@ -488,7 +488,7 @@ def test_a_stream_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         MissingExtra, match=r'^pyarrow cannot .*; pip install "ae-toolkit\[data\]"$'
     ):
-        open_stream(manifest(), "encode", path)
+        open_stream(row_columns(manifest()), path)
 
 
 MEMORY = """
@@ -506,7 +506,7 @@ port = Port("x", "float32", [None, width])
 manifest = Manifest("1.0", "id", "table", Latent(2), [port], [port], None, None, Golden(1, 1), {})
 before = most = megabytes()
 rows = 0
-stream = open_stream(manifest, "encode", source)
+stream = open_stream(row_columns(manifest), source)
 stream.keep_to(kept << 20)
 for block in stream.blocks(size):
     rows += len(block.arrays[0])

@@ -21,7 +21,7 @@ from ae_runtime.errors import DataError, OutputFailed
 from ae_runtime.files.jobs import journal
 from ae_runtime.files.readers.source import read_table_file
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout
-from ae_runtime.files.writers.parquet import ParquetSink
+from ae_runtime.files.writers.parquet import ParquetWriter
 from ae_runtime.model.model import Model
 from ae_runtime.outputs import read_stamp
 
@@ -63,11 +63,11 @@ def written(values: Any, kinds: list[Kind], ids: Any = None, words: bool = False
         None, (len(kinds),), np.dtype(float), "x_hat", names, kinds, id_name=id_name, words=words
     )
     with Path("part").open("wb", buffering=0) as file:
-        sink = ParquetSink(file, layout, fresh=True)  # type: ignore[arg-type]
+        writer = ParquetWriter(file, layout, fresh=True)  # type: ignore[arg-type]
         if values is not None:
-            sink.write(Chunk(values, ids))
+            writer.write(Chunk(values, ids))
         stamp = {"ae_toolkit": "x_hat", "model_id": "abc"}
-        sink.finish(0 if values is None else 1, stamp, Path("part"), Path("x.parquet"))
+        writer.finish(0 if values is None else 1, stamp, Path("part"), Path("x.parquet"))
     return pq.read_table("x.parquet")
 
 

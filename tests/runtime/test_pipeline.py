@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ae_runtime import Autoencoder, load
-from ae_runtime.files.jobs.pipeline import READ_AHEAD, in_order
-from ae_runtime.files.readers.ahead import Ahead
+from ae_runtime.files.jobs.steps import READ_AHEAD, in_order
+from ae_runtime.files.readers.blocks import Ahead
 from ae_runtime.model.model import Model
 
 

@@ -20,7 +20,7 @@ from ae_runtime import Autoencoder, load
 from ae_runtime.cli import ae_run
 from ae_runtime.errors import OutputExists, ScoreUnknown
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.score_summary import Asked, Judge
+from ae_runtime.files.jobs.score_summary import ScoreOptions, ScoreSummary
 from ae_runtime.files.writers.layout import Chunk
 from ae_runtime.model import plan
 from ae_runtime.model.scoring import score_arrays
@@ -250,10 +250,10 @@ def test_nothing_is_lost(ae: Autoencoder) -> None:
 
 
 def test_a_row_without_a_score_is_neither_an_anomaly_nor_ordinary(ae: Autoencoder) -> None:
-    judge = Judge(ae.manifest, Asked(), top=3)
+    summary = ScoreSummary(ae.manifest, ScoreOptions(), top=3)
     values = np.zeros((3, 1 + 6), np.float32)
     values[:, 0] = [np.nan, 1e6, 0]
-    found = judge.judged(Chunk(values), 0).values
+    found = summary.counted(Chunk(values), 0).values
     np.testing.assert_array_equal(np.isnan(found), [[True] * 3, [False] * 3, [False] * 3])  # type: ignore[arg-type]
-    assert (judge.rows, judge.anomalies) == (3, 1)
-    assert [strange.row for strange in judge.top] == [1, 2]
+    assert (summary.rows, summary.anomalies) == (3, 1)
+    assert [row.row for row in summary.top] == [1, 2]

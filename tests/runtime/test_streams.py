@@ -25,6 +25,7 @@ from ae_runtime.errors import (
     ShapeMismatch,
     SourceNotFound,
 )
+from ae_runtime.files.readers.columns import latent_columns, row_columns
 from ae_runtime.files.readers.csv_table import read_table
 from ae_runtime.files.readers.opening import Block, Stream, open_stream
 from ae_runtime.files.readers.source import read_source
@@ -140,7 +141,7 @@ def refused(kind: type[Exception], source: Any, bundle: Manifest | None = None, 
     """What is wrong with the source, be it said at once or when it is read."""
     with (
         pytest.raises(kind) as found,
-        closing(open_stream(bundle or manifest(), "encode", source, **more)) as stream,
+        closing(open_stream(row_columns(bundle or manifest()), source, **more)) as stream,
     ):
         list(stream.blocks(4))
     assert type(found.value) is kind
@@ -160,7 +161,7 @@ def test_npy_of_any_dtype_and_order(
     np.savez_compressed("x.npz", x=x, y=x[:1])
     for name in ("x.npy", "x.npz:x"):
         check_everywhere(
-            lambda name=name: open_stream(manifest(shape, taken), "encode", name), (x,)
+            lambda name=name: open_stream(row_columns(manifest(shape, taken)), name), (x,)
         )  # type: ignore[misc]
 
 
@@ -170,12 +171,12 @@ def test_many_rows_of_a_fortran_array_are_read_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(npy, "_SUPER_BYTES", 1000)
     x = np.asfortranarray(numbers(500))
     np.save("x.npy", x)
-    check_everywhere(lambda: open_stream(manifest(), "encode", "x.npy"), (x,))
+    check_everywhere(lambda: open_stream(row_columns(manifest()), "x.npy"), (x,))
 
 
 def test_no_rows() -> None:
     np.save("x.npy", np.empty((0, 3)))
-    stream = open_stream(manifest(), "encode", "x.npy")
+    stream = open_stream(row_columns(manifest()), "x.npy")
     assert (stream.rows, list(stream.blocks(5))) == (0, [])
     stream.close()
 
@@ -188,7 +189,7 @@ def test_csv_columns_and_ids(name: str, end: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(csv_pieces, "PIECE_BYTES", 200)  # so that there are many
     x = numbers(60)
     write_csv(name, x, end)
-    open_it = lambda: open_stream(manifest(names=NAMES), "encode", name, id_column="id")  # noqa: E731
+    open_it = lambda: open_stream(row_columns(manifest(names=NAMES)), name, id_column="id")  # noqa: E731
     check_everywhere(open_it, (x,))
     stream = open_it()
     assert stream.notes == [f"{name}: separator ',', with a header"]
@@ -200,7 +201,7 @@ def test_csv_columns_and_ids(name: str, end: str, monkeypatch: pytest.MonkeyPatc
 
 def test_columns_that_are_not_wanted_are_left_out_with_a_note() -> None:
     write_csv("x.csv", numbers(3))
-    stream = open_stream(manifest((2,), names=["a", "c"]), "encode", "x.csv")
+    stream = open_stream(row_columns(manifest((2,), names=["a", "c"])), "x.csv")
     assert stream.notes[1:] == ["columns not in the model are left out: id, b"]
     np.testing.assert_array_equal(joined(collect(stream, 9)), numbers(3)[:, [0, 2]])
     stream.close()
@@ -229,7 +230,7 @@ def test_mixed_tables_are_those_that_are_read_whole(
     Path("t.csv").write_bytes(messy(40, np.random.default_rng(seed)).encode())
     expected = to_blocks(read_table(Path("t.csv")), MIXED)
     monkeypatch.setattr(csv_pieces, "PIECE_BYTES", piece)
-    check_everywhere(lambda: open_stream(mixed_manifest(), "encode", "t.csv"), expected)
+    check_everywhere(lambda: open_stream(row_columns(mixed_manifest()), "t.csv"), expected)
     again = to_blocks(read_table(Path("t.csv")), MIXED)
     for found, before in zip(again, expected, strict=True):
         np.testing.assert_array_equal(found, before)
@@ -239,7 +240,7 @@ def test_words_written_as_numbers_have_the_codes_of_training() -> None:
     # A column of numbers only made the level "1"; this file has words in it, too. 01 is another.
     rows = ["age,when,job,paid", "1,,1.0,yes", "2,,pilot,no", "3,,01,no"]
     Path("t.csv").write_text("\n".join(rows))
-    stream = open_stream(mixed_manifest(), "encode", "t.csv")
+    stream = open_stream(row_columns(mixed_manifest()), "t.csv")
     assert joined(collect(stream, 9), 1)[:, 0].tolist() == [1, 2, 2]
     assert [line.split(" (")[0] for line in stream.closing_notes()] == [
         "column 'job': 2 of 3 words are not known to the model and are taken as 'other'"
@@ -254,7 +255,7 @@ def test_words_that_say_missing_are_words_where_the_model_knows_them() -> None:
         "1.0", "id", "table", Latent(2), ports, ports, columns, None, Golden(1, 1e-5), {}
     )
     Path("t.csv").write_text("n,c\n1,NA\n2,ab  \n3,DE\n4,null\n5,\n")
-    with closing(open_stream(bundle, "encode", "t.csv")) as stream:
+    with closing(open_stream(row_columns(bundle), "t.csv")) as stream:
         assert joined(collect(stream, 9), 1)[:, 0].tolist() == [0, 1, 2, -1, -1]
         assert stream.closing_notes() == []
 
@@ -264,10 +265,10 @@ def test_latents_are_taken_by_name_beside_ids_and_else_by_position() -> None:
     np.save("z.npy", np.array([[1, 2], [3, 4]], np.float32))
     Path("plain.csv").write_text("1,2\n3,4\n")
     for name in ("z.csv", "z.npy", "plain.csv"):
-        stream = open_stream(manifest(), "decode", name)
+        stream = open_stream(latent_columns(manifest()), name)
         np.testing.assert_array_equal(joined(collect(stream, 9)), [[1, 2], [3, 4]])
         stream.close()
-    stream = open_stream(manifest(), "decode", "plain.csv", id_column=None)
+    stream = open_stream(latent_columns(manifest()), "plain.csv", id_column=None)
     assert stream.notes == ["plain.csv: separator ',', without a header"]
     stream.close()
 
@@ -292,7 +293,7 @@ def test_pipes_are_known_by_their_first_bytes(name: str) -> None:
     write_csv("x.csv", x)
     raw = Path(name).read_bytes()
     for source in (io.BytesIO(raw), Trickle(raw), io.BufferedReader(Trickle(raw))):
-        stream = open_stream(manifest(names=NAMES), "encode", source)  # type: ignore[arg-type]
+        stream = open_stream(row_columns(manifest(names=NAMES)), source)  # type: ignore[arg-type]
         assert (str(stream.path), stream.fingerprint) == ("-", "")
         assert stream.rows == (50 if name == "x.npy" else None)
         np.testing.assert_array_equal(joined(collect(stream, 7)), x)
@@ -312,7 +313,7 @@ def test_a_real_pipe() -> None:
     writer = threading.Thread(target=write)
     writer.start()
     with os.fdopen(out, "rb") as file:
-        stream = open_stream(manifest(), "encode", file)
+        stream = open_stream(row_columns(manifest()), file)
         np.testing.assert_array_equal(joined(collect(stream, 999)), x)
     writer.join()
 
@@ -320,7 +321,7 @@ def test_a_real_pipe() -> None:
 def test_the_format_of_a_pipe_may_be_said() -> None:
     text = b"a;x\tb\tc\n1\t2\t3\n4\t5\t6\n"
     stream = open_stream(
-        manifest(names=["b", "a;x", "c"]), "encode", io.BytesIO(text), format="tsv"
+        row_columns(manifest(names=["b", "a;x", "c"])), io.BytesIO(text), format="tsv"
     )
     np.testing.assert_array_equal(joined(collect(stream, 9)), [[2, 1, 3], [5, 4, 6]])
     assert stream.notes == ["-: separator '\\t', with a header"]
@@ -344,7 +345,7 @@ def test_a_pipe_cannot_be_read_in_another_order() -> None:
     raw = io.BytesIO()
     np.save(raw, numbers(5))
     raw.seek(0)
-    stream = open_stream(manifest(), "encode", raw)
+    stream = open_stream(row_columns(manifest()), raw)
     collect(stream, 2)
     with pytest.raises(InputFailed) as error:
         list(stream.blocks(2))
@@ -361,7 +362,7 @@ def test_infinite_rows_are_bad_and_become_zeros(name: str) -> None:
     np.save("x.npy", x)
     np.savez("x.npz", x)
     write_csv("x.csv", x)
-    stream = open_stream(manifest(names=NAMES), "encode", name)
+    stream = open_stream(row_columns(manifest(names=NAMES)), name)
     blocks = collect(stream, 6)
     stream.close()
     assert [block.bad for block in blocks] == [
@@ -378,13 +379,13 @@ def test_infinite_latents_and_pixels_are_counted() -> None:
     z = np.ones((3, 2), np.float32)
     z[2, 1] = np.inf
     np.save("z.npy", z)
-    stream = open_stream(manifest(), "decode", "z.npy")
+    stream = open_stream(latent_columns(manifest()), "z.npy")
     assert collect(stream, 2)[1].bad == {0: f"row 3, column 2 {INFINITE}"}
     stream.close()
     x = np.ones((2, 2, 3))
     x[1, 1, 2] = -np.inf
     np.save("x.npy", x)
-    stream = open_stream(manifest((2, 3)), "encode", "x.npy")
+    stream = open_stream(row_columns(manifest((2, 3))), "x.npy")
     assert collect(stream, 2)[0].bad == {1: f"row 2, column 6 {INFINITE}"}
     stream.close()
 
@@ -398,7 +399,7 @@ TEXT = (
 def test_rows_of_text_and_of_another_width_are_bad() -> None:
     text = 'id,a,b,c\nx,1,2,3\ny,1,red,3\nz,1,2\nx,1,2,3,4\n"w",NA,"5",\nv,1_0,2,3\n'
     Path("t.csv").write_text(text)
-    stream = open_stream(manifest(names=NAMES), "encode", "t.csv", id_column="id")
+    stream = open_stream(row_columns(manifest(names=NAMES)), "t.csv", id_column="id")
     first, second = collect(stream, 4)
     stream.close()
     ragged = "the header has 4; the separator found is ','"
@@ -419,7 +420,7 @@ def test_rows_of_text_and_of_another_width_are_bad() -> None:
 def test_bad_rows_of_mixed_tables() -> None:
     rows = ["age,when,job,paid", "old,2026-01-01,cook,yes", "1,soon,cook,no", "inf,,,", "1,,"]
     Path("t.csv").write_text("\n".join([*rows, "5,2026-01-01,cook,yes"]))
-    stream = open_stream(mixed_manifest(), "encode", "t.csv")
+    stream = open_stream(row_columns(mixed_manifest()), "t.csv")
     (block,) = collect(stream, 9)
     stream.close()
     date = "an ISO 8601 date (2026-03-31 or 2026-03-31T08:15)"
@@ -436,7 +437,7 @@ def test_bad_rows_of_mixed_tables() -> None:
 
 def test_whole_numbers_for_a_bundle_that_takes_integers() -> None:
     Path("t.csv").write_text("1,2,3\n4,5,255\n1,2,256\n1,2.5,3\n1,,3\n")
-    stream = open_stream(manifest(dtype="uint8"), "encode", "t.csv")
+    stream = open_stream(row_columns(manifest(dtype="uint8")), "t.csv")
     (block,) = collect(stream, 9)
     stream.close()
     assert block.arrays[0].dtype == np.uint8
@@ -534,7 +535,7 @@ def test_every_cut_of_a_file_is_said_in_one_line() -> None:
             Path(name).write_bytes(whole[:length])
             with (
                 pytest.raises((DataError, InputFailed)) as error,
-                closing(open_stream(manifest(names=NAMES), "encode", name)) as stream,
+                closing(open_stream(row_columns(manifest(names=NAMES)), name)) as stream,
             ):
                 list(stream.blocks(4))
             assert str(error.value).startswith(f"{name} ")
@@ -557,7 +558,7 @@ def test_changed_bytes_never_give_another_error(name: str) -> None:
             raw[random.integers(0, min(128, len(raw)))] = random.integers(0, 256)
         Path(name).write_bytes(raw)
         try:
-            with closing(open_stream(manifest(names=NAMES), "encode", name)) as stream:
+            with closing(open_stream(row_columns(manifest(names=NAMES)), name)) as stream:
                 list(stream.blocks(7))
         except (DataError, InputFailed) as error:
             messages.append(str(error))
@@ -575,7 +576,7 @@ def test_which_files_are_read_in_any_order() -> None:
         *(("x.npy", hasattr(os, "preadv")), ("columns.npy", False), ("x.npz", False)),
         ("x.csv", False),
     ):
-        with closing(open_stream(manifest(names=NAMES), "encode", name)) as stream:
+        with closing(open_stream(row_columns(manifest(names=NAMES)), name)) as stream:
             blocks = collect(stream, 7)
             assert check_unread(stream, blocks, 7) == any_order, name
             assert check_unread(stream, blocks[3:], 7, 21) == any_order, name
@@ -584,7 +585,7 @@ def test_which_files_are_read_in_any_order() -> None:
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads files in order only")
 def test_a_block_that_is_gone_before_it_is_read() -> None:
     np.save("x.npy", numbers(50))
-    with closing(open_stream(manifest(), "encode", "x.npy")) as stream:
+    with closing(open_stream(row_columns(manifest()), "x.npy")) as stream:
         unread = list(stream.unread(10) or ())
         os.truncate("x.npy", 128 + 24 * 25)
         assert len(unread[1].read().arrays[0]) == 10
@@ -597,7 +598,7 @@ def test_a_block_that_is_gone_before_it_is_read() -> None:
 
 def test_a_file_that_becomes_shorter_while_it_is_read() -> None:
     np.save("x.npy", numbers(1000))
-    stream = open_stream(manifest(), "encode", "x.npy")
+    stream = open_stream(row_columns(manifest()), "x.npy")
     blocks = stream.blocks(100)
     next(blocks)
     os.truncate("x.npy", 128 + 24 * 250)
@@ -612,7 +613,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read() -> None:
 
 def test_a_pipe_that_ends_too_soon() -> None:
     np.save("x.npy", numbers(100))
-    stream = open_stream(manifest(), "encode", io.BytesIO(Path("x.npy").read_bytes()[:1000]))
+    stream = open_stream(row_columns(manifest()), io.BytesIO(Path("x.npy").read_bytes()[:1000]))
     with pytest.raises(InputFailed) as error:
         list(stream.blocks(10))
     assert str(error.value) == (
@@ -628,7 +629,7 @@ def test_an_input_that_fails() -> None:
             return super().readinto(view[:100])
 
     np.save("x.npy", numbers(100))
-    stream = open_stream(manifest(), "encode", Failing(Path("x.npy").read_bytes()))
+    stream = open_stream(row_columns(manifest()), Failing(Path("x.npy").read_bytes()))
     with pytest.raises(InputFailed) as error:
         list(stream.blocks(10))
     assert str(error.value) == (
@@ -651,7 +652,7 @@ def test_a_changed_byte_in_an_npz_is_found_at_the_end() -> None:
 
 def test_a_fingerprint_changes_with_the_file() -> None:
     def found(name: str) -> str:
-        stream = open_stream(manifest(), "encode", name)
+        stream = open_stream(row_columns(manifest()), name)
         stream.close()
         return stream.fingerprint
 
@@ -675,5 +676,5 @@ def test_blocks_of_a_csv_are_what_read_source_reads(monkeypatch: pytest.MonkeyPa
                 "ae_runtime.files.readers.csv_pieces.PIECE_BYTES", int(random.integers(1, 300))
             )
             check_everywhere(
-                lambda: open_stream(manifest(names=NAMES), "encode", "t.csv"), (whole,)
+                lambda: open_stream(row_columns(manifest(names=NAMES)), "t.csv"), (whole,)
             )

@@ -17,6 +17,7 @@ Python = Callable[..., str]
 SCRIPT = """
 import sys
 from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port, Series
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.opening import open_stream
 
 source, width, size, window = sys.argv[1], *map(int, sys.argv[2:])
@@ -30,7 +31,7 @@ kind = "series" if window else "table"
 sizes = Latent(2), [port], [port], None, None, Golden(1, 1e-5)
 manifest = Manifest("1.0", "id", kind, *sizes, {}, Series())
 before = most = megabytes()
-stream = open_stream(manifest, "encode", source)
+stream = open_stream(row_columns(manifest), source)
 rows = 0
 for block in stream.blocks(size):
     rows += len(block.arrays[0])
@@ -96,7 +97,7 @@ def test_a_row_without_an_end_is_given_up(python: Python, tmp_path: Path, lines:
     head, _, _ = SCRIPT.partition("stream = open_stream")
     script = head + (
         "try:\n"
-        "    list(open_stream(manifest, 'encode', source).blocks(size))\n"
+        "    list(open_stream(row_columns(manifest), source).blocks(size))\n"
         "except ValueError as error:\n"
         "    print(error)\n"
         "print(megabytes() - before)\n"

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port, Series
 from ae_runtime.errors import DataError, ShapeMismatch
+from ae_runtime.files.readers.columns import Wanted, latent_columns, row_columns
 from ae_runtime.files.readers.opening import Block, SeriesCut, open_stream
 from ae_runtime.files.readers.series import WindowStream
 from ae_runtime.tables.windows import too_short, window_starts
@@ -62,7 +64,7 @@ def test_every_window_comes_once_from_wherever_the_stream_goes_on(seed: int) -> 
 
     def read(name: str, first: int = 0, position: int = 0) -> list[Block]:
         ids = "t" if name == "s.csv" else None
-        stream = open_stream(manifest(window), "encode", name, stride=stride, id_column=ids)
+        stream = open_stream(row_columns(manifest(window)), name, stride=stride, id_column=ids)
         assert isinstance(stream, WindowStream)
         stream._together = together
         assert stream.rows == (None if ids else len(starts))
@@ -125,7 +127,7 @@ def test_windows_do_not_cross_gaps_wherever_the_stream_goes_on(seed: int) -> Non
     known = manifest(window, time="when", step=60.0)
 
     def read(name: str, first: int = 0, position: Any = 0) -> tuple[list[Block], list[str]]:
-        with closing(open_stream(known, "encode", name, stride=stride)) as stream:
+        with closing(open_stream(row_columns(known), name, stride=stride)) as stream:
             assert isinstance(stream, WindowStream)
             assert stream.rows is None
             stream._together = int(random.integers(1, 20))
@@ -171,7 +173,7 @@ def test_a_time_that_is_none_makes_its_windows_bad(name: str) -> None:
         times[9] = "when"  # a header again
         write_times(np.ones((20, 3)), times)
         known = manifest(4, time="when", step=60.0)
-        with closing(open_stream(known, "encode", name, stride=4)) as stream:
+        with closing(open_stream(row_columns(known), name, stride=4)) as stream:
             blocks = list(stream.blocks(9))
             assert starts_of(blocks) == [0, 4, 8, 12, 16]  # and it is no gap
         (why,) = blocks[0].bad.values()
@@ -182,15 +184,15 @@ def test_a_time_that_is_none_makes_its_windows_bad(name: str) -> None:
 def test_times_are_followed_only_where_a_file_has_them() -> None:
     steps = np.random.default_rng(0).standard_normal((10, 3))
     write(steps)  # its t is no time to this bundle
-    with closing(open_stream(manifest(4, time="when", step=60.0), "encode", "s.csv")) as stream:
+    with closing(open_stream(row_columns(manifest(4, time="when", step=60.0)), "s.csv")) as stream:
         assert starts_of(list(stream.blocks(9))) == [0, 4, 6]
         assert "columns not in the model are left out: t" in stream.notes
     write_times(steps, minutes(*range(4), *range(50, 56)))
-    with closing(open_stream(manifest(4, time="when"), "encode", "s.csv")) as stream:
+    with closing(open_stream(row_columns(manifest(4, time="when")), "s.csv")) as stream:
         assert starts_of(list(stream.blocks(9))) == [0, 4, 6]  # steps of training varied: no gaps
         assert stream.notes == ["s.csv: separator ',', with a header"]
     same = manifest(4, time="when", step=60.0)
-    with closing(open_stream(same, "encode", "s.csv", id_column="when")) as stream:
+    with closing(open_stream(row_columns(same), "s.csv", id_column="when")) as stream:
         (block,) = stream.blocks(9)
         assert starts_of([block]) == [0, 4, 6]
         assert block.ids is not None
@@ -200,7 +202,7 @@ def test_times_are_followed_only_where_a_file_has_them() -> None:
 def test_after_the_last_window_there_is_none() -> None:
     write(np.ones((11, 3)))
     for name in ("s.npy", "s.csv"):
-        with closing(open_stream(manifest(4), "encode", name)) as stream:
+        with closing(open_stream(row_columns(manifest(4)), name)) as stream:
             *_, last = stream.blocks(3)
             assert starts_of([last]) == [0, 4, 7]
             assert list(stream.blocks(3, 3, last.position)) == []
@@ -208,7 +210,7 @@ def test_after_the_last_window_there_is_none() -> None:
 
 def test_windows_are_a_length_apart_unless_it_is_said() -> None:
     write(np.random.default_rng(0).standard_normal((10, 3)))
-    with closing(open_stream(manifest(4), "encode", "s.csv")) as stream:
+    with closing(open_stream(row_columns(manifest(4)), "s.csv")) as stream:
         assert stream.series == SeriesCut(4, 4, None)
         assert starts_of(list(stream.blocks(9))) == [0, 4, 6]
         assert stream.series == SeriesCut(4, 4, 10)
@@ -221,7 +223,7 @@ def test_windows_are_a_length_apart_unless_it_is_said() -> None:
 def test_channels_without_names_are_taken_by_position() -> None:
     steps = np.random.default_rng(0).standard_normal((8, 3))
     write(steps)
-    with closing(open_stream(manifest(8, None), "encode", "s.csv", id_column="t")) as stream:
+    with closing(open_stream(row_columns(manifest(8, None)), "s.csv", id_column="t")) as stream:
         (block,) = stream.blocks(9)
         np.testing.assert_array_equal(block.arrays[0][0], steps[:, [2, 0, 1]])
 
@@ -240,7 +242,7 @@ def test_a_step_that_is_bad_makes_its_windows_bad() -> None:
         "out, or write it as numbers with a point before decimals"
     )
     for name, bad in (("s.npy", expected), ("s.csv", expected | {6: red, 7: red})):
-        with closing(open_stream(manifest(4), "encode", name, stride=2)) as stream:
+        with closing(open_stream(row_columns(manifest(4)), name, stride=2)) as stream:
             found: dict[int, str] = {}
             for block in stream.blocks(2):
                 found |= {block.first + at: why for at, why in block.bad.items()}
@@ -251,24 +253,28 @@ def test_a_step_that_is_bad_makes_its_windows_bad() -> None:
 def test_windows_that_were_cut_before_are_rows() -> None:
     x = np.random.default_rng(0).standard_normal((7, 4, 3))
     np.save("w.npy", x)
-    with closing(open_stream(manifest(4), "reconstruct", "w.npy")) as stream:
+    with closing(
+        open_stream(replace(row_columns(manifest(4)), joins_windows=True), "w.npy")
+    ) as stream:
         assert (stream.rows, stream.series) == (7, None)
         np.testing.assert_array_equal(np.concatenate([b.arrays[0] for b in stream.blocks(3)]), x)
 
 
 def test_latents_of_a_series_are_rows() -> None:
     np.save("z.npy", np.ones((5, 2), np.float32))
-    with closing(open_stream(manifest(4), "decode", "z.npy")) as stream:
+    with closing(open_stream(latent_columns(manifest(4)), "z.npy")) as stream:
         assert (stream.rows, stream.series) == (5, None)
-    assert refused("z.npy", "decode", stride=2) == (
+    assert refused("z.npy", wanted=latent_columns(manifest(4)), stride=2) == (
         "a stride is of windows cut from a series, and this input has none"
     )
 
 
-def refused(source: Any, verb: Any = "encode", of: Manifest | None = None, **more: Any) -> str:
+def refused(
+    source: Any, of: Manifest | None = None, wanted: Wanted | None = None, **more: Any
+) -> str:
     with (
         pytest.raises(DataError) as error,
-        closing(open_stream(of or manifest(4), verb, source, **more)) as stream,
+        closing(open_stream(wanted or row_columns(of or manifest(4)), source, **more)) as stream,
     ):
         list(stream.blocks(2))
     return str(error.value)
@@ -281,8 +287,9 @@ def test_what_cannot_be_cut() -> None:
     assert refused("s.csv") == f"s.csv {few}"
     assert refused(io.BytesIO(Path("s.csv").read_bytes())) == f"- {few}"
     write(np.ones((9, 3)))
+    joining = replace(row_columns(manifest(4)), joins_windows=True)
     assert refused("s.npy", stride=0) == "a stride of 0 goes nowhere; choose 1 or more"
-    assert refused("s.npy", "reconstruct", stride=5) == (
+    assert refused("s.npy", wanted=joining, stride=5) == (
         "a stride of 5 leaves out time steps between windows of 4; choose at most 4"
     )
     np.save("w.npy", np.ones((2, 4, 3)))
@@ -294,7 +301,7 @@ def test_what_cannot_be_cut() -> None:
     with pytest.raises(
         ShapeMismatch, match=r"^wide.npy: x has shape \(9, 5\), the bundle wants \(B, 3\)$"
     ):
-        open_stream(manifest(4), "encode", "wide.npy")
+        open_stream(row_columns(manifest(4)), "wide.npy")
 
 
 def test_series_come_from_pipes_too() -> None:
@@ -302,7 +309,7 @@ def test_series_come_from_pipes_too() -> None:
     write(steps)
     for name in ("s.npy", "s.csv"):
         file = io.BytesIO(Path(name).read_bytes())
-        with closing(open_stream(manifest(4), "encode", file, stride=3)) as stream:
+        with closing(open_stream(row_columns(manifest(4)), file, stride=3)) as stream:
             found = np.concatenate([block.arrays[0] for block in stream.blocks(4)])
         expected = [steps[start : start + 4] for start in window_starts(30, 4, 3)]
         np.testing.assert_array_equal(found, expected)

@@ -88,11 +88,11 @@ def describe(manifest: Manifest) -> list[str]:
     if manifest.scores and manifest.threshold:
         limit = manifest.threshold
         others = ", ".join(score.name for score in manifest.scores if score.name != limit.score)
-        strange = f"strange above {limit.value:.4g} ({alarms(limit)})"
-        lines.append(f"score       {limit.score}, {strange}; {others}")
+        above = f"anomalous above {limit.value:.4g} ({alarms(limit)})"
+        lines.append(f"score       {limit.score}, {above}; {others}")
     if manifest.step_threshold:
         limit = manifest.step_threshold
-        lines.append(f"time steps  strange above {limit.value:.4g} ({alarms(limit)})")
+        lines.append(f"time steps  anomalous above {limit.value:.4g} ({alarms(limit)})")
     if manifest.column_names:
         lines.append(f"columns     {', '.join(manifest.column_names)}")
     if manifest.series is not None and manifest.series.channels:

@@ -43,13 +43,13 @@ class Port(msgspec.Struct, frozen=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column of a table; min and max over the training rows, rmse over the held-out rows.
+    """One column of a table.
 
-    name is null where the model was trained on an array, which has no names. A date is a number:
-    seconds since 1970-01-01 UTC. levels: the words of a category or boolean, a word's place is its
-    code; not there for numbers. whole_days: of dates, whether all of the training rows are days
-    without a time; not there in older bundles. min, max and rmse are in the column's own units, and
-    null where the column held no value or holds words.
+    name: null where the model was trained on an array. A date is a number: seconds since
+    1970-01-01 UTC. min, max: over the training rows; rmse: over the held-out rows; in the column's
+    units, null where it held no value or holds categories. levels: the categories, or the two words
+    of a boolean; the place of one is its code. whole_days: whether all dates of the training rows
+    are days without a time; not there in older bundles.
     """
 
     name: str | None
@@ -96,9 +96,9 @@ class Gain(msgspec.Struct, frozen=True):
     """What a network saves of the error of PCA of its size, beside what it would save by chance.
 
     share: of PCA's error, over held-out rows; each is judged at the epoch that all others find
-    best. chance: the share that a network no better than PCA would pass once in a hundred times;
-    null where a single block of rows cannot tell. rows, blocks: what both were judged on; folds: in
-    how many parts training rows were held out in turn, 0 where validation rows were enough.
+    best. chance: the share that a network no better than PCA exceeds once in a hundred times; null
+    for a single block of rows. rows, blocks: of the judgement; folds: parts of the training rows
+    that were held out in turn, 0 where validation rows were enough.
     """
 
     share: float
@@ -111,13 +111,11 @@ class Gain(msgspec.Struct, frozen=True):
 class Quality(msgspec.Struct, frozen=True):
     """Mean squared errors in scaled space: the model, PCA of the same size, the training mean.
 
-    is_pca: the saved model is PCA, because training found nothing better on held-out rows by more
-    than chance. gain: how that was judged; null where PCA cannot stand in for the model, and in
-    older bundles.
-    test_*: null where no test rows were held out. range_error: of numbers, the mean absolute error
-    over held-out rows, as a share of the column's or channel's range over the training rows.
-    accuracy: of words, the share that comes back right. Both are null in older bundles, and where
-    there are no numbers or no words.
+    test_*: null where no test rows were held out. is_pca: whether the saved model is PCA, because
+    training found nothing better by more than chance. gain: how that was judged; null where PCA
+    cannot stand in for the model. range_error: mean absolute error of numbers over held-out rows,
+    as a share of the range of their column or channel over the training rows. accuracy: share of
+    categories that come back right. gain and these are null in older bundles.
     """
 
     validation_mse: float
@@ -137,10 +135,8 @@ class Quality(msgspec.Struct, frozen=True):
 class Series(msgspec.Struct, frozen=True):
     """What windows were cut from: the names of the channels, and the steps between windows.
 
-    min, max: of each channel over the training rows, in its own units; null for a channel without
-    a value, and both are null in older bundles. time: the column of times that rows were in the
-    order of, null where there was none; step: from row to row in its unit, dates in seconds, null
-    where it varies.
+    min, max: of each channel over the training rows, null for one without a value; null in older
+    bundles. time: the column of times; step: from row to row, dates in seconds, null if it varies.
     """
 
     channels: list[str] | None = None
@@ -159,13 +155,12 @@ class Golden(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """A score of scorer.onnx over rows it was not fitted on: its place in the list is its column.
+    """A score of scorer.onnx over rows it was not fitted on; its place in the list is its column.
 
-    quantiles: some of the scores, rising. levels: the share of rows that score lower than each;
-    above: the share that score higher, so that both leave what ties with it; null in older bundles,
-    where it is all but the level. tail_mean: by how much scores past the last quantile are past it
-    on average: the tail is taken to be exponential from there. rows: how many independent rows
-    these shares are as good as; null in older bundles.
+    quantiles: some of the scores, rising. levels: share of rows that score lower than each; above:
+    share that score higher, without ties; null in older bundles, where it is all but the level.
+    tail_mean: mean of scores past the last quantile, less that quantile: the tail is exponential.
+    rows: number of independent rows that the shares are as good as; null in older bundles.
     """
 
     name: str
@@ -177,12 +172,11 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Threshold(msgspec.Struct, frozen=True):
-    """The value of a score from which on a row is called strange.
+    """The value of a score that anomalies exceed.
 
     method: "held-out": rows that the scorer was not fitted on exceed it with the false_alarm_rate;
-    "mad", in older bundles: there were too few of them, and it comes from the median absolute
-    deviation of their scores. low, high: what the share of ordinary rows above it may be, given how
-    many rows it was found on (a 95 % confidence interval); null in older bundles.
+    "mad", in older bundles: from the median absolute deviation of too few such scores. low, high:
+    95 % confidence interval of the share of ordinary rows above it; null in older bundles.
     """
 
     score: str
@@ -206,8 +200,8 @@ class Sampler(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """What was said of how data are written, beyond what text shows by itself.
 
-    decimal, thousands: the signs before decimals and between thousands, null where text is to
-    show them. missing: numbers and words that stand for no value, beside those that always do.
+    decimal, thousands: signs, null where text shows them. missing: numbers and words that stand
+    for no value, beside those that always do.
     """
 
     decimal: Literal[".", ","] | None = None
@@ -225,13 +219,10 @@ class FileEntry(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """Everything a host needs to know to run the bundle's graphs.
 
-    resized: whether the images that it was trained on were brought to the size of x before.
-    reading: how the data that it was trained on are written, as far as that was said; null where
-    nothing was.
-    scores: those of scorer.onnx, null without one. threshold: of the score meant where none is
-    named. step_scores, step_threshold: the same for the time steps of a series, each scored by the
-    mean of the windows that cover it; null for other kinds, for windows that were brought cut, and
-    in older bundles. sampler: null without a sampler.onnx.
+    resized: whether images of other sizes are brought to that of x. reading: how its data are
+    written, null where nothing was said. scores: those of scorer.onnx, null without one. threshold:
+    of the default score. step_scores, step_threshold: the same for time steps, each scored by the
+    mean of its windows; null but for series. sampler: null without a sampler.onnx.
     """
 
     format: str

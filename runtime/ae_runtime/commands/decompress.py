@@ -12,7 +12,7 @@ from ae_runtime import console as cmd
 from ae_runtime.autoencoder import load
 from ae_runtime.commands.files import shown
 from ae_runtime.console import common_options, print_json, say
-from ae_runtime.files.writers.opening import SINKS
+from ae_runtime.files.writers.opening import WRITERS
 
 _DECOMPRESS = """Examples: ae-run decompress rows.aez --out rows.csv;
 ae-run decompress rows.aez --out part.npy --rows 1000:2000 --bundle bundle"""
@@ -46,7 +46,7 @@ class RowsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help=f"Output: {', '.join(SINKS)}.",
+    help=f"Output: {', '.join(WRITERS)}.",
 )
 @click.option(
     "--bundle",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,56 +13,82 @@ import click
 
 from ae_runtime import console as cmd
 from ae_runtime import outputs
-from ae_runtime.autoencoder import Autoencoder, load
+from ae_runtime.autoencoder import load
+from ae_runtime.commands.options import bundle_argument, file_options, out_option
 from ae_runtime.console import common_options, print_json, say
-from ae_runtime.files.jobs.job import process_file
-from ae_runtime.files.jobs.output import Progress
+from ae_runtime.files.jobs.job import JobOptions, Source, process_file
 from ae_runtime.files.jobs.pipe import FORMATS, process_to_pipe
-from ae_runtime.files.jobs.score_summary import Judge
-from ae_runtime.files.readers.columns import Verb
+from ae_runtime.files.jobs.steps import Progress
+from ae_runtime.files.jobs.task import Decode, Encode, Reconstruct, Task
 from ae_runtime.files.readers.source import suffix_of
-from ae_runtime.files.writers.opening import SINKS
-from ae_runtime.shards import SHARD_VERBS, data_files, place_shards
+from ae_runtime.model.model import Model
+from ae_runtime.shards import data_files, place_shards
 
 PIPE = "-"  # stdin or stdout
 TO_IS_NOT_OF_FILES = "--to is for stdout and for folders; a file's name says its type"
-SUFFIXES = [suffix.lstrip(".") for suffix in SINKS]
 _EPILOG = """Examples: ae-run {verb} bundle {file}.npy --out {out}.npy;
 cat {file}.csv | ae-run {verb} bundle - --out - ; ae-run {verb} bundle shards/ --out done/"""
-_KEEP = {
-    "encode": "Of ordered latents, write the first K alone.  [default: all]",
-    "decode": "Z holds the first K of ordered latents, or only these are to be used.  "
-    "[default: what its stamp says, or all]",
-    "reconstruct": "Of ordered latents, go through the first K alone.  [default: all]",
-}
 
 
 def add_file_commands(group: click.Group) -> None:
-    """Add the command of each verb: all three take files and write files."""
-    _add(group, "encode", "IN", "Write the latents of the rows in IN.", ("rows", "z"))
-    _add(group, "decode", "Z", "Write the rows that the latents in Z stand for.", ("z", "x_hat"))
-    text = "Write what the model keeps of the rows in IN."
-    _add(group, "reconstruct", "IN", text, ("rows", "x_hat"))
+    """Add encode, decode and reconstruct: all three take files and write files."""
+    _add(
+        group,
+        Encode,
+        ("IN", "rows", "z"),
+        "Write the latents of the rows in IN.",
+        "Of ordered latents, write the first K alone.  [default: all]",
+    )
+    _add(
+        group,
+        Decode,
+        ("Z", "z", "x_hat"),
+        "Write the rows that the latents in Z stand for.",
+        "Z holds the first K of ordered latents, or only these are to be used.  "
+        "[default: what its stamp says, or all]",
+    )
+    _add(
+        group,
+        Reconstruct,
+        ("IN", "rows", "x_hat"),
+        "Write what the model keeps of the rows in IN.",
+        "Of ordered latents, go through the first K alone.  [default: all]",
+    )
 
 
-def _add(group: click.Group, verb: Verb, metavar: str, first: str, names: tuple[str, str]) -> None:
+def _add(
+    group: click.Group,
+    kind: type[Encode | Decode | Reconstruct],
+    names: tuple[str, str, str],
+    first: str,
+    keep_help: str,
+) -> None:
+    """Add a command. names: of what it takes, and of files in its examples."""
+    metavar, file, out = names
     text = (
         f"{first}\n\n{metavar} is a .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz), "
         '.parquet, .arrow or .feather file, a folder of images, or "-": .npy or CSV from stdin. Of '
         "several files, or of a folder of them, OUT is a folder that gets one output for each. "
         "Folders of Parquet files that are named for a column (year=2026) are one input."
     )
-    epilog = _EPILOG.format(verb=verb, file=names[0], out=names[1])
+    epilog = _EPILOG.format(verb=kind.name, file=file, out=out)
 
-    @group.command(name=verb, help=text, short_help=first, epilog=epilog)
-    @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+    @group.command(name=kind.name, help=text, short_help=first, epilog=epilog)
+    @bundle_argument
     @click.argument("sources", metavar=f"{metavar}...", nargs=-1, required=True)
     @out_option(required=True)
-    @click.option("--keep", type=click.IntRange(1), metavar="K", help=_KEEP[verb])
+    @click.option("--keep", type=click.IntRange(1), metavar="K", help=keep_help)
     @file_options
     @common_options
-    def process(bundle: Path, as_json: bool, **words: Any) -> None:
-        result = work(verb, opened(bundle, words), as_json, words)
+    def process(
+        bundle: Path,
+        sources: tuple[str, ...],
+        out: str,
+        keep: int | None,
+        as_json: bool,
+        **words: Any,
+    ) -> None:
+        result = work(kind(opened(bundle, words), keep), sources, out, as_json, words)
         for note in result.notes:
             say(note)
         if as_json:
@@ -78,32 +105,28 @@ class Result(NamedTuple):
     line: str
 
 
-def opened(bundle: Path, words: dict[str, Any]) -> Autoencoder:
-    """The bundle, with those of a command's words that loading takes; they are taken out."""
+def opened(bundle: Path, words: dict[str, Any]) -> Model:
+    """The bundle's model. words: of `file_options`; those that loading takes are taken out."""
     of_load = ("device", "threads", "tile", "max_memory")
-    return load(bundle, **{name: words.pop(name) for name in of_load})
+    return load(bundle, **{name: words.pop(name) for name in of_load}).model
 
 
 def work(
-    verb: Verb, ae: Autoencoder, as_json: bool, words: dict[str, Any], judge: Judge | None = None
+    task: Task, sources: tuple[str, ...], out: str, as_json: bool, words: dict[str, Any]
 ) -> Result:
-    """Do what the words of a command say. judge: of the verb "score".
-
-    words: values of `file_options`, `sources` and `out`, but for those that loading takes.
-    """
-    sources, out, from_, to, quiet = (
-        words.pop(name) for name in ("sources", "out", "from_", "to", "quiet")
-    )
-    _check_words(sources, out, from_, to, words["on_error"], as_json)
-    options = words if judge is None else words | {"judge": judge}
-    pairs = _shards_of(ae, sources, out, to)
+    """Do a task on what a command names. words: those that `opened` has left."""
+    from_, to, quiet = (words.pop(name) for name in ("from_", "to", "quiet"))
+    options = JobOptions(source_format=from_, **words)
+    _check_words(sources, out, from_, to, options.on_error, as_json)
+    pairs = _shards_of(task.model.manifest.kind, sources, out, to)
     line = cmd.ProgressLine(quiet)
+    options = replace(options, progress=shown(line, task.name))
     try:
         if pairs is not None:
-            return _to_folder(ae, verb, pairs, Path(out), line, options)
+            return _to_folder(task, pairs, Path(out), line, options)
         if out == PIPE:
-            return _to_stdout(ae, verb, sources[0], from_, to, line, options)
-        return _to_file(ae, verb, sources[0], Path(out), from_, line, options)
+            return _to_stdout(task, sources[0], to, options)
+        return _to_file(task, sources[0], Path(out), options)
     finally:
         line.clear()
 
@@ -137,13 +160,13 @@ def _check_words(
 
 
 def _shards_of(
-    ae: Autoencoder, sources: tuple[str, ...], out: str, to: str | None
+    kind: str, sources: tuple[str, ...], out: str, to: str | None
 ) -> list[tuple[Path | str, Path]] | None:
     """(input, output) of several inputs or a folder of data files; None for a single input."""
     files: Sequence[str | Path] = sources
     if len(sources) == 1:
         folder = Path(sources[0])
-        files = data_files(folder, ae.manifest.kind) if folder.is_dir() else []
+        files = data_files(folder, kind) if folder.is_dir() else []
         if not files and to and out != PIPE:
             raise click.UsageError(TO_IS_NOT_OF_FILES)
         if not files:
@@ -153,19 +176,13 @@ def _shards_of(
     return place_shards(files, Path(out), f".{to or 'npy'}")
 
 
-def _to_file(
-    ae: Autoencoder,
-    verb: Verb,
-    source: str,
-    out: Path,
-    from_: str | None,
-    line: cmd.ProgressLine,
-    options: dict[str, Any],
-) -> Result:
-    stream = sys.stdin.buffer if source == PIPE else source
-    done = process_file(
-        ae.model, verb, stream, out, source_format=from_, progress=shown(line, verb), **options
-    )
+def input_of(source: str) -> Source:
+    """The file that a command names, or stdin."""
+    return sys.stdin.buffer if source == PIPE else source
+
+
+def _to_file(task: Task, source: str, out: Path, options: JobOptions) -> Result:
+    done = process_file(task, input_of(source), out, options)
     fields = {"rows": done.rows, "resumed_rows": done.resumed_rows}
     fields["skipped_rows"] = done.skipped_rows
     skipped = f", {done.skipped_rows:,} skipped" if done.skipped_rows else ""
@@ -173,30 +190,10 @@ def _to_file(
     return Result(done.notes, {"out": str(out), **fields}, text)
 
 
-def _to_stdout(
-    ae: Autoencoder,
-    verb: Verb,
-    source: str,
-    from_: str | None,
-    to: str | None,
-    line: cmd.ProgressLine,
-    options: dict[str, Any],
-) -> Result:
-    stream = sys.stdin.buffer if source == PIPE else source
+def _to_stdout(task: Task, source: str, to: str | None, options: JobOptions) -> Result:
+    out_format = to or options.source_format or _format_of(source)
     with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
-        done = process_to_pipe(
-            ae.model,
-            verb,
-            stream,
-            out,
-            out_format=to or from_ or _format_of(source),
-            source_format=from_,
-            id_column=options["id_column"],
-            stride=options["stride"],
-            judge=options.get("judge"),
-            keep=options.get("keep"),
-            progress=shown(line, verb),
-        )
+        done = process_to_pipe(task, input_of(source), out, out_format, options)
     return Result(done.notes, {}, "")
 
 
@@ -210,19 +207,18 @@ def _format_of(source: str) -> str:
 
 
 def _to_folder(
-    ae: Autoencoder,
-    verb: Verb,
+    task: Task,
     pairs: list[tuple[Path | str, Path]],
     folder: Path,
     line: cmd.ProgressLine,
-    options: dict[str, Any],
+    options: JobOptions,
 ) -> Result:
     started, notes, done = time.monotonic(), [], []
     with outputs.said_in_one_line(folder):
         folder.mkdir(exist_ok=True)
     for number, (source, out) in enumerate(pairs, start=1):
-        progress = shown(line, f"{verb}: file {number} of {len(pairs)}")
-        done.append(SHARD_VERBS[verb](ae, source, out, progress=progress, **options))
+        progress = shown(line, f"{task.name}: file {number} of {len(pairs)}")
+        done.append(process_file(task, source, out, replace(options, once=True, progress=progress)))
         notes += [note for note in done[-1].notes if note not in notes]
     fields = {
         "out": str(folder),
@@ -257,79 +253,3 @@ def shown(line: cmd.ProgressLine, what: str) -> Progress:
         line.show(text)
 
     return progress
-
-
-def out_option(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The option --out of a command that writes files."""
-    default = "" if required else "  [default: nothing is written]"
-    text = f'Output: {", ".join(SINKS)}, a folder for several inputs, or "-": stdout.{default}'
-    return click.option("--out", required=required, help=text)
-
-
-def file_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What all commands take that go from file to file."""
-    for option in reversed(
-        [
-            click.option(
-                "--overwrite", is_flag=True, help="Replace an output that ae-run wrote before."
-            ),
-            click.option(
-                "--id",
-                "id_column",
-                metavar="COLUMN",
-                help="Column that names each row; it goes to the output as it is.",
-            ),
-            click.option(
-                "--on-error",
-                type=click.Choice(["stop", "skip"]),
-                default="stop",
-                show_default=True,
-                help="Rows that cannot be used end the work, or are left out and listed in "
-                "OUT.skipped.csv.",
-            ),
-            click.option(
-                "--stride",
-                type=click.IntRange(1),
-                metavar="STEPS",
-                help="Time steps from one window of a series to the next.  "
-                "[default: a window's length; 1 to score]",
-            ),
-            click.option(
-                "--from",
-                "from_",
-                type=click.Choice(["npy", "csv"]),
-                help="What stdin holds.  [default: found out]",
-            ),
-            click.option(
-                "--to",
-                type=click.Choice(SUFFIXES),
-                help="Type of what goes to stdout (npy or csv) or into a folder.  "
-                "[default: stdout as the input, a folder npy]",
-            ),
-            click.option(
-                "--device",
-                default="auto",
-                show_default=True,
-                help="auto (CUDA where it loads, else the CPU), cpu, cuda, or a provider's name.",
-            ),
-            click.option(
-                "--threads",
-                type=click.IntRange(1),
-                help="Threads.  [default: processors available]",
-            ),
-            click.option(
-                "--tile",
-                type=click.IntRange(1),
-                help="Rows in one call of onnxruntime.  [default: what fits a cache, at most 256]",
-            ),
-            click.option(
-                "--max-memory",
-                type=cmd.Bytes(),
-                help="Memory that the work may add to the process, as 300MB or 1GB.  "
-                "[default: no limit]",
-            ),
-            click.option("--quiet", is_flag=True, help="No progress line."),
-        ]
-    ):
-        command = option(command)
-    return command

@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ae_runtime.autoencoder import load
+from ae_runtime.commands.options import bundle_argument, device_option
 from ae_runtime.console import common_options, print_json
 from ae_runtime.errors import WorkFailed
 
 if TYPE_CHECKING:
     from ae_runtime.machine.tune import Tuning
     from ae_runtime.model.plan import Plan
-
-_device = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto (CUDA where it loads, else the CPU), cpu, cuda, or a provider's name.",
-)
-_bundle = click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 
 
 def add_machine_commands(group: click.Group) -> None:
@@ -31,8 +24,8 @@ def add_machine_commands(group: click.Group) -> None:
 
 
 @click.command("doctor", short_help="Check this machine against the bundle's golden vectors.")
-@_bundle
-@_device
+@bundle_argument
+@device_option
 @common_options
 def _doctor(bundle: Path, device: str, as_json: bool) -> None:
     """Check this machine against the bundle's golden vectors; exit code 1 if anything is wrong."""
@@ -49,8 +42,8 @@ def _doctor(bundle: Path, device: str, as_json: bool) -> None:
 
 
 @click.command("tune", short_help="Find the fastest tile and threads on this machine.")
-@_bundle
-@_device
+@bundle_argument
+@device_option
 @common_options
 def _tune(bundle: Path, device: str, as_json: bool) -> None:
     """Find the tile and threads with which the encoder is fastest here, in about two seconds.

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, load
+from ae_runtime.commands.options import TYPES, bundle_argument, overwrite_option
 from ae_runtime.console import common_options, print_json
 from ae_runtime.errors import DataError
 from ae_runtime.extras import need
-from ae_runtime.files.jobs.job import process_file
-from ae_runtime.files.writers.opening import SINKS
-from ae_runtime.model import sampling
+from ae_runtime.files.jobs.job import JobOptions, process_file
+from ae_runtime.files.jobs.task import Sample
+from ae_runtime.files.readers.noise import NoiseReader
 
 PICTURE = ".png"
 _EPILOG = """Examples: ae-run sample bundle --rows 1000 --seed 0 --out new.csv; ae-run sample digits
@@ -29,7 +30,7 @@ def add_sample_command(group: click.Group) -> None:
     """Add the command sample."""
 
     @group.command(epilog=_EPILOG)
-    @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+    @bundle_argument
     @click.option("--rows", type=click.IntRange(1), default=64, show_default=True, help="How many.")
     @click.option(
         "--seed", type=click.IntRange(0), help="The same rows again.  [default: others each time]"
@@ -38,9 +39,9 @@ def add_sample_command(group: click.Group) -> None:
         "--out",
         required=True,
         type=click.Path(path_type=Path),
-        help=f"Output: {', '.join(SINKS)}, or {PICTURE} of images in a grid.",
+        help=f"Output: {TYPES}, or {PICTURE} of images in a grid.",
     )
-    @click.option("--overwrite", is_flag=True, help="Replace an output that ae-run wrote before.")
+    @overwrite_option
     @common_options
     def sample(
         bundle: Path, rows: int, seed: int | None, out: Path, overwrite: bool, as_json: bool
@@ -50,18 +51,12 @@ def add_sample_command(group: click.Group) -> None:
         if out.suffix.lower() == PICTURE:
             _picture(ae, rows, seed, out, overwrite)
         else:
-            _file(ae, rows, seed, out, overwrite)
+            noise = NoiseReader(ae.manifest, rows, seed)
+            process_file(Sample(ae.model), noise, out, JobOptions(overwrite=overwrite))
         if as_json:
             print_json({"out": str(out), "rows": rows})
         else:
             click.echo(f"{rows:,} rows -> {out}")
-
-
-def _file(ae: Autoencoder, rows: int, seed: int | None, out: Path, overwrite: bool) -> None:
-    raw = io.BytesIO()
-    np.save(raw, sampling.draw(ae.model, rows, seed))
-    raw.seek(0)
-    process_file(ae.model, "sample", raw, out, overwrite=overwrite, source_format="npy")
 
 
 def _picture(ae: Autoencoder, rows: int, seed: int | None, out: Path, overwrite: bool) -> None:

@@ -1,19 +1,19 @@
-"""The command ae-run score: how strange the rows of a file are, and which are the strangest."""
+"""The command ae-run score: anomaly scores of the rows of a file."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.commands.files import PIPE, Result, file_options, opened, out_option, work
+from ae_runtime.commands.files import PIPE, Result, input_of, opened, work
+from ae_runtime.commands.options import bundle_argument, file_options, out_option
 from ae_runtime.console import common_options, print_json, say
-from ae_runtime.files.jobs.pipe import process_to_pipe
-from ae_runtime.files.jobs.score_summary import Asked, Judge, Strange
+from ae_runtime.files.jobs.job import JobOptions
+from ae_runtime.files.jobs.pipe import count
+from ae_runtime.files.jobs.score_summary import ScoreOptions, ScoreSummary, TopRow
+from ae_runtime.files.jobs.task import Score
 
 _EPILOG = """Examples: ae-run score bundle rows.csv --out scores.csv; ae-run score bundle rows.csv
 --top 10; ae-run score bundle rows.npy --out scores.npy --parts --false-alarm-rate 0.001"""
@@ -28,7 +28,7 @@ def add_score_command(group: click.Group) -> None:
     """Add the command score."""
 
     @group.command(epilog=_EPILOG)
-    @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+    @bundle_argument
     @click.argument("sources", metavar="IN...", nargs=-1, required=True)
     @out_option(required=False)
     @click.option("--score", "name", metavar="NAME", help="Which score.  [default: the bundle's]")
@@ -46,12 +46,14 @@ def add_score_command(group: click.Group) -> None:
     )
     @click.option("--parts", is_flag=True, help="Also write by how much each column is off.")
     @click.option(
-        "--top", type=click.IntRange(0), default=0, help="Print so many of the strangest rows."
+        "--top", type=click.IntRange(0), default=0, help="Print so many rows of the highest scores."
     )
     @file_options
     @common_options
     def score(
         bundle: Path,
+        sources: tuple[str, ...],
+        out: str | None,
         as_json: bool,
         name: str | None,
         threshold: float | None,
@@ -60,67 +62,61 @@ def add_score_command(group: click.Group) -> None:
         top: int,
         **words: Any,
     ) -> None:
-        """Write how strange the rows in IN are: score, probability, and whether it is an anomaly.
+        """Write anomaly scores of the rows in IN: score, probability, and whether it is an anomaly.
 
         IN is as in encode; of a series each time step is scored. probability is the share of
         ordinary rows that score as high or higher. Without --out the rows are counted only.
         """
         if threshold is not None and false_alarm_rate is not None:
             raise click.UsageError("--threshold and --false-alarm-rate say the same; give one")
-        ae = opened(bundle, words)
-        judge = Judge(ae.manifest, Asked(name, threshold, false_alarm_rate, parts), top)
-        result = _result(ae, judge, as_json, words)
+        options = ScoreOptions(name, threshold, false_alarm_rate, parts)
+        task = Score(opened(bundle, words), options, top)
+        if out is None:
+            result = _counted(task, sources, words)
+        else:
+            result = work(task, sources, out, as_json, words)
         for note in result.notes:
             say(note)
-        if judge.is_of_windows:
+        if task.summary.is_of_windows:
             say(_OF_WINDOWS)
-        _show(judge, result, as_json, to_stdout=words.get("out") == PIPE)
+        _show(task.summary, result, as_json, to_stdout=out == PIPE)
 
 
-def _result(ae: Autoencoder, judge: Judge, as_json: bool, words: dict[str, Any]) -> Result:
-    if words["out"] is not None:
-        return work("score", ae, as_json, dict(words), judge)
-    sources, source = words["sources"], words["sources"][0]
-    if len(sources) > 1 or (Path(source).is_dir() and ae.manifest.kind != "image"):
+def _counted(task: Score, sources: tuple[str, ...], words: dict[str, Any]) -> Result:
+    """What is said where no output is written."""
+    source = sources[0]
+    if len(sources) > 1 or (Path(source).is_dir() and task.model.manifest.kind != "image"):
         raise click.UsageError("several inputs need a folder: --out FOLDER")
     if words["on_error"] == "skip":
         raise click.UsageError("--on-error skip lists rows beside the output; add --out FILE")
-    with Path(os.devnull).open("wb") as nowhere:
-        done = process_to_pipe(
-            ae.model,
-            "score",
-            sys.stdin.buffer if source == PIPE else source,
-            nowhere,
-            out_format="csv",
-            source_format=words["from_"],
-            id_column=words["id_column"],
-            stride=words["stride"],
-            judge=judge,
-        )
+    options = JobOptions(
+        id_column=words["id_column"], stride=words["stride"], source_format=words["from_"]
+    )
+    done = count(task, input_of(source), options)
     return Result(done.notes, {"rows": done.rows}, "")
 
 
-def _show(judge: Judge, result: Result, as_json: bool, to_stdout: bool) -> None:
+def _show(summary: ScoreSummary, result: Result, as_json: bool, to_stdout: bool) -> None:
     if as_json:
-        found = {"threshold": judge.limit, "anomalies": judge.anomalies}
-        print_json(result.fields | found | {"top": [_fields(strange) for strange in judge.top]})
+        found = {"threshold": summary.limit, "anomalies": summary.anomalies}
+        print_json(result.fields | found | {"top": [_fields(row) for row in summary.top]})
         return
     echo = say if to_stdout else click.echo
     if result.line:
         echo(result.line)
-    echo(f"{judge.anomalies:,} of {judge.rows:,} rows score above {judge.limit:.6g}")
-    for strange in judge.top:
-        echo(_line(strange))
+    echo(f"{summary.anomalies:,} of {summary.rows:,} rows score above {summary.limit:.6g}")
+    for row in summary.top:
+        echo(_line(row))
 
 
-def _line(strange: Strange) -> str:
-    name = "" if strange.id is None else f"  {strange.id}"
-    parts = ", ".join(f"{name} {off:.1f}" for name, off in strange.parts)
-    return f"row {strange.row:,}{name}  score {strange.score:.6g}  {parts}"
+def _line(row: TopRow) -> str:
+    name = "" if row.id is None else f"  {row.id}"
+    parts = ", ".join(f"{name} {off:.1f}" for name, off in row.parts)
+    return f"row {row.row:,}{name}  score {row.score:.6g}  {parts}"
 
 
-def _fields(strange: Strange) -> dict[str, Any]:
-    fields: dict[str, Any] = {"row": strange.row, "score": strange.score}
-    if strange.id is not None:
-        fields["id"] = strange.id
-    return fields | {"parts": dict(strange.parts)}
+def _fields(row: TopRow) -> dict[str, Any]:
+    fields: dict[str, Any] = {"row": row.row, "score": row.score}
+    if row.id is not None:
+        fields["id"] = row.id
+    return fields | {"parts": dict(row.parts)}

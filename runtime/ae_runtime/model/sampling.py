@@ -1,4 +1,4 @@
-"""New rows: latents that sampler.onnx draws from noise, decoded; and the way between two rows."""
+"""Samples: latents that sampler.onnx makes of noise; and the way between two rows."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ from ae_runtime.model.model import Model
 Array = NDArray[Any]
 
 
-def draw(model: Model, count: int, seed: int | None) -> NDArray[np.float32]:
-    """New latents, (count, latent_dim): for a seed the same on every machine, to 1e-5.
+def noise_of(manifest: Manifest, seed: int | None) -> np.random.Generator:
+    """The generator of the noise that samples are drawn from.
 
-    Raises DataError for a bundle without a sampler.
+    seed: None for another at each call. Raises DataError for a bundle without a sampler.
     """
-    if model.manifest.sampler is None:
+    if manifest.sampler is None:
         raise DataError(
             "the bundle draws no samples; train with this version of ae-toolkit and export again"
         )
+    # The generator's bits and their way to [0, 1) are fixed by numpy's promise for PCG64.
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def draw(model: Model, count: int, seed: int | None) -> NDArray[np.float32]:
+    """Latents of samples, (count, latent_dim): for a seed the same on every machine, to 1e-5.
+
+    Raises DataError for a bundle without a sampler.
+    """
+    random = noise_of(model.manifest, seed)
     if count < 0:
         raise ValueError(f"n is {count}; it must be at least 0")
-    # The generator's bits and their way to [0, 1) are fixed by numpy's promise for PCG64.
-    random = np.random.Generator(np.random.PCG64(seed))
-    return model.latents_of(random.random((count, model.manifest.sampler.noise_dim), np.float32))
+    (port,) = model.manifest.sampler_feeds
+    return model.latents_of(random.random((count, *port.row_shape), np.float32))
 
 
 def within_range(manifest: Manifest, arrays: tuple[Array, ...]) -> tuple[Array, ...]:

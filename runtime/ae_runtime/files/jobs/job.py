@@ -1,7 +1,10 @@
-"""Encode, decode or reconstruct a file into a file: streamed, resumed after a kill, atomic."""
+"""A task on a file into a file: streamed, resumed after a kill, complete or not there."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import time
 from contextlib import closing
@@ -10,25 +13,51 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ae_runtime import outputs
-from ae_runtime.bundle.manifest import Latent
-from ae_runtime.errors import DataError, LatentMismatch, NoRows
-from ae_runtime.files.jobs import skipped, unfinished
-from ae_runtime.files.jobs.output import Job, Progress, write_file
-from ae_runtime.files.jobs.score_summary import Asked, Judge, layout_of_scores
-from ae_runtime.files.jobs.steps import OnError, row_bytes_of
+from ae_runtime.errors import DataError, NoRows
+from ae_runtime.files.jobs import skipped
+from ae_runtime.files.jobs.journal import Journal
+from ae_runtime.files.jobs.skipped import SkippedRows
+from ae_runtime.files.jobs.steps import OnError, Progress, Start, block_size, steps
+from ae_runtime.files.jobs.task import Task
+from ae_runtime.files.jobs.unfinished import Place, Unfinished, check_out, keeps, locked, publish
 from ae_runtime.files.readers.blocks import NothingStream, SeriesCut, Stream
-from ae_runtime.files.readers.columns import Verb, wanted_by
+from ae_runtime.files.readers.noise import NoiseReader
 from ae_runtime.files.readers.opening import open_stream
 from ae_runtime.files.readers.raw_bytes import closed_on_error, fingerprint
 from ae_runtime.files.readers.source import split_member
-from ae_runtime.files.writers.layout import Layout, layout_of_latents, layout_of_rows
-from ae_runtime.files.writers.opening import check_layout, sink_for
-from ae_runtime.model.model import Model
-from ae_runtime.model.prefix import check_keep
+from ae_runtime.files.writers.layout import Layout, Writer
+from ae_runtime.files.writers.opening import check_layout, writer_for
+
+Source = str | Path | BinaryIO | NoiseReader
 
 
 @dataclass(frozen=True)
-class Done:
+class JobOptions:
+    """How a file is read, and what becomes of its output.
+
+    overwrite: whether an output that is there is replaced. on_error: rows that cannot be used
+    "stop" the work, or it "skip"s and lists them. id_column: travels from input to output. stride:
+    time steps from one window of a series to the next; None for a window's length, or 1 to score.
+    progress(done, rows): called after each block. source_format: "npy" or "csv", of a pipe; None
+    to find it out. once: an output that the same call has made before is left as it is, another
+    process that works on it is waited for, and a file of columns without rows has an output
+    without rows.
+    """
+
+    overwrite: bool = False
+    on_error: OnError = "stop"
+    id_column: str | None = None
+    stride: int | None = None
+    progress: Progress | None = None
+    source_format: str | None = None
+    once: bool = False
+
+
+DEFAULTS = JobOptions()
+
+
+@dataclass(frozen=True)
+class JobResult:
     """What became of a file.
 
     rows: written. resumed_rows: those of the input that an earlier try had left. skipped_rows:
@@ -44,171 +73,231 @@ class Done:
 
 
 def process_file(
-    model: Model,
-    verb: Verb,
-    source: str | Path | BinaryIO,
-    out: str | Path,
-    *,
-    overwrite: bool = False,
-    on_error: OnError = "stop",
-    id_column: str | None = None,
-    stride: int | None = None,
-    source_format: str | None = None,
-    once: bool = False,
-    progress: Progress | None = None,
-    judge: Judge | None = None,
-    keep: int | None = None,
-) -> Done:
-    """Write `verb` of every row of `source` to `out`, which appears only when it is complete.
+    task: Task, source: Source, out: str | Path, options: JobOptions = DEFAULTS
+) -> JobResult:
+    """Write the task of every row of `source` to `out`, which appears only when it is complete.
 
     The unfinished output lies beside it as OUT.part. After a kill, an interrupt, a full disk or an
     input that could not be read, the next call with the same input and model goes on there.
-    source: a file, a folder of images, or a binary stream. on_error: rows that cannot be used
-    "stop" the work, or it "skip"s and lists them. id_column: travels from input to output. stride:
-    time steps from one window of a series to the next. source_format: "npy" or "csv", of a stream;
-    found out without. once: an output that the same call has made before is left as it is, another
-    process that works on it is waited for, and a file of columns without rows has an output without
-    rows. judge: what the verb "score" is to write; None
-    for what the bundle says. keep: of ordered latents, how many are written, gone through or, of
-    a file of latents without a stamp, there. Raises DataError for rows that cannot be used,
-    LatentMismatch, ScoreUnknown, OutputExists, OutputFailed, InputFailed.
+    source: a file, a folder of images, a binary stream, or noise for samples. Raises DataError for
+    rows that cannot be used, LatentMismatch, OutputExists, OutputFailed, InputFailed.
     """
     started, out = time.perf_counter(), Path(out)
-    judge = judge_of(model, verb, judge)
-    sink = sink_for(out)
-    unfinished.check_out(out, overwrite or once, not sink.stamps_itself)
-    if on_error == "skip":
+    writer = writer_for(out)
+    check_out(out, options.overwrite or options.once, not writer.stamps_itself)
+    if options.on_error == "skip":
         skipped.check_free(out)
-    try:
-        stream, notes = open_input(model, verb, source, id_column, stride, source_format, keep)
-    except NoRows:
-        if not once or not isinstance(source, str | Path):
-            raise
-        # Of a data set some parts are often empty; each still has its output.
-        stream, notes = _nothing_in(model, verb, Path(source), id_column, stride)
-    with closing(stream):
-        layout = plan(model, verb, stream, judge, keep)
-        if out.exists() and stream.path.exists() and out.samefile(stream.path):
+    reader = open_input(task, source, options)
+    with closing(reader):
+        layout = layout_of(task, reader)
+        if out.exists() and reader.path.exists() and out.samefile(reader.path):
             raise DataError(f"{out} is the input; choose another output")
-        if layout.id_name is not None and id_column is None and not sink.holds_ids:
-            notes.append(f"{out.name} holds no ids: which row is which {layout.id_name} is lost")
+        if layout.id_name is not None and options.id_column is None and not writer.holds_ids:
+            name = layout.id_name
+            reader.notes.append(f"{out.name} holds no ids: which row is which {name} is lost")
             layout = replace(layout, id_name=None)
         check_layout(out, layout)
-        # The name too: two members of one .npz share a fingerprint.
-        made_from = f"{os.path.abspath(str(source))} {stream.fingerprint}"
-        words = {
-            "verb": verb,
-            "model_id": model.manifest.model_id,
-            "input": made_from,
-            "id_column": id_column,
-            "stride": stride,
-            "on_error": on_error,
+        key = {
+            "verb": task.name,
+            "model_id": task.model.manifest.model_id,
+            # The name too: two members of one .npz share a fingerprint.
+            "input": f"{os.path.abspath(str(source))} {reader.fingerprint}",
+            "id_column": options.id_column,
+            "stride": options.stride,
+            "on_error": options.on_error,
         }
-        if judge is not None:
-            words |= judge.words
-        if keep is not None:
-            words["keep"] = keep
-        job = Job(model, verb, stream, layout, on_error, words, judge, keep)
-        made = write_file(job, out, overwrite, once, progress)
-        last = [*stream.notes, *stream.closing_notes()]
-        notes += [note for note in last if note not in notes]
+        job = Job(task, reader, layout, options, key | task.key)
+        made = write_file(job, out)
+        notes = all_notes(reader)
     seconds = time.perf_counter() - started
     if made is None:
         rows = (outputs.read_job_stamp(out) or {}).get(outputs.ROWS, 0)
-        return Done(rows, 0, seconds, notes, was_done=True)
+        return JobResult(rows, 0, seconds, notes, was_done=True)
     place, resumed_rows = made
-    return Done(place.rows, resumed_rows, seconds, notes, place.skipped)
+    return JobResult(place.rows, resumed_rows, seconds, notes, place.skipped)
 
 
-def open_input(
-    model: Model,
-    verb: Verb,
-    source: str | Path | BinaryIO,
-    id_column: str | None,
-    stride: int | None,
-    source_format: str | None,
-    keep: int | None,
-) -> tuple[Stream, list[str]]:
-    """The rows to work on, and remarks.
-
-    Raises DataError for a number of latents that cannot be kept, LatentMismatch for another
-    model's latents, TooLittleMemory.
-    """
-    if keep is not None:
-        if verb == "score":
-            raise DataError("keep is to encode, decode or reconstruct; scores are of whole codes")
-        check_keep(model.manifest.latent, keep)
-    unstamped, there = [], keep
-    if verb == "decode" and isinstance(source, str | Path):
-        path, _ = split_member(str(source))
-        stamp = outputs.read_stamp(path)
-        if stamp is None:
-            unstamped.append(f"{path.name} is unstamped: taken as latents of this model")
-        elif stamp["model_id"] != model.manifest.model_id:
-            raise LatentMismatch(
-                f"{path} holds latents of model {stamp['model_id'][:12]}, this bundle is "
-                f"{model.manifest.model_id[:12]}; decode with the bundle that encoded them"
-            )
-        else:
-            there = _latents_in(path, stamp, model.manifest.latent, keep)
-    stream = open_stream(
-        model.manifest,
-        verb,
-        source,
-        id_column=id_column,
-        stride=stride,
-        format=source_format,
-        latents=there,
-    )
-    spare = model.spare_memory(row_bytes_of(model, verb))
-    if spare is not None:
-        with closed_on_error(stream):
-            stream.keep_to(spare)
-    stream.notes += unstamped
-    return stream, stream.notes  # a stream may have more to say at its end
-
-
-def _nothing_in(
-    model: Model, verb: Verb, path: Path, id_column: str | None, stride: int | None
-) -> tuple[Stream, list[str]]:
-    """What open_input gives for a file without rows."""
-    window = wanted_by(model.manifest, verb).window
-    cut = None
-    if window is not None:
-        cut = SeriesCut(window, stride or (1 if verb == "score" else window), 0)
-    stream = NothingStream(path, fingerprint(path), id_column, cut)
-    return stream, stream.notes
-
-
-def _latents_in(path: Path, stamp: dict[str, Any], latent: Latent, keep: int | None) -> int | None:
-    """How many latents a stamped file has of each row; None for all."""
-    there = stamp.get(outputs.KEEP)
-    if there is not None:
-        check_keep(latent, there)
-        if keep is not None and keep > there:
-            raise DataError(f"{path} holds the first {there} latents, and keep is {keep}")
-    return there
-
-
-def judge_of(model: Model, verb: Verb, judge: Judge | None) -> Judge | None:
-    """The judge of the verb "score"; None for another. Raises ScoreUnknown."""
-    if verb != "score":
-        return None
-    return judge or Judge(model.manifest, Asked())
-
-
-def plan(model: Model, verb: Verb, stream: Stream, judge: Judge | None, keep: int | None) -> Layout:
-    """What the output of a stream is."""
-    if judge is not None:
-        judge.look_at(steps=stream.series is not None)
-        layout = layout_of_scores(judge, stream.rows, stream.series)
-    elif verb == "encode":
-        layout = layout_of_latents(model.manifest, stream.rows, stream.series, keep)
-    else:
-        layout = layout_of_rows(model.manifest, stream.rows, stream.series)
-    ids = stream.id_name
-    if verb != "encode" and stream.series is not None and ids is not None:
-        raise DataError(
-            f"{stream.path}: windows come back as time steps, which have no ids; leave --id away"
+def open_input(task: Task, source: Source, options: JobOptions) -> Stream:
+    """The rows to work on. Raises LatentMismatch for another model's latents, TooLittleMemory."""
+    if isinstance(source, NoiseReader):
+        return source
+    path = split_member(str(source))[0] if isinstance(source, str | Path) else None
+    wanted, notes = task.columns(path)
+    try:
+        reader = open_stream(
+            wanted,
+            source,
+            id_column=options.id_column,
+            stride=options.stride,
+            format=options.source_format,
         )
-    return replace(layout, id_name=ids)
+    except NoRows:
+        if not options.once or path is None:
+            raise
+        # Some parts of a data set are often empty; each still has its output.
+        cut = None
+        if wanted.window is not None:
+            stride = options.stride or wanted.stride or wanted.window
+            cut = SeriesCut(wanted.window, stride, 0)
+        return NothingStream(path, fingerprint(path), options.id_column, cut)
+    spare = task.model.spare_memory(task.row_bytes)
+    if spare is not None:
+        with closed_on_error(reader):
+            reader.keep_to(spare)
+    reader.notes += notes
+    return reader
+
+
+def layout_of(task: Task, reader: Stream) -> Layout:
+    """What the output of a task is."""
+    layout = task.layout(reader.rows, reader.series)
+    if task.joins_windows and reader.series is not None and reader.id_name is not None:
+        raise DataError(
+            f"{reader.path}: windows come back as time steps, which have no ids; leave --id away"
+        )
+    return replace(layout, id_name=reader.id_name)
+
+
+def all_notes(reader: Stream) -> list[str]:
+    """The reader's remarks, and those that only rows which were read can tell."""
+    return list(dict.fromkeys([*reader.notes, *reader.closing_notes()]))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task on the rows of a reader, and how they are laid out.
+
+    key: what the output depends on, beside the tile and the blocks that it is computed in.
+    """
+
+    task: Task
+    reader: Stream
+    layout: Layout
+    options: JobOptions
+    key: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Text that another job does not have, without the paths in its key."""
+        return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_file(job: Job, out: Path) -> tuple[Place, int] | None:
+    """(where it ended, rows of the input that were done before); None: `once`, and it was there."""
+    kind, once = writer_for(out), job.options.once
+    sidecar = not kind.stamps_itself
+    size = block_size(job.task)
+    cut = {"tile": job.task.model.plan.tile, "block": size}
+    files = Unfinished(out, job.key | cut)
+    if once and is_made_by(out, job) and not files.journal.exists():
+        return None
+    with outputs.said_in_one_line(out), locked(files.part, wait=once) as file:
+        if once and is_made_by(out, job):
+            files.remove()  # of a try that was killed between its last two steps
+            return None
+        check_out(out, job.options.overwrite, sidecar)  # again: what another process did meanwhile
+        start = files.left_over() if job.reader.fingerprint else Place()
+        work = _Work(job, files, file, start)
+        try:
+            files.note(start)  # first: from now on the part can be known as ours
+            writer = kind(work.begin(), job.layout, fresh=start.bytes == 0)
+            if not start.done:
+                work.go(writer, size)
+            work.finish(writer, sidecar)
+        except BaseException as error:
+            work.leave(keeps(error))
+            raise
+        finally:
+            work.close()
+    return work.place, start.first
+
+
+def is_made_by(out: Path, job: Job) -> bool:
+    """Whether out is complete and this job made it."""
+    stamp = outputs.read_job_stamp(out)
+    return stamp is not None and stamp[outputs.JOB] == job.id
+
+
+class _Work:
+    """The steps of a job, and the place to go on at after each."""
+
+    def __init__(self, job: Job, files: Unfinished, file: BinaryIO, start: Place) -> None:
+        self.job, self.files, self.file = job, files, file
+        self.place = start  # after the last whole block
+        self.list = SkippedRows(files.skipped, start.skipped_bytes)
+        self.journal = Journal(files, self._flush, start)
+
+    def begin(self) -> BinaryIO:
+        """The part, cut where the job goes on."""
+        self.file.truncate(self.place.bytes)
+        self.file.seek(self.place.bytes)
+        return self.file
+
+    def go(self, writer: Writer, size: int) -> None:
+        """Write all blocks that are left."""
+        job, place = self.job, self.place
+        listed = place.listed  # rows that were computed before, and are computed again
+        start = Start(place.first, place.position, place.rows)
+        made = steps(job.task, job.reader, size, job.options.on_error, start)
+        with closing(made) as found:
+            for step in found:
+                writer.write(step.chunk if job.layout.id_name else step.chunk._replace(ids=None))
+                if step.first >= listed:
+                    self.list.add(step.first, step.bad)
+                    place = replace(place, skipped=place.skipped + len(step.bad))
+                place = replace(
+                    place,
+                    rows=place.rows + step.chunk.rows,
+                    bytes=self.file.tell(),
+                    skipped_bytes=self.list.bytes,
+                    listed=max(listed, step.rows),
+                )
+                if step.again is not None:
+                    first, position = step.again
+                    self.place = place = replace(place, first=first, position=position)
+                if job.options.progress:
+                    job.options.progress(step.rows, job.reader.rows)
+                if step.again is not None:
+                    self.journal.maybe(self.place)
+        series = job.reader.series
+        steps_ = series.steps if series else None
+        self.place = replace(place, first=place.listed, steps=steps_, done=True)
+
+    def _flush(self) -> None:
+        os.fsync(self.file.fileno())
+        self.list.flush()
+
+    def finish(self, writer: Writer, sidecar: bool) -> None:
+        """Complete the output and put it in its place."""
+        self.journal.now(self.place)
+        files, place = self.files, self.place
+        stamp = self.job.layout.stamp | self._cut_of_series()
+        if sidecar:
+            stamp |= {outputs.ROWS: place.rows, outputs.JOB: self.job.id}
+        elif self.job.options.once:  # the file says which job made it
+            stamp |= outputs.shard_field(self.job.id, place.rows)
+        writer.finish(place.rows, stamp, files.part, files.packed)
+        if os.name == "nt":
+            self.file.close()  # an open file cannot be renamed there
+        made = files.packed if writer.packs else files.part
+        publish(files, place, made, stamp if sidecar else None)
+
+    def _cut_of_series(self) -> dict[str, Any]:
+        series = self.job.reader.series
+        if series is None or not self.job.layout.starts:
+            return {}
+        return {"window": series.window, "stride": series.stride, "steps": self.place.steps}
+
+    def close(self) -> None:
+        self.journal.close()
+        self.list.close()
+
+    def leave(self, keep: bool) -> None:
+        """Keep what is done for the next call, or nothing."""
+        with contextlib.suppress(OSError):
+            self.journal.wait()  # before it writes into what is removed here
+        if not keep or not self.place.first or not self.job.reader.fingerprint:
+            self.files.remove()
+        else:
+            with contextlib.suppress(OSError):  # a full disk: the note before it holds
+                self.journal.now(self.place)

@@ -12,8 +12,8 @@ from ae_runtime.files.jobs.unfinished import Place, Unfinished
 NOTE_EVERY_S = 1.0  # how much of the work a kill may cost
 
 
-class Noter:
-    """Writes the place to go on at into the journal, in a thread of its own: a disk takes its time.
+class Journal:
+    """The place to go on at, written in a thread of its own: a disk takes its time.
 
     flush: puts all that was written so far on the disk. Work waits for a note that is not done
     when the next one is due, so that what the disk has to catch up with stays bounded.

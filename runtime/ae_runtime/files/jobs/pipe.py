@@ -1,4 +1,4 @@
-"""Encode, decode or reconstruct into a pipe: rows as they come, nothing to go on with."""
+"""A task into a pipe, or into nothing: rows as they come, nothing to go on with."""
 
 from __future__ import annotations
 
@@ -10,62 +10,81 @@ from typing import BinaryIO
 
 from ae_runtime import outputs
 from ae_runtime.errors import DataError
-from ae_runtime.files.jobs.job import Done, judge_of, open_input, plan
-from ae_runtime.files.jobs.output import Progress
-from ae_runtime.files.jobs.score_summary import Judge
+from ae_runtime.files.jobs.job import (
+    DEFAULTS,
+    JobOptions,
+    JobResult,
+    Source,
+    all_notes,
+    layout_of,
+    open_input,
+)
 from ae_runtime.files.jobs.steps import block_size, steps
-from ae_runtime.files.readers.columns import Verb
-from ae_runtime.files.writers.opening import SINKS, check_layout
-from ae_runtime.model.model import Model
+from ae_runtime.files.jobs.task import Task
+from ae_runtime.files.readers.blocks import Stream
+from ae_runtime.files.writers.layout import Chunk, Layout, Writer
+from ae_runtime.files.writers.opening import WRITERS, check_layout
 
 FORMATS = ("npy", "csv")
 STDOUT = Path("stdout")
 
 
-def process_to_pipe(
-    model: Model,
-    verb: Verb,
-    source: str | Path | BinaryIO,
-    out: BinaryIO,
-    *,
-    out_format: str,
-    id_column: str | None = None,
-    stride: int | None = None,
-    source_format: str | None = None,
-    progress: Progress | None = None,
-    judge: Judge | None = None,
-    keep: int | None = None,
-) -> Done:
-    """Write `verb` of every row of `source` to the open file `out`, as "npy" or "csv".
+class NoWriter:
+    """Takes chunks and writes nothing, where a task is done for what it counts."""
 
-    Like job.process_file, but what was written before an error stays written. Raises DataError
-    for .npy where the number of rows is known at the end only, BrokenPipeError if nobody reads.
+    def write(self, chunk: Chunk) -> None: ...
+
+
+def process_to_pipe(
+    task: Task,
+    source: Source,
+    out: BinaryIO,
+    out_format: str,
+    options: JobOptions = DEFAULTS,
+) -> JobResult:
+    """Write the task of every row of `source` to the open file `out`, as "npy" or "csv".
+
+    Like job.process_file, but what was written before an error stays written; overwrite, on_error
+    and once do not count. Raises DataError for .npy where the number of rows is known at the end
+    only, BrokenPipeError if nobody reads.
     """
     started = time.perf_counter()
-    judge = judge_of(model, verb, judge)
-    stream, notes = open_input(model, verb, source, id_column, stride, source_format, keep)
-    with closing(stream):
-        layout = plan(model, verb, stream, judge, keep)
-        if out_format == "npy" and id_column is None:
+    with closing(open_input(task, source, options)) as reader:
+        layout = layout_of(task, reader)
+        if out_format == "npy" and options.id_column is None:
             layout = replace(layout, id_name=None)
         check_layout(STDOUT, layout, f".{out_format}")
         if out_format == "npy" and layout.rows is None:
             raise DataError(
-                f"{stream.path}: how many rows there are is known at the end, and a .npy says it "
+                f"{reader.path}: how many rows there are is known at the end, and a .npy says it "
                 "first; write --to csv, or to a file with --out FILE.npy"
             )
-        rows, size = 0, block_size(model, verb)
-        with (
-            outputs.said_in_one_line(STDOUT),
-            closing(steps(model, verb, stream, size, "stop", judge=judge, keep=keep)) as found,
-        ):
-            sink = SINKS[f".{out_format}"](out, layout, fresh=True)
-            for step in found:
-                sink.write(step.chunk if layout.id_name else step.chunk._replace(ids=None))
-                rows += step.chunk.rows
-                if progress:
-                    progress(step.rows, stream.rows)
+        with outputs.said_in_one_line(STDOUT):
+            writer = WRITERS[f".{out_format}"](out, layout, fresh=True)
+            rows = _write(task, reader, layout, writer, options)
             out.flush()
-        last = [*stream.notes, *stream.closing_notes()]
-        notes += [note for note in last if note not in notes]
-    return Done(rows, 0, time.perf_counter() - started, notes)
+        notes = all_notes(reader)
+    return JobResult(rows, 0, time.perf_counter() - started, notes)
+
+
+def count(task: Task, source: Source, options: JobOptions = DEFAULTS) -> JobResult:
+    """Compute the task of every row of `source`, for what it counts, and write nothing."""
+    started = time.perf_counter()
+    with closing(open_input(task, source, options)) as reader:
+        rows = _write(task, reader, layout_of(task, reader), NoWriter(), options)
+        notes = all_notes(reader)
+    return JobResult(rows, 0, time.perf_counter() - started, notes)
+
+
+def _write(
+    task: Task, reader: Stream, layout: Layout, writer: Writer | NoWriter, options: JobOptions
+) -> int:
+    """How many rows there were to write."""
+    rows = 0
+    with closing(steps(task, reader, block_size(task), "stop")) as found:
+        for step in found:
+            writer.write(step.chunk if layout.id_name else step.chunk._replace(ids=None))
+            rows += step.chunk.rows
+            if options.progress:
+                options.progress(step.rows, reader.rows)
+    return rows

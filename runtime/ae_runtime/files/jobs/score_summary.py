@@ -1,4 +1,4 @@
-"""Scores of the rows of a file: what is computed, written and counted of each."""
+"""Anomaly scores of the rows of a file: the columns that are written, and what is counted."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import SCORER, Manifest
 from ae_runtime.files.readers.blocks import SeriesCut
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout
-from ae_runtime.model.model import Model
-from ae_runtime.model.scoring import place_of, score_arrays, score_of, threshold_of
+from ae_runtime.model.scoring import Scored, place_of, score_of, threshold_of
 from ae_runtime.model.tails import tail_probability
 
 Array = NDArray[Any]
-SHOWN = 3  # parts of a strange row that are kept
+SHOWN = 3  # parts of an anomalous row that are kept
 COLUMNS = ("score", "probability", "anomaly")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is wanted of each row.
+class ScoreOptions:
+    """What is written of each row, and what counts as an anomaly.
 
     name: of the score, None for the bundle's default. threshold, false_alarm_rate: from where on a
     row is an anomaly; one of them, or neither for the bundle's. parts: whether the part of each
@@ -37,7 +36,10 @@ class Asked:
     parts: bool = False
 
 
-class Strange(NamedTuple):
+DEFAULTS = ScoreOptions()  # those of the bundle
+
+
+class TopRow(NamedTuple):
     """A row of the output that scores high: its score, its number from 0, and its id.
 
     parts: names and deviations of the columns, channels or pixels that are most off.
@@ -49,51 +51,50 @@ class Strange(NamedTuple):
     parts: list[tuple[str, float]]
 
 
-class Judge:
-    """Scores rows as they were asked for, counts the anomalies, and keeps the strangest.
+class ScoreSummary:
+    """The number of rows and of anomalies among them, and the rows that score highest.
 
-    top: how many of these. is_of_windows: time steps are judged, and by what windows score, as the
-    bundle knows no more. Raises ScoreUnknown.
+    limit: the score that anomalies exceed. is_of_windows: whether time steps are judged by what
+    windows score, as the bundle knows no more.
     """
 
-    def __init__(self, manifest: Manifest, asked: Asked, top: int = 0) -> None:
-        self.manifest, self.asked, self._most = manifest, asked, top
-        self._place = place_of(manifest, asked.name)
-        self.look_at(steps=False)
-        self._parts = asked.parts or bool(top)
+    def __init__(self, manifest: Manifest, options: ScoreOptions, top: int = 0) -> None:
+        """top: how many of the highest rows are kept. Raises ScoreUnknown."""
+        self.manifest, self.options, self._most = manifest, options, top
+        self._place = place_of(manifest, options.name)
+        self.judge_steps(False)
+        self._parts = options.parts or bool(top)
         self.rows = self.anomalies = 0
-        self._strangest: list[tuple[float, int, Strange]] = []
+        self._highest: list[tuple[float, int, TopRow]] = []
 
-    def look_at(self, steps: bool) -> None:
-        """Judge by what rows score, or by what the time steps of a series do."""
-        asked = self.asked
+    def judge_steps(self, steps: bool) -> None:
+        """Set the limit for the time steps of a series, or for rows."""
+        options = self.options
         self.is_of_windows = steps and self.manifest.step_scores is None
-        self._score = score_of(self.manifest, asked.name, steps)
-        self.limit = asked.threshold
+        self._score = score_of(self.manifest, options.name, steps)
+        self.limit = options.threshold
         if self.limit is None:
-            self.limit = threshold_of(self.manifest, asked.name, asked.false_alarm_rate, steps)
+            rate = options.false_alarm_rate
+            self.limit = threshold_of(self.manifest, options.name, rate, steps)
 
     @property
-    def words(self) -> dict[str, Any]:
+    def key(self) -> dict[str, Any]:
         """What the output depends on: one model may have been given other scores since."""
-        scorer = self.manifest.files[SCORER].sha256
         return {
             "score": self._place,
             "limit": self.limit,
-            "parts": self.asked.parts,
-            "scorer": scorer,
+            "parts": self.options.parts,
+            "scorer": self.manifest.files[SCORER].sha256,
         }
 
     @property
-    def top(self) -> list[Strange]:
-        """The strangest rows that this judge saw, the strangest first."""
-        return [strange for _, _, strange in sorted(self._strangest, reverse=True)]
+    def top(self) -> list[TopRow]:
+        """The rows that scored highest, the highest first."""
+        return [row for _, _, row in sorted(self._highest, reverse=True)]
 
-    def compute(self, model: Model, arrays: tuple[Array, ...], steps: bool) -> Array:
-        """(B, M) of score and parts, in the calling thread; (B, T, M) of windows' time steps."""
-        scored = score_arrays(model, *arrays, alone=True)
-        score = scored.scores[:, self._place]
-        parts = scored.parts
+    def columns_of(self, scored: Scored, steps: bool) -> Array:
+        """Score and parts of rows, (B, M); of the time steps of windows, (B, T, M)."""
+        score, parts = scored.scores[:, self._place], scored.parts
         if steps:
             score = np.repeat(score[:, None], parts.shape[1], axis=1)
         columns = [score[..., None]]
@@ -101,8 +102,11 @@ class Judge:
             columns.append(parts if steps else parts.reshape(len(parts), -1))
         return np.concatenate(columns, axis=-1)
 
-    def judged(self, chunk: Chunk, first: int) -> Chunk:
-        """A chunk with probability and anomaly beside the score. first: its first row's number."""
+    def counted(self, chunk: Chunk, first: int) -> Chunk:
+        """A chunk of columns_of, counted, with probability and anomaly beside the score.
+
+        first: number of its first row in the output.
+        """
         values = chunk.values
         assert isinstance(values, np.ndarray)
         score = values[:, :1]
@@ -114,7 +118,7 @@ class Judge:
         # Of a time step that no window covers nothing is known: neither is it ordinary.
         marks = np.where(np.isnan(score), np.float32(np.nan), flags)
         columns = [score, chance.astype(np.float32), marks.astype(np.float32)]
-        if self.asked.parts:
+        if self.options.parts:
             columns.append(values[:, 1:])
         return chunk._replace(values=np.concatenate(columns, axis=1))
 
@@ -123,20 +127,20 @@ class Judge:
             score, row = float(values[at, 0]), first + int(at)
             if score == score:  # a time step that no window covers has none
                 name = None if ids is None else ids[at]
-                found = Strange(score, row, name, self._most_off(values[at, 1:]))
-                heapq.heappush(self._strangest, (score, -row, found))
-        while len(self._strangest) > self._most:
-            heapq.heappop(self._strangest)
+                found = TopRow(score, row, name, self._most_off(values[at, 1:]))
+                heapq.heappush(self._highest, (score, -row, found))
+        while len(self._highest) > self._most:
+            heapq.heappop(self._highest)
 
     def _most_off(self, parts: Array) -> list[tuple[str, float]]:
         names = part_names(self.manifest, len(parts))
         return [(names[at], float(parts[at])) for at in np.argsort(-parts, kind="stable")[:SHOWN]]
 
 
-def layout_of_scores(judge: Judge, rows: int | None, series: SeriesCut | None) -> Layout:
+def layout_of_scores(summary: ScoreSummary, rows: int | None, series: SeriesCut | None) -> Layout:
     """What is written of rows; of windows that were cut from a series, of its time steps."""
-    manifest, names = judge.manifest, list(COLUMNS)
-    if judge.asked.parts:
+    manifest, names = summary.manifest, list(COLUMNS)
+    if summary.options.parts:
         shape = manifest.part_shape
         count = prod(shape if series is None else shape[1:])
         names += [f"part_{name}" for name in part_names(manifest, count)]

@@ -1,33 +1,32 @@
-"""The rows of a stream computed block by block: what is to be written, and where to go on."""
+"""The rows of a file, block by block: read ahead, computed on all threads, written in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError, InputFailed
-from ae_runtime.files.jobs.pipeline import Generated, in_order
-from ae_runtime.files.jobs.score_summary import Judge
-from ae_runtime.files.readers.blocks import Block, SeriesCut, Stream, Unread
-from ae_runtime.files.readers.columns import Verb
+from ae_runtime.files.jobs.task import Task
+from ae_runtime.files.readers.blocks import Ahead, Block, SeriesCut, Stream, Unread
 from ae_runtime.files.writers.layout import Chunk, Values
-from ae_runtime.model.model import Model, row_bytes
-from ae_runtime.model.prefix import prefix
-from ae_runtime.model.sampling import within_range
-from ae_runtime.tables.table import from_blocks
+from ae_runtime.model.model import Model
 from ae_runtime.tables.windows import PAD_ROWS, Overlaps
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Generated = Generator[Result, None, None]  # an iterator that can be closed
 OnError = Literal["stop", "skip"]
+Progress = Callable[[int, int | None], None]  # rows of the input done, and all of them if known
+READ_AHEAD = 2  # blocks
 
 
 class Start(NamedTuple):
-    """A block to begin with: its first row and the stream's position; and rows written before."""
+    """A block to begin with: its first row and the reader's position; and rows written before."""
 
     first: int = 0
     position: Any = 0
@@ -50,88 +49,90 @@ class Step(NamedTuple):
 
 
 def steps(
-    model: Model,
-    verb: Verb,
-    stream: Stream,
+    task: Task,
+    reader: Stream,
     size: int,
     on_error: OnError,
     start: Start = Start(),  # noqa: B008  # a constant
-    judge: Judge | None = None,
-    keep: int | None = None,
 ) -> Generated[Step]:
     """Each block of `size` rows from a start on, in order, computed ahead.
 
-    judge: of the verb "score". keep: of ordered latents, how many are used. Raises DataError for a
-    row that cannot be used, unless they are skipped.
+    Raises DataError for a row that cannot be used, unless they are skipped.
     """
 
     def work(block: Block | Unread) -> tuple[Block, Values]:
         if isinstance(block, Unread):
-            with _reading(stream):
-                block = _usable(stream, block.read(), on_error)
-        return block, _compute(model, verb, block, judge, keep)
+            with _reading(reader):
+                block = _usable(reader, block.read(), on_error)
+        return block, task.compute(block)
 
-    blocks: Iterator[Block | Unread] | None = stream.unread(size, start.first)
+    blocks: Iterator[Block | Unread] | None = reader.unread(size, start.first)
     # A read from a pipe cannot be ended: it must not be in a thread that has to be waited for.
-    in_thread = blocks is None and bool(stream.fingerprint)
+    in_thread = blocks is None and bool(reader.fingerprint)
     if blocks is None:
-        blocks = _read(stream, stream.blocks(size, start.first, start.position), on_error)
-    with closing(in_order(model, work, blocks, in_thread)) as computed:
-        if verb in ("reconstruct", "score") and stream.series is not None:
-            found = _joined(computed, stream.series, start)
+        blocks = _read(reader, reader.blocks(size, start.first, start.position), on_error)
+    with closing(in_order(task.model, work, blocks, in_thread)) as computed:
+        if task.joins_windows and reader.series is not None:
+            found = _joined(computed, reader.series, start)
         else:
             found = _one_by_one(computed, size)
-        yield from found if judge is None else _judged(found, judge, start.written)
+        written = start.written
+        for step in found:
+            yield step._replace(chunk=task.finish(step.chunk, written))
+            written += step.chunk.rows
 
 
-def block_size(model: Model, verb: Verb) -> int:
+def in_order(
+    model: Model, work: Callable[[Item], Result], items: Iterable[Item], in_thread: bool
+) -> Generated[Result]:
+    """work(item) of each item: reading, computing and what the caller does go on together.
+
+    in_thread: whether items are read in a thread of their own; a pipe is not, since a read that
+    waits for its writer could not be ended. An error of items comes when the results of all items
+    before it were handed over. Closed, or after an error, no thread reads or computes.
+    """
+    failed: list[BaseException] = []
+
+    def until_it_fails(source: Iterable[Item]) -> Iterator[Item]:
+        try:
+            yield from source
+        except Exception as error:
+            failed.append(error)
+
+    ahead = Ahead(items, READ_AHEAD) if in_thread else None
+    try:
+        source = until_it_fails(ahead or items)
+        results = cast("Generated[Result]", model.in_order(work, source, model.plan.threads + 1))
+        with closing(results):
+            yield from results
+    finally:
+        if ahead:
+            ahead.close()
+    if failed:
+        raise failed[0]
+
+
+def block_size(task: Task) -> int:
     """Rows of a block."""
     # Where the device is found out with the first session, tile and blocks are known only then.
-    model.open("decoder" if verb in ("decode", "sample") else "encoder")
-    return model.block_rows(row_bytes_of(model, verb))
+    task.model.open(task.graph)
+    return task.model.block_rows(task.row_bytes)
 
 
-def row_bytes_of(model: Model, verb: Verb) -> int:
-    """Bytes of what is read, computed and written of one row."""
-    x, z, x_hat = row_bytes(model.inputs), row_bytes([model.z]), row_bytes(model.outputs)
-    parts = 4 * prod(model.manifest.part_shape)
-    ends = {"encode": x + z, "reconstruct": x + z + x_hat, "score": x + z + x_hat + parts}
-    return ends.get(verb, z + x_hat)
-
-
-def _compute(
-    model: Model, verb: Verb, block: Block, judge: Judge | None, keep: int | None
-) -> Values:
-    """What the verb gives for the rows of a block, in the calling thread."""
-    if judge is not None:
-        return judge.compute(model, block.arrays, steps=block.starts is not None)
-    is_latent = verb in ("decode", "sample")
-    z = block.arrays[0] if is_latent else model.encode(*block.arrays, alone=True)
-    z = prefix(model.manifest.latent, z, keep)
-    if verb == "encode":
-        return z
-    arrays = model.decode(z, alone=True)
-    if verb == "sample":
-        arrays = within_range(model.manifest, arrays)
-    if model.manifest.is_mixed:
-        return from_blocks(arrays[0], arrays[1], model.manifest.columns or ())
-    return arrays[0]
-
-
-def _read(stream: Stream, blocks: Iterator[Block], on_error: OnError) -> Iterator[Block]:
-    with _reading(stream):
+def _read(reader: Stream, blocks: Iterator[Block], on_error: OnError) -> Iterator[Block]:
+    with _reading(reader):
         for block in blocks:
-            yield _usable(stream, block, on_error)
+            yield _usable(reader, block, on_error)
 
 
-def _usable(stream: Stream, block: Block, on_error: OnError) -> Block:
+def _usable(reader: Stream, block: Block, on_error: OnError) -> Block:
     if block.bad and on_error == "stop":
-        raise DataError(f"{stream.path}: {block.bad[min(block.bad)]}")
+        raise DataError(f"{reader.path}: {block.bad[min(block.bad)]}")
     return block
 
 
 @contextmanager
-def _reading(stream: Stream) -> Iterator[None]:
+def _reading(reader: Stream) -> Iterator[None]:
     """Say in one line what the system says of an input."""
     try:
         yield
@@ -139,7 +140,7 @@ def _reading(stream: Stream) -> Iterator[None]:
         if isinstance(error, InputFailed):
             raise
         reason = error.strerror or str(error)
-        raise InputFailed(f"{stream.path} cannot be read to its end: {reason}") from error
+        raise InputFailed(f"{reader.path} cannot be read to its end: {reason}") from error
 
 
 def _usable_rows(block: Block, values: Values) -> Chunk:
@@ -162,12 +163,6 @@ def _one_by_one(computed: Iterator[tuple[Block, Any]], size: int) -> Iterator[St
         rows = block.first + len(block.arrays[0])
         again = None if rows % size else (rows, block.position)
         yield Step(block.first, rows, _usable_rows(block, values), block.bad, again)
-
-
-def _judged(found: Iterator[Step], judge: Judge, written: int) -> Iterator[Step]:
-    for step in found:
-        yield step._replace(chunk=judge.judged(step.chunk, written))
-        written += step.chunk.rows
 
 
 def _joined(

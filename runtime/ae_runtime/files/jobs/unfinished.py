@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from ae_runtime import outputs
 from ae_runtime.errors import AeError, OutputExists, WorkFailed
+from ae_runtime.files.jobs import skipped
 
 try:
     import fcntl
@@ -130,6 +131,32 @@ def keeps(error: BaseException) -> bool:
     if isinstance(error, AeError):
         return isinstance(error, WorkFailed)
     return isinstance(error, OSError) or not isinstance(error, Exception)
+
+
+def publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
+    """Put what was made in OUT's place, and before it the stamp that goes beside.
+
+    stamp: None where it lies inside; one that lies beside is of an earlier output, and goes.
+    """
+    with made.open("rb+") as file:  # a stamp on the disk vouches for rows that are there, too
+        os.fsync(file.fileno())
+    skipped.publish(files.skipped, files.out, place.skipped_bytes)
+    sidecar = outputs.sidecar_of(files.out)
+    before = sidecar.read_bytes() if outputs.has_sidecar(files.out) else None
+    if stamp is not None:
+        stamp["bytes"] = made.stat().st_size
+        outputs.write_atomic(sidecar, (json.dumps(stamp) + "\n").encode())
+    elif before is not None:
+        sidecar.unlink()
+    try:
+        made.replace(files.out)
+    except OSError:
+        if before is not None:
+            outputs.write_atomic(sidecar, before)
+        elif stamp is not None:
+            sidecar.unlink()
+        raise
+    files.remove()
 
 
 def _journal_of(part: Path) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,11 @@ from ae_runtime.tables.times import calendar, plain_dates, time_kind
 from ae_runtime.tables.words import UnknownWords, is_numbers, to_words
 
 Array = NDArray[Any]
-Verb = Literal["encode", "decode", "reconstruct", "score", "sample"]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a verb takes of each row.
+    """What a task takes of each row.
 
     port: of the array, x_num's for a mixed table. names: of its columns, None to take them by
     position. columns: of tables with words or dates, None for plain numbers. window: T of series,
@@ -36,7 +35,10 @@ class Wanted:
     them, infinite ones and any dtype too, rather than checked for a graph. reading: how the data
     are written, as far as that was said. seen: where to gather the words of each column of words,
     by its place. unknown: where words that the model does not know are counted; None where they
-    are no matter.
+    are no matter. kind: of the bundle. joins_windows: whether windows of a series come back as
+    time steps, so that none may be left out. stride: time steps from one window to the next where
+    no other is asked for; None for the window's length. time_step: from row to row in training,
+    None where it varies or is not known.
     """
 
     port: Port
@@ -51,6 +53,10 @@ class Wanted:
     reading: Reading = field(default_factory=Reading)
     seen: dict[int, set[str]] | None = None
     unknown: UnknownWords | None = None
+    kind: str = "table"
+    joins_windows: bool = False
+    stride: int | None = None
+    time_step: float | None = None
 
     @property
     def step(self) -> Port:
@@ -60,25 +66,37 @@ class Wanted:
         return Port(self.port.name, self.port.dtype, [None, *self.port.row_shape[1:]])
 
 
-def wanted_by(manifest: Manifest, verb: Verb, latents: int | None = None) -> Wanted:
-    """What the verb takes of each row. latents: of a prefix of ordered ones."""
-    return replace(_wanted_by(manifest, verb, latents), reading=manifest.reading or Reading())
+def latent_columns(manifest: Manifest, keep: int | None = None) -> Wanted:
+    """What the decoder takes of each row. keep: latents in a row of a prefix of ordered ones."""
+    port = manifest.latent.port
+    return Wanted(Port("z", port.dtype, [None, keep]) if keep else port, "z", None)
 
 
-def _wanted_by(manifest: Manifest, verb: Verb, latents: int | None) -> Wanted:
-    if verb in ("decode", "sample"):
-        port = manifest.latent.port
-        return Wanted(Port("z", port.dtype, [None, latents]) if latents else port, "z", None)
+def row_columns(manifest: Manifest) -> Wanted:
+    """What the encoder takes of each row."""
     port, columns = manifest.inputs[0], manifest.columns or []
+    reading, kind = manifest.reading or Reading(), manifest.kind
     if any(column.levels or column.type == "date" for column in columns):
         numbers = [column.name for column in columns if not column.levels]
         names = [name for name in numbers if name is not None]
         known = names if len(names) == len(numbers) else None
-        return Wanted(port, "x", known, columns, manifest.is_mixed, unknown=UnknownWords(columns))
-    if manifest.kind == "series":
+        unknown, mixed = UnknownWords(columns), manifest.is_mixed
+        return Wanted(port, "x", known, columns, mixed, reading=reading, unknown=unknown, kind=kind)
+    if kind == "series":
         series = manifest.series or Series()
-        return Wanted(port, "x", series.channels, window=port.row_shape[0], time=series.time)
-    return Wanted(port, "x", manifest.column_names, resized=manifest.resized)
+        return Wanted(
+            port,
+            "x",
+            series.channels,
+            window=port.row_shape[0],
+            time=series.time,
+            reading=reading,
+            kind=kind,
+            time_step=series.step,
+        )
+    return Wanted(
+        port, "x", manifest.column_names, resized=manifest.resized, reading=reading, kind=kind
+    )
 
 
 @contextmanager

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.errors import DataError, SourceNotFound
 from ae_runtime.files.readers.arrow_ipc import IpcStream
 from ae_runtime.files.readers.blocks import Block, SeriesCut, Stream
-from ae_runtime.files.readers.columns import Verb, Wanted, known_names, wanted_by
+from ae_runtime.files.readers.columns import Wanted, known_names
 from ae_runtime.files.readers.csv import CsvStream
 from ae_runtime.files.readers.csv_form import Told, find_form, separator_of
 from ae_runtime.files.readers.data_folder import PartsStream
@@ -31,33 +30,26 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 
 def open_stream(
-    manifest: Manifest,
-    verb: Verb,
+    wanted: Wanted,
     source: str | Path | BinaryIO,
     *,
     id_column: str | None = None,
     stride: int | None = None,
     format: str | None = None,
-    latents: int | None = None,
 ) -> Stream:
-    """The rows of `source` as `verb` of the bundle takes them.
+    """The rows of `source` as a task takes them.
 
     source: a file of TYPES (file.npz:key for one of several arrays), a folder of images, or a
     binary stream. id_column: the column that names each row. stride: time steps between windows
-    that are cut from a series; None for a window's length, or for 1 where they are scored. format:
-    of a binary stream, one of FORMATS; None to tell by its first bytes. latents: in each row of a
-    prefix of ordered codes; None for whole ones. Raises DataError that
-    names the input, SourceNotFound, InputFailed, MissingExtra.
+    that are cut from a series; None for what the task wants. format: of a binary stream, one of
+    FORMATS; None to tell by its first bytes. Raises DataError that names the input,
+    SourceNotFound, InputFailed, MissingExtra.
     """
-    wanted = wanted_by(manifest, verb, latents)
     if stride is not None:
-        _check_stride(wanted, verb, stride)
-    stream = open_rows(wanted, manifest.kind, source, id_column=id_column, format=format)
+        _check_stride(wanted, stride)
+    stream = open_rows(wanted, wanted.kind, source, id_column=id_column, format=format)
     with closed_on_error(stream):
-        # A strange time step is sharpest where every window that covers it is scored.
-        every = 1 if verb == "score" else wanted.window
-        step = manifest.series.step if manifest.series else None
-        return _cut_if_series(stream, wanted, stride, every, step)
+        return _cut_if_series(stream, wanted, stride)
 
 
 def open_rows(
@@ -74,20 +66,17 @@ def open_rows(
     return _open_pipe(wanted, source, id_column, format)
 
 
-def _check_stride(wanted: Wanted, verb: Verb, stride: int) -> None:
+def _check_stride(wanted: Wanted, stride: int) -> None:
     if wanted.window is None:
         raise DataError("a stride is of windows cut from a series, and this input has none")
     if stride < 1:
         raise DataError(f"a stride of {stride} goes nowhere; choose 1 or more")
-    if verb in ("reconstruct", "score"):
+    if wanted.joins_windows:
         check_stride(wanted.window, stride)
 
 
-def _cut_if_series(
-    stream: Stream, wanted: Wanted, stride: int | None, default: int | None, step: float | None
-) -> Stream:
-    """step: of time from row to row in training, None where it varies or is not known."""
-    if wanted.window is None or default is None:
+def _cut_if_series(stream: Stream, wanted: Wanted, stride: int | None) -> Stream:
+    if wanted.window is None:
         return stream
     if isinstance(stream, NpyStream) and not stream.is_steps:
         if stride is not None:
@@ -96,9 +85,14 @@ def _cut_if_series(
                 "time steps (steps, C)"
             )
         return stream
-    clock = None if stream.time_name is None else Clock(str(stream.path), stream.time_name, step)
+    clock = (
+        None
+        if stream.time_name is None
+        else Clock(str(stream.path), stream.time_name, wanted.time_step)
+    )
     channels = wanted.step.row_shape[0]
-    return WindowStream(stream, wanted.window, stride or default, channels, clock)
+    stride = stride or wanted.stride or wanted.window
+    return WindowStream(stream, wanted.window, stride, channels, clock)
 
 
 def _open_path(wanted: Wanted, kind: str, text: str, id_column: str | None) -> Stream:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import NoRows
 from ae_runtime.extras import need
-from ae_runtime.files.readers.ahead import Ahead
 from ae_runtime.files.readers.arrow_rows import ArrowRows
-from ae_runtime.files.readers.blocks import PIECE_BYTES, Piece
+from ae_runtime.files.readers.blocks import PIECE_BYTES, Ahead, Piece
 from ae_runtime.files.readers.columns import Wanted, settle_numbers
 from ae_runtime.files.readers.raw_bytes import closed_on_error
 from ae_runtime.tables.arrow import column_values, plain_numbers

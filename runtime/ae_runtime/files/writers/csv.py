@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.files.writers.layout import Chunk, Kind, Layout
+from ae_runtime.files.writers.layout import Chunk, Kind, Layout, Writer
 from ae_runtime.files.writers.npy import write_all
 from ae_runtime.tables.dates import as_dates
 
@@ -19,20 +18,18 @@ Array = NDArray[Any]
 CELLS = 1 << 16  # made into text at once: what Python keeps for each is much more than its text
 
 
-class CsvSink:
+class CsvWriter(Writer):
     """A .csv file: floats in the fewest digits that read back as the same number, ISO 8601 dates.
 
     Missing words and dates are empty cells.
     """
 
-    tables_only: ClassVar[bool] = True
-    holds_words: ClassVar[bool] = True
-    holds_ids: ClassVar[bool] = True
-    stamps_itself: ClassVar[bool] = False
-    packs: ClassVar[bool] = False
+    tables_only = True
+    holds_words = True
+    holds_ids = True
 
     def __init__(self, file: BinaryIO, layout: Layout, fresh: bool) -> None:
-        self.file, self.layout = file, layout
+        super().__init__(file, layout, fresh)
         if fresh:
             write_all(file, (",".join(map(quoted, layout.header)) + "\n").encode())
 
@@ -58,9 +55,6 @@ class CsvSink:
         values = chunk.values
         each = list(values.values()) if isinstance(values, Mapping) else list(values.T)
         return [*columns, *zip(each, self.layout.kinds, strict=True)]
-
-    def finish(self, rows: int, stamp: Mapping[str, Any], part: Path, packed: Path) -> None:
-        pass
 
 
 _MARKS: dict[Kind, str] = {"whole": "%.0f"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,32 @@ class Layout:
         """The names of all columns of a table: ids and starts first."""
         ids = [] if self.id_name is None else [self.id_name]
         return [*ids, *(["start"] if self.starts else []), *self.columns]
+
+
+class Writer:
+    """A file that chunks of rows are appended to, in an open part.
+
+    The part may be cut after any chunk and gone on with: what a writer knows is in the file.
+    tables_only: whether it holds (N, D) and nothing else. stamps_itself: whether the stamp lies in
+    the file. packs: whether `finish` writes the file anew, from the part.
+    """
+
+    tables_only: ClassVar[bool] = False
+    holds_words: ClassVar[bool] = False
+    holds_ids: ClassVar[bool] = False
+    stamps_itself: ClassVar[bool] = False
+    packs: ClassVar[bool] = False
+
+    def __init__(self, file: BinaryIO, layout: Layout, fresh: bool) -> None:
+        """fresh: whether the part is empty."""
+        self.file, self.layout = file, layout
+
+    def write(self, chunk: Chunk) -> None:
+        """Append the chunk."""
+        raise NotImplementedError
+
+    def finish(self, rows: int, stamp: Mapping[str, Any], part: Path, packed: Path) -> None:
+        """Complete the part, which holds `rows` rows; a writer that packs writes `packed`."""
 
 
 def layout_of_latents(

@@ -5,24 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ae_runtime.files.writers.layout import Chunk, Layout
+from ae_runtime.files.writers.layout import Chunk, Layout, Writer
 
 
-class NpySink:
+class NpyWriter(Writer):
     """A .npy file: a header, which numpy leaves room in for any number of rows, then the rows."""
 
-    tables_only: ClassVar[bool] = False
-    holds_words: ClassVar[bool] = False
-    holds_ids: ClassVar[bool] = False
-    stamps_itself: ClassVar[bool] = False
-    packs: ClassVar[bool] = False
-
     def __init__(self, file: BinaryIO, layout: Layout, fresh: bool) -> None:
-        self.file, self.layout = file, layout
+        super().__init__(file, layout, fresh)
         if fresh:
             self._write_header(layout.rows or 0)
 

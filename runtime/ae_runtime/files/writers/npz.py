@@ -8,31 +8,26 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any
 
 import numpy as np
 
-from ae_runtime.files.writers.layout import Chunk, Layout
+from ae_runtime.files.writers.layout import Chunk, Writer
 from ae_runtime.files.writers.npy import write_all, write_header
 
 _SIZES = struct.Struct("<3q")  # bytes of a chunk's ids, which are JSON, of its starts and values
 _IDS, _STARTS, _VALUES = range(3)
 
 
-class NpzSink:
+class NpzWriter(Writer):
     """An .npz file: chunks go to the part as records, which are packed at the end.
 
     Ids become an array `id`, starts of windows an array `start`.
     """
 
-    tables_only: ClassVar[bool] = False
-    holds_words: ClassVar[bool] = False
-    holds_ids: ClassVar[bool] = True
-    stamps_itself: ClassVar[bool] = True
-    packs: ClassVar[bool] = True
-
-    def __init__(self, file: BinaryIO, layout: Layout, fresh: bool) -> None:
-        self.file, self.layout = file, layout
+    holds_ids = True
+    stamps_itself = True
+    packs = True
 
     def write(self, chunk: Chunk) -> None:
         values = np.ascontiguousarray(chunk.values)

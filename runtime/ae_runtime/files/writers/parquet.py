@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.errors import DataError
 from ae_runtime.extras import need
-from ae_runtime.files.writers.layout import Chunk, Kind, Layout
+from ae_runtime.files.writers.layout import Chunk, Kind, Layout, Writer
 from ae_runtime.files.writers.npy import write_all
 from ae_runtime.tables.dates import as_dates
 
@@ -20,21 +20,22 @@ GROUP_BYTES = 16 << 20  # of the numbers of a row group; readers hold one at a t
 MAX_WHOLE = 2.0**63
 
 
-class ParquetSink:
+class ParquetWriter(Writer):
     """A .parquet file: chunks go to the part as an Arrow stream, which is made Parquet at the end.
 
     Whole numbers are int64, dates are date32 or timestamps without a zone, missing is null.
     """
 
-    tables_only: ClassVar[bool] = True
-    holds_words: ClassVar[bool] = True
-    holds_ids: ClassVar[bool] = True
-    stamps_itself: ClassVar[bool] = True
-    packs: ClassVar[bool] = True
+    tables_only = True
+    holds_words = True
+    holds_ids = True
+    stamps_itself = True
+    packs = True
 
     def __init__(self, file: BinaryIO, layout: Layout, fresh: bool) -> None:
         self.arrow = need("pyarrow", "data")
-        self.file, self.layout, self.empty = file, layout, fresh
+        super().__init__(file, layout, fresh)
+        self.empty = fresh
 
     def write(self, chunk: Chunk) -> None:
         arrays = self._arrays(chunk)

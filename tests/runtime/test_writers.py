@@ -1,4 +1,4 @@
-"""What a sink writes in blocks, read_source reads back bit for bit."""
+"""What a writer writes in blocks, read_source reads back bit for bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ae_runtime.errors import DataError
 from ae_runtime.files.readers.csv_table import read_csv
 from ae_runtime.files.readers.source import read_source
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout
-from ae_runtime.files.writers.opening import NpySink, check_layout, sink_for
+from ae_runtime.files.writers.opening import NpyWriter, check_layout, writer_for
 from ae_runtime.tables.table import parse_date
 
 Array = NDArray[Any]
@@ -50,15 +50,15 @@ def write_chunks(chunks: list[Chunk], name: str, layout: Layout) -> Path:
         with part.open("r+b", buffering=0) as file:
             file.truncate(position)
             file.seek(position)
-            sink = sink_for(out)(file, layout, fresh=position == 0)
+            writer = writer_for(out)(file, layout, fresh=position == 0)
             if chunk is not None:
-                sink.write(chunk)
+                writer.write(chunk)
                 position = file.tell()
                 file.write(b"what comes after the place that was noted")
             else:
                 rows = sum(chunk.rows for chunk in chunks)
-                sink.finish(rows, STAMP, part, packed)
-    (packed if sink.packs else part).replace(out)
+                writer.finish(rows, STAMP, part, packed)
+    (packed if writer.packs else part).replace(out)
     return out
 
 
@@ -255,9 +255,9 @@ def test_ids_need_a_file_that_holds_them() -> None:
 )
 def test_unknown_types(out: str, found: str) -> None:
     with pytest.raises(DataError) as error:
-        sink_for(Path(out))
+        writer_for(Path(out))
     assert (
         str(error.value)
         == f"{out}: {found} cannot be written; known types: .npy, .npz, .csv, .parquet"
     )
-    assert sink_for(Path("Z.NPY")) is NpySink
+    assert writer_for(Path("Z.NPY")) is NpyWriter
