@@ -17,7 +17,7 @@ from ae_runtime import Autoencoder
 from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import InputFailed, OutputExists
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.jobs.job import Done
+from ae_runtime.files.jobs.job import JobResult
 from ae_runtime.model.model import Model
 
 ROWS = 2000
@@ -93,7 +93,7 @@ def names() -> set[str]:
     return {path.name for path in Path().iterdir()}
 
 
-def resume(ae: Autoencoder, source: str, out: str) -> tuple[Done, int]:
+def resume(ae: Autoencoder, source: str, out: str) -> tuple[JobResult, int]:
     """What became of it, and the rows that were done when its first block was."""
     seen: list[int] = []
     done = ae.reconstruct_file(source, out, progress=lambda rows, _: seen.append(rows))
@@ -198,6 +198,56 @@ def test_a_part_without_its_journal_is_not_taken(ae: Autoencoder, table_bundle: 
     with pytest.raises(OutputExists) as error:
         ae.reconstruct_file("x.npy", "out.npy")
     assert str(error.value) == "out.npy.part is in the way and not ours; move it"
+
+
+# What version 0.1.0 writes beside OUT.part. It stands here as text: where these fields or their
+# meaning change, what users have left is lost, or must be refused in words of its own.
+JOURNAL = """{"job": {"verb": "reconstruct", "model_id": "MODEL", "input": "INPUT",
+"id_column": null, "stride": null, "on_error": "stop", "tile": 256, "block": 100},
+"place": {"first": 700, "position": POSITION, "rows": 700, "bytes": BYTES, "skipped": 0,
+"skipped_bytes": 0, "listed": 700, "steps": null, "done": false}}"""
+
+
+def leave_700_rows(ae: Autoencoder, source: str, position: int, written: bytes) -> None:
+    """What that version leaves of reconstruct: with some bytes of a block that is not whole."""
+    status, out = os.stat(source), f"out{Path(source).suffix}"
+    text = JOURNAL.replace("MODEL", ae.model_id).replace("POSITION", str(position))
+    text = text.replace("INPUT", f"{Path(source).absolute()} {status.st_size}-{status.st_mtime_ns}")
+    Path(f"{out}.part.json").write_text(text.replace("BYTES", str(len(written))))
+    Path(f"{out}.part").write_bytes(written + b"12.5,1")
+
+
+def test_an_array_that_version_0_1_0_left_goes_on(ae: Autoencoder) -> None:
+    whole = uninterrupted(ae, "x.npy", ".npy")
+    header = len(whole) - ROWS * 6 * 8
+    leave_700_rows(ae, "x.npy", 0, whole[: header + 700 * 6 * 8])
+    done, first = resume(ae, "x.npy", "out.npy")
+    assert (done.resumed_rows, first) == (700, 800)
+    assert Path("out.npy").read_bytes() == whole
+
+
+def test_text_that_version_0_1_0_left_goes_on(ae: Autoencoder) -> None:
+    lines = ["far,tiny,gaps,constant,empty,count", *(",".join(map(str, row)) for row in rows(0))]
+    Path("x.csv").write_text("\n".join(lines))
+    whole = uninterrupted(ae, "x.csv", ".csv")
+    position = len("\n".join(lines[:701])) + 1  # of row 700 in the input
+    leave_700_rows(ae, "x.csv", position, b"".join(whole.splitlines(keepends=True)[:701]))
+    done, first = resume(ae, "x.csv", "out.csv")
+    assert (done.resumed_rows, first) == (700, 800)
+    assert Path("out.csv").read_bytes() == whole
+
+
+def test_a_part_of_another_form_is_refused_and_left(ae: Autoencoder) -> None:
+    """As a version would leave it whose journal has another field, older or newer than this."""
+    leave_700_rows(ae, "x.npy", 0, bytes(1000))
+    journal_file = Path("out.npy.part.json")
+    journal_file.write_text(journal_file.read_text().replace('"listed"', '"looked_at"'))
+    before = {name: Path(name).read_bytes() for name in names()}
+    for overwrite in (False, True):
+        with pytest.raises(OutputExists) as error:
+            ae.reconstruct_file("x.npy", "out.npy", overwrite=overwrite)
+        assert str(error.value) == "out.npy.part is in the way and not ours; move it"
+    assert {name: Path(name).read_bytes() for name in names()} == before
 
 
 def test_an_interrupt_keeps_what_is_done(ae: Autoencoder) -> None:
