@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ae_train  # noqa: F401 - before torch, for it says how torch's threads wait
+from ae_runtime import __version__ as __version__
 
 if TYPE_CHECKING:
     from ae_export.building import Exported

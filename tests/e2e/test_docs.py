@@ -186,7 +186,7 @@ def public_members(kind: type) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("package", ["ae_archive", "ae_train", "ae_export"])
+@pytest.mark.parametrize("package", ["ae_runtime", "ae_archive", "ae_train", "ae_export"])
 def test_every_public_name_is_described(package: str) -> None:
     module = importlib.import_module(package)
     pages = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_train_and_export_say_which_extra_they_need(runtime_bin: Path, tmp_path:
         assert len(done.stderr.splitlines()) == 1
         assert f'pip install "ae-toolkit[{extra}]"' in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_every_package_has_types_and_a_version(runtime_bin: Path) -> None:
+    packages = ("ae_runtime", "ae_archive", "ae_train", "ae_export")
+    installed = next((runtime_bin.parent / "lib").glob("python*/site-packages"))
+    assert [name for name in packages if not (installed / name / "py.typed").is_file()] == []
+    script = "".join(f"import {name}; print({name}.__version__);" for name in packages)
+    done = bare(runtime_bin / "python", "-c", script)
+    assert (done.stdout, done.stderr) == (f"{version('ae-toolkit')}\n" * 4, "")
+
+
+def test_commands_are_run_as_modules_too(runtime_bin: Path) -> None:
+    for module, name in (("runtime", "run"), ("train", "train"), ("export", "export")):
+        done = bare(runtime_bin / "python", "-m", f"ae_{module}", "--version")
+        assert (done.stdout, done.stderr) == (f"ae-{name} {version('ae-toolkit')}\n", "")
 
 
 def test_digits_are_reconstructed_there_as_here(runtime_bin: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,18 +28,42 @@ def test_the_public_names() -> None:
     assert ae_runtime.__all__ == [
         "AeError",
         "Autoencoder",
+        "BundleTransformer",
+        "Contribution",
         "DataWarning",
+        "Drift",
+        "JobResult",
+        "Manifest",
+        "Pushed",
         "Stream",
         "__version__",
+        "decode_shard",
+        "encode_shard",
         "errors",
         "load",
+        "reconstruct_shard",
+        "score_shard",
     ]
-    for name in ae_runtime.__all__:
-        getattr(ae_runtime, name)
+    lazy = set(ae_runtime.__all__) - {"__version__", "errors"}
+    if importlib.util.find_spec("sklearn") is None:
+        lazy.remove("BundleTransformer")
+    assert {getattr(ae_runtime, name).__name__ for name in lazy} == lazy
     assert ae_runtime.load.__module__ == ae_runtime.Autoencoder.__module__
     with pytest.raises(AttributeError) as caught:
         ae_runtime.laod  # noqa: B018
     assert str(caught.value) == "module 'ae_runtime' has no attribute 'laod'"
+
+
+def test_a_name_that_needs_an_extra_says_which(python: Python) -> None:
+    script = (
+        "import sys; sys.modules['sklearn.base'] = None\n"
+        "import ae_runtime\n"
+        "try:\n"
+        "    ae_runtime.BundleTransformer\n"
+        "except ae_runtime.errors.MissingExtra as error:\n"
+        "    print(str(error).rpartition('; ')[2])\n"
+    )
+    assert python(script) == 'pip install "ae-toolkit[sklearn]"\n'
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

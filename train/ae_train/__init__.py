@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ae_runtime import __version__ as __version__
+
 # Read when torch is imported: its threads wait for each other by spinning, by default so long that
 # a training beside a busy neighbour takes ten times as long. This is some microseconds: as fast
 # alone (60 epochs of digits on 2 cores: 3.0 s, without spinning 5.3 s), and 5.0 s beside two.

@@ -1,4 +1,4 @@
-"""How strange rows are: scores of scorer.onnx, how rare they are, and which columns make them."""
+"""Anomaly scores of rows: those of scorer.onnx, their thresholds, and what contributes to them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Scored(NamedTuple):
     x_hat: tuple[Array, ...]
 
 
-class Part(NamedTuple):
-    """What is strange in a row: a column's name, or the place of a pixel or of a time step.
+class Contribution(NamedTuple):
+    """A value of a row that is off.
 
-    off: deviations from what the rest of the row says; infinite for a word that the model does not
-    know. value: what was given, None where missing. expected: what the model gives back for it.
+    where: a column's name, or the place of a pixel or of a time step. off: standard deviations from
+    what the rest of the row says; infinite for a category that the model does not know. value: what
+    was given, None where missing. expected: what the model gives back for it.
     """
 
     where: str | tuple[int, ...]
@@ -123,7 +124,7 @@ def explain(
     arrays: Sequence[Array],
     top: int,
     unknown: Sequence[Array | None] = (),
-) -> list[list[Part]]:
+) -> list[list[Contribution]]:
     """The parts of each row that are most off, at most `top`. arrays: as the encoder takes them.
 
     unknown: for each column the words (B,) that the model does not know, None where it does.
@@ -151,7 +152,7 @@ def _part(
     unknown: Sequence[Array | None],
     row: int,
     at: int,
-) -> Part:
+) -> Contribution:
     columns = manifest.columns
     where: str | tuple[int, ...] = tuple(map(int, np.unravel_index(at, manifest.part_shape)))
     if columns is not None:
@@ -164,9 +165,9 @@ def _part(
             words = unknown[at] if unknown else None
             if words is not None and words[row] is not None:
                 value = words[row]
-            return Part(where, float(off[row, at]), value, expected)
+            return Contribution(where, float(off[row, at]), value, expected)
     value = arrays[0][row].reshape(-1)[at].item()
-    return Part(
+    return Contribution(
         where,
         float(off[row, at]),
         None if value != value else value,
