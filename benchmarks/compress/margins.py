@@ -1,9 +1,9 @@
-"""How far decoders are off in other arithmetics, in margins: the table of docs/archive.md.
+"""Differences of decoders in other arithmetics, against the decoder error: docs/archive.md.
 
 python benchmarks/compress/margins.py
 
-A margin is from 256 latents. The decoder is then run on these and more: normal ones, or, where it
-is trained, those of the rows that it was trained on; in float64, and in float32 by torch in three
+The decoder error is from 256 latents. The decoder is then run on these and more: normal ones, or,
+where it is trained, those of the rows that it was trained on; in float64, and in float32 by torch in three
 ways and by numpy with sums of linear layers in five orders.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ae_archive.model.margin import margin_of, moved
+from ae_archive.model.decoder_error import decoder_error_of, perturbed_graphs
 from ae_export.export_source import subject_of
 from ae_export.graph import trace
 from ae_runtime.bundle.manifest import Port
@@ -33,12 +33,12 @@ from ae_train.data.loading import load_digits
 from ae_train.recipe import make_recipe
 
 Array = np.ndarray[Any, Any]
-Case = tuple[nn.Module, Array]  # a decoder, and latents (R, K), the first of which its margin is of
+Case = tuple[nn.Module, Array]  # a decoder, and latents (R, K), which begin with the first rows'
 Act = type[nn.Module]
 LOOKED_AT, ROWS = 256, 1024
 BOUND = 0.01  # of a column's range
 FLAT = 1e-3  # of its largest value; a column of less range is taken for a constant
-QUARTER = 0.25  # of the margin: with moved weights, or an archive stores rows in another way
+QUARTER = 0.25  # of the error: with perturbed weights, or an archive stores rows otherwise
 LANES, STEPS = 8, 30
 EPOCHS = {"dense": 20, "conv": 5, "gru": 2}
 RELU, TANH, SIGMOID, SILU, GELU = ACTS = nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU
@@ -49,21 +49,21 @@ def main() -> None:
     torch.set_num_threads(1)
     begun = time.perf_counter()
     every: list[float] = []
-    print("| | decoders | of the margin, at most | margin, of a bound of 1 % of a column's range |")
+    print("| | decoders | largest difference, in errors | error, of 1 % of a column's range |")
     print("| --- | --- | --- | --- |")
     for name, cases in GROUPS.items():
         torch.manual_seed(0)
-        offs, margins = zip(*(measured(*case) for case in cases()), strict=True)
-        ends = f"{np.nanmin(margins):.1g} to {np.nanmax(margins):.1g}"
+        offs, errors = zip(*(measured(*case) for case in cases()), strict=True)
+        ends = f"{np.nanmin(errors):.1g} to {np.nanmax(errors):.1g}"
         print(f"| {name} | {len(offs)} | {max(offs):.2f} | {ends} |", flush=True)
         every += offs
     within, past = sum(off <= QUARTER for off in every), sum(off > 1 for off in every)
-    print(f"{len(every)} decoders, {within} off by at most a quarter of the margin, {past} by more")
+    print(f"{len(every)} decoders, {within} off by at most a quarter of the error, {past} by more")
     print(f"than all of it; {time.perf_counter() - begun:.0f} s")
 
 
 def measured(decoder: nn.Module, z: Array) -> tuple[float, float]:
-    """How far off it is, of its margin, at most; and the median margin, of a column's bound."""
+    """Largest difference in decoder errors, and the median of these as shares of a bound."""
     decoder.eval().requires_grad_(False)
     latents = torch.from_numpy(z)
     shape = decoder(latents[:2]).shape[1:]
@@ -71,17 +71,17 @@ def measured(decoder: nn.Module, z: Array) -> tuple[float, float]:
     graph = trace(decoder, [latents[:2].clone()], ports[:1], ports[1:])
     here = compute(open_session(graph), ["x_hat"], {"z": z})[0].reshape(len(z), -1)
     first = here[:LOOKED_AT]
-    margin = np.array(margin_of(graph, first, z[:LOOKED_AT], np.zeros(here.shape[1], bool)))
+    error = np.array(decoder_error_of(graph, first, z[:LOOKED_AT], np.zeros(here.shape[1], bool)))
     here, largest = here.astype(np.float64), np.abs(first).max(axis=0)
     kept = np.ones(len(z), np.bool_)
-    for other in moved(graph):
+    for other in perturbed_graphs(graph):
         x_hat = compute(open_session(other), ["x_hat"], {"z": z})[0].reshape(here.shape)
-        kept &= (np.abs(x_hat - here) <= QUARTER * margin).all(axis=1)
+        kept &= (np.abs(x_hat - here) <= QUARTER * error).all(axis=1)
     off = [np.abs(x_hat.reshape(here.shape) - here)[kept] for x_hat in elsewhere(decoder, latents)]
     spread = np.ptp(here[:LOOKED_AT], axis=0)
     moves = spread > FLAT * largest
-    shares = margin[moves] / (BOUND * spread[moves])
-    return float(np.max(off / margin)), float(np.median(shares)) if moves.any() else np.nan
+    shares = error[moves] / (BOUND * spread[moves])
+    return float(np.max(off / error)), float(np.median(shares)) if moves.any() else np.nan
 
 
 def elsewhere(decoder: nn.Module, z: Tensor) -> Iterator[Array]:
@@ -89,7 +89,7 @@ def elsewhere(decoder: nn.Module, z: Tensor) -> Iterator[Array]:
     yield copy.deepcopy(decoder).double()(z.double()).numpy()
     yield decoder(z).numpy()
     yield torch.cat([decoder(row[None]) for row in z]).numpy()
-    # Without NNPACK, whose fast convolutions add other products: no margin is for those.
+    # Without NNPACK, whose fast convolutions add other products: no decoder error is for those.
     with torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
         yield decoder(z).numpy()
     for sums in (np.matmul, in_order, in_reverse, in_lanes, permuted):
@@ -210,7 +210,7 @@ def others() -> Iterator[Case]:
 
 
 def tipping() -> Iterator[Case]:
-    """Of a few latents, that a margin may not have looked at, the states come apart at a touch."""
+    """States come apart at a touch for a few latents, which the first ones may not show."""
     for _ in range(8):
         yield recurrent(nn.GRU(4, 8, batch_first=True), 8), normal(4)
 

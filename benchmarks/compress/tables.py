@@ -115,14 +115,14 @@ def checked(
     x: Array,
     bound: dict[str, Array],
     model: ae_runtime.Autoencoder | None,
-    embed: bool,
+    inside: bool,
     work: Path,
 ) -> Written:
     """What the archive has become, once it is read again and held against its promise."""
-    path = work / ("alone.aez" if model is None else "inside.aez" if embed else "outside.aez")
-    written = compress(x, path, model=model, embed=embed, overwrite=True, **bound)
+    path = work / ("alone.aez" if model is None else "inside.aez" if inside else "outside.aez")
+    written = compress(x, path, model=model, include_model=inside, overwrite=True, **bound)
     ((promise, each),) = bound.items()
-    with Archive(path, None if embed else model) as archive:
+    with Archive(path, None if inside else model) as archive:
         found = archive[:]
     known = np.isfinite(x)
     assert (np.isfinite(found) == known).all()

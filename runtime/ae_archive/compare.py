@@ -1,29 +1,34 @@
-"""What each way of storing rows costs and loses, under one promise, with and without the model."""
+"""Bytes and errors of rows in each mode of archives, under one error bound."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ae_archive import header, modes
-from ae_archive.header import Dtype, Header
-from ae_archive.model.writer import Writer
+from ae_archive.error_bound import ErrorBound, error_bound_of
+from ae_archive.header import Header
+from ae_archive.model.encoder import Encoder
 from ae_archive.modes import latents, lossless
-from ae_archive.peers import Stored, peers
-from ae_archive.promise import Promise, promise_of
+from ae_archive.writing import header_of
 from ae_runtime.autoencoder import Autoencoder
 
 Array = NDArray[Any]
-MODEL = "model"
+MODEL = modes.NAMES[modes.LATENTS]
 
 
 class Way(NamedTuple):
-    """One way. errors: the largest and the root mean square one, as shares of columns' ranges."""
+    """Size and errors of rows in one mode.
+
+    bits: of a value. model_bytes: of a model beside the rows. largest_error, rmse: as shares of
+    columns' ranges.
+    """
 
     name: str
     bytes: int
@@ -34,7 +39,7 @@ class Way(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All ways, those of archives first. missing: why others are not there, a line each.
+    """Sizes of rows in all modes. missing: why a mode is left out, a line each.
 
     pays_from: rows from which on the model inside is smaller than the best of the other modes;
     None where it never is, or there is no model.
@@ -47,124 +52,86 @@ class Comparison(NamedTuple):
     pays_from: int | None
 
 
-class Asked(NamedTuple):
-    """What is promised of rows, as compress takes it."""
-
-    bound: NDArray[np.float64]
-    mean: bool
-    names: list[str] | None = None
-    levels: list[list[str] | None] | None = None
-
-
-def compare(x: Array, asked: Asked, ae: Autoencoder | None) -> Comparison:
-    """Every way for rows x (N, ...). ae: None without a model."""
-    flat, head = np.ascontiguousarray(x.reshape(len(x), -1)), _header(x, asked)
-    promise = promise_of(head)
-    stored = _modes(x, flat, head, promise, ae)
-    # Lossless is also what all of them can fall back to; a model pays where it beats the rest.
-    others = min(one.bytes for one in stored if one.name != MODEL)
-    pays = next((_pays_from(one, others, len(x)) for one in stored if one.name == MODEL), None)
-    found = peers(flat, promise)
-    left_out = [
-        f"{name} is left out: it does not pay here, or does not keep the promise"
-        for name in ("pca", "interpolation", *([MODEL] if ae is not None else []))
-        if name not in [one.name for one in stored]
-    ]
-    ranges = _ranges(flat, promise)
-    ways = [_way(one, flat, ranges) for one in [*stored, *found.stored]]
-    return Comparison(len(x), flat.nbytes, ways, left_out + found.missing, pays)
-
-
-def curves(
-    x: Array, asked: Asked, ae: Autoencoder | None, factors: Sequence[float]
-) -> dict[str, list[Way]]:
-    """What a bound makes smaller, under bounds that are the asked one times each factor."""
-    flat = np.ascontiguousarray(x.reshape(len(x), -1))
-    found: dict[str, list[Way]] = {}
-    for factor in factors:
-        head = _header(x, asked._replace(bound=asked.bound * factor))
-        promise = promise_of(head)
-        ranges = _ranges(flat, promise)
-        for one in _modes(x, flat, head, promise, ae, bounded=True):
-            found.setdefault(one.name, []).append(_way(one, flat, ranges))
-    return found
-
-
-def _header(x: Array, asked: Asked) -> Header:
-    bound = np.broadcast_to(asked.bound, x.shape[1:]).reshape(-1).tolist()
-    return Header(
-        cast(Dtype, x.dtype.name),
-        list(x.shape[1:]),
-        len(x),
-        None if asked.mean else bound,
-        bound if asked.mean else None,
-        asked.names,
-        asked.levels,
-    )
-
-
-def _modes(
+def compare(
     x: Array,
-    flat: Array,
-    head: Header,
-    promise: Promise,
     ae: Autoencoder | None,
-    bounded: bool = False,
-) -> list[Stored]:
-    """The rows in each mode of an archive; bounded: in those alone that a bound makes smaller."""
-    payloads: list[tuple[int, bytes]] = []
-    if not bounded:
-        payloads += [(modes.RAW, flat.tobytes()), (modes.LOSSLESS, lossless.pack(flat))]
-    if promise.has_grid:
-        payloads += modes.classic(flat, promise, every=True)
-    stored = [
-        Stored(modes.NAMES[mode], len(raw), found)
-        for mode, raw in payloads
-        if promise.keeps(found := modes.decode(mode, raw, flat.shape, promise), flat)
+    *,
+    max_error: ArrayLike | None = None,
+    rmse: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    levels: Sequence[Sequence[str] | None] | None = None,
+) -> Comparison:
+    """Comparison of all modes for rows x (N, ...). ae: None without a model; others as compress."""
+    flat, head = (
+        np.ascontiguousarray(x.reshape(len(x), -1)),
+        header_of(x, max_error, rmse, names, levels),
+    )
+    bound = error_bound_of(head)
+    ranges = _ranges(flat, bound)
+    ways = [_way(*stored, flat, ranges) for stored in _stored(x, flat, head, bound, ae)]
+    # Lossless is also what all others can fall back to; a model pays where it beats the rest.
+    others = min(way.bytes for way in ways if way.name != MODEL)
+    pays = next((_pays_from(way, others, len(x)) for way in ways if way.name == MODEL), None)
+    missing = [
+        f"{name} is left out: it does not pay here, or does not stay within the error bound"
+        for name in ("pca", "interpolation", *([MODEL] if ae is not None else []))
+        if name not in [way.name for way in ways]
     ]
-    if ae is None or not promise.has_grid:
-        return stored
-    writer = Writer(ae, x, promise, True)
-    with closing(writer):
-        raw = latents.encode(flat, writer.encode(flat), writer.decoder, promise, writer.moved)
-        if raw is not None:
-            found = modes.decode(modes.LATENTS, raw, flat.shape, promise, writer.decoder)
-            if promise.keeps(found, flat):
-                stored.append(Stored(MODEL, len(raw), found, _model_bytes(head, writer)))
-    return stored
+    return Comparison(len(x), flat.nbytes, ways, missing, pays)
 
 
-def _model_bytes(head: Header, writer: Writer) -> int:
-    """What an archive holds of a model that is inside."""
-    import msgspec
+def _stored(
+    x: Array, flat: Array, head: Header, bound: ErrorBound, ae: Autoencoder | None
+) -> Iterator[tuple[str, int, int, Array]]:
+    """Name, bytes, bytes of a model, and rows as decoded, of each mode that holds the bound."""
+    payloads = [(modes.RAW, flat.tobytes()), (modes.LOSSLESS, lossless.pack(flat))]
+    if bound.has_grid:
+        payloads += modes.without_model(flat, bound, every=True)
+    for mode, raw in payloads:
+        decoded = modes.decode(mode, raw, flat.shape, bound)
+        if bound.holds(decoded, flat):
+            yield modes.NAMES[mode], len(raw), 0, decoded
+    if ae is None or not bound.has_grid:
+        return
+    with closing(Encoder(ae, x, bound, True)) as encoder:
+        by_model = latents.encode(flat, encoder, bound)
+        if by_model is not None:
+            decoded = modes.decode(modes.LATENTS, by_model, flat.shape, bound, encoder.decoder)
+            if bound.holds(decoded, flat):
+                yield MODEL, len(by_model), _model_bytes(head, encoder), decoded
 
-    with_model = msgspec.structs.replace(head, model=writer.model)
+
+def _model_bytes(head: Header, encoder: Encoder) -> int:
+    """Bytes that an archive holds of a model that is inside."""
+    with_model = msgspec.structs.replace(head, model=encoder.model)
     more = len(header.dump(with_model)) - len(header.dump(head))
-    return more + len(zlib.compress(writer.graph, 9))
+    return more + len(zlib.compress(encoder.graph, 9))
 
 
-def _pays_from(one: Stored, others: int, rows: int) -> int | None:
-    saved = (others - one.bytes) / rows
-    return int(np.ceil(one.model / saved)) if saved > 0 else None
+def _pays_from(way: Way, others: int, rows: int) -> int | None:
+    saved = (others - way.bytes) / rows
+    return int(np.ceil(way.model_bytes / saved)) if saved > 0 else None
 
 
-def _ranges(flat: Array, promise: Promise) -> NDArray[np.float64]:
-    """(D,) of the rows themselves; NaN for what does not vary, or holds words."""
+def _ranges(flat: Array, bound: ErrorBound) -> NDArray[np.float64]:
+    """Ranges of the rows' columns, (D,); NaN where nothing varies, or a column is exact."""
     values = np.where(np.isfinite(flat), flat, np.nan).astype(np.float64)
     ranges = np.full(flat.shape[1], np.nan)
     known = ~np.isnan(values).all(axis=0)
     ranges[known] = np.nanmax(values[:, known], axis=0) - np.nanmin(values[:, known], axis=0)
     ranges[ranges == 0] = np.nan
-    if len(promise.bound):
-        ranges[promise.exact] = np.nan
+    if len(bound.limits):
+        ranges[bound.exact] = np.nan
     return ranges
 
 
-def _way(one: Stored, flat: Array, ranges: NDArray[np.float64]) -> Way:
+def _way(
+    name: str, size: int, model_bytes: int, decoded: Array, flat: Array, ranges: NDArray[np.float64]
+) -> Way:
     with np.errstate(invalid="ignore"):
-        off = np.abs(one.found.astype(np.float64) - flat.astype(np.float64)) / ranges
+        off = np.abs(decoded.astype(np.float64) - flat.astype(np.float64)) / ranges
     known = off[np.isfinite(off)]
     largest, rmse = 0.0, 0.0
     if len(known):
         largest, rmse = float(known.max()), float(np.sqrt(np.mean(np.square(known))))
-    return Way(one.name, one.bytes, 8 * one.bytes / flat.size, one.model, largest, rmse)
+    return Way(name, size, 8 * size / flat.size, model_bytes, largest, rmse)

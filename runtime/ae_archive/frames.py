@@ -1,4 +1,4 @@
-"""The bytes of an archive: a magic, frames that each say and prove what they hold, and a footer."""
+"""Bytes of an archive: a magic, frames with checksums around payloads, and a footer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _END = b"AEZ."
 START = len(MAGIC) + _VERSION.size
 FRAME_BYTES = _FRAME.size + _CRC.size
 MAX_HEAD = 1 << 24
-_SCANNED = 1 << 20  # bytes looked at together for the next frame
+_SCANNED = 1 << 20  # bytes searched at once for the next frame
 
 
 class Frame(NamedTuple):
-    """What stands before a payload. at: where the payload begins in the file."""
+    """Fields before a payload. at: where the payload begins in the file."""
 
     marker: bytes
     mode: int
@@ -39,31 +39,31 @@ class Frame(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Where the next frame begins."""
+        """Place in the file at which the next frame begins."""
         return self.at + self.bytes
 
 
 def start() -> bytes:
-    """What an archive begins with."""
+    """First bytes of an archive: the magic and the version."""
     return MAGIC + _VERSION.pack(MAJOR, MINOR)
 
 
 def framed(
     marker: bytes, payload: bytes, mode: int = 0, number: int = 0, rows: int = 0, first: int = 0
 ) -> bytes:
-    """A frame and its payload."""
+    """Bytes of a frame and its payload."""
     head = _FRAME.pack(marker, mode, number, rows, first, len(payload), zlib.crc32(payload))
     return head + _CRC.pack(zlib.crc32(head)) + payload
 
 
 def footer(index: int) -> bytes:
-    """What an archive ends with. index: where the frame of the index begins."""
+    """Last bytes of an archive. index: where the frame of the index begins."""
     raw = index.to_bytes(8, "little")
     return _FOOTER.pack(index, zlib.crc32(raw), _END)
 
 
 def check_start(file: BinaryIO, name: str) -> int:
-    """The minor version. Raises ArchiveError for no archive, or one of another major version."""
+    """Minor version. Raises ArchiveError for no archive, or one of another major version."""
     file.seek(0)
     raw = file.read(START)
     if raw[: len(MAGIC)] != MAGIC:
@@ -79,7 +79,7 @@ def check_start(file: BinaryIO, name: str) -> int:
 
 
 def read_frame(file: BinaryIO, at: int, size: int) -> Frame | None:
-    """The frame that begins at `at` in a file of `size` bytes; None if there is no whole one."""
+    """Frame that begins at `at` in a file of `size` bytes; None if there is no complete one."""
     if not 0 <= at <= size - FRAME_BYTES:
         return None
     file.seek(at)
@@ -94,7 +94,7 @@ def _parsed(raw: bytes, at: int, size: int) -> Frame | None:
 
 
 def read_payload(file: BinaryIO, frame: Frame) -> bytes:
-    """The payload of a frame. Raises ArchiveCorrupt if it is not what was written."""
+    """Payload of a frame. Raises ArchiveCorrupt if its checksum does not match."""
     file.seek(frame.at)
     raw = file.read(frame.bytes)
     if len(raw) != frame.bytes or zlib.crc32(raw) != frame.crc:
@@ -103,17 +103,17 @@ def read_payload(file: BinaryIO, frame: Frame) -> bytes:
 
 
 def index_place(file: BinaryIO, size: int) -> int | None:
-    """Where the footer says that the index is; None if the footer is lost."""
+    """Place of the index according to the footer; None if the footer is lost."""
     if size < START + _FOOTER.size:
         return None
     file.seek(size - _FOOTER.size)
     place, crc, end = _FOOTER.unpack(file.read(_FOOTER.size))
-    good = end == _END and crc == zlib.crc32(int(place).to_bytes(8, "little"))
-    return int(place) if good else None
+    valid = end == _END and crc == zlib.crc32(int(place).to_bytes(8, "little"))
+    return int(place) if valid else None
 
 
 def scan(file: BinaryIO, at: int, size: int) -> Iterator[Frame]:
-    """All whole frames from `at` on, whatever lies between them."""
+    """All complete frames from `at` on, whatever lies between them."""
     while at < size:
         frame = read_frame(file, at, size)
         if frame is not None:
@@ -127,8 +127,8 @@ def _next_marker(file: BinaryIO, at: int, size: int) -> int:
     while at < size:
         file.seek(at)
         raw = file.read(_SCANNED + 3)
-        found = [place for marker in (CHUNK, INDEX) if (place := raw.find(marker)) >= 0]
-        if found:
-            return at + min(found)
+        places = [place for marker in (CHUNK, INDEX) if (place := raw.find(marker)) >= 0]
+        if places:
+            return at + min(places)
         at += _SCANNED
     return size

@@ -1,4 +1,4 @@
-"""What an archive says of all its rows, before the first of them."""
+"""Header of an archive: the fields that hold for all its rows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Dtype = Literal[
     "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
 ]
 DTYPES = get_args(Dtype)
-# Dtypes of rows that are stored in another one, which holds every value of theirs.
-Given = Literal["float16", "bool"]
-STORED_AS: dict[Given, Dtype] = {"float16": "float32", "bool": "uint8"}
-MAX_VALUES = 1 << 23  # of a chunk
+# Dtypes of rows that are stored in another one, which holds all their values.
+RowDtype = Literal["float16", "bool"]
+STORED_AS: dict[RowDtype, Dtype] = {"float16": "float32", "bool": "uint8"}
+MAX_VALUES = 1 << 23  # values of a chunk
 MAX_LATENT_DIM = 1 << 12
 MAX_BOUND = 1e300
 PROBED, PROBED_VALUES = 8, 4  # samples of a probe, and values of each
-# What headers repeat, the likeliest last: most of a small one. Of the format.
-WORDS = (
+# Text that headers repeat, the likeliest last: most of a small one. Part of the format.
+DICTIONARY = (
     b'"int64","uint64","int32","uint32","int16","uint16","int8","inside":true"names":["levels":['
     b'null,null,"window":"rmse":[0.0,1.0,"share":0.25},"x_hat":[0.,-0."probe":{"spread":"margin":['
     b'0.0000"middle":[0,0,-1,"steps":[-10,"dtype":"float32","sha256":""},"model":{"id":""uint8"'
@@ -37,10 +37,10 @@ Real = Annotated[float, Meta(ge=-MAX_BOUND, le=MAX_BOUND)]
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What a reader's arithmetic must give before it is trusted with the decoder.
+    """Values that a reader's arithmetic must give before it may use the decoder.
 
-    spread: of the samples' latents, in steps; see decoder.probe_of. x_hat: some values of each.
-    share: of the margin, by which a reader may be off.
+    spread: of the samples' latents, in steps; see Decoder.probed. x_hat: some values of each.
+    share: of the decoder error, by which a reader may be off.
     """
 
     spread: Annotated[int, Meta(ge=1, le=1 << 20)]
@@ -49,15 +49,15 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The decoder that chunks of latents need.
+    """Decoder that chunks of latents need.
 
     id: model_id of its bundle. sha256: the first half of decoder.onnx's, in 32 letters. inside:
     whether that is in the archive.
-    window: rows that one latent stands for, cut one after another; null where a row is a sample.
+    window: rows of one sample, cut one after another; null where a row is a sample.
     dtype: of the decoder's output. steps: (K,), n for a step of (4 + n mod 4) / 4 * 2^floor(n / 4),
     four an octave. middle: (K,), in steps. A latent is q * (factor * step) + middle * step, with
-    the factor of a chunk. margin: how far the decoder may be off on another machine, absolute, one
-    number or one for each value of a row.
+    the factor of a chunk. decoder_error: how far the decoder may be off on another machine,
+    absolute, one number or one for each value of a row.
     """
 
     id: str
@@ -68,29 +68,29 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
         Meta(min_length=1, max_length=MAX_LATENT_DIM),
     ]
     middle: list[Annotated[int, Meta(ge=-(1 << 40), le=1 << 40)]]
-    margin: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]]
+    decoder_error: list[Annotated[float, Meta(ge=0, le=MAX_BOUND)]] = msgspec.field(name="margin")
     probe: Probe
     window: Annotated[int, Meta(ge=1, le=MAX_VALUES)] | None = None
     inside: bool = False
 
     @property
     def step(self) -> NDArray[np.float64]:
-        """(K,), exact."""
+        """Steps of the latents, (K,), exact."""
         n = np.array(self.steps)
-        steps: NDArray[np.float64] = np.ldexp((4 + n % 4) / 4, n // 4)
-        return steps
+        return np.asarray(np.ldexp((4 + n % 4) / 4, n // 4))
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The fields of the header's JSON.
+    """Fields of the header's JSON.
 
     dtype: of the values, little-endian. row_shape: without the axis of rows. chunk_rows: rows of
     every chunk but the last. max_error: absolute, in the values' own units: one number, or one for
     each value of a row in C order, 0 for what comes back as it was; null: all does.
-    rmse: likewise, where not each value but the root mean square of error / rmse over a chunk, at
-    most 1, was promised. names: of the columns of a table. levels: the words of each column, of
-    which it holds the places; null for a column of numbers. given: the dtype that rows had and come
-    back in, where dtype only stores them; a reader that does not know it gives them as stored.
+    rmse: in its place, one number or more by which errors are divided before their root mean
+    square over a chunk, which is at most 1. names: of the columns of a table. levels: the
+    categories of each column, which holds their places; null for a column of numbers. row_dtype:
+    the dtype that rows had and come back in, where dtype only stores them; a reader that does not
+    know it gives them as stored.
     """
 
     dtype: Dtype
@@ -101,18 +101,17 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     names: list[str] | None = None
     levels: list[list[str] | None] | None = None
     model: Model | None = None
-    given: Given | None = None
+    row_dtype: RowDtype | None = msgspec.field(name="given", default=None)
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """The dtype of the values."""
-        found: np.dtype[Any] = np.dtype(self.dtype).newbyteorder("<")
-        return found
+        """Dtype of the values."""
+        return np.dtype(self.dtype).newbyteorder("<")
 
     @property
     def rows_dtype(self) -> np.dtype[Any]:
-        """The dtype that rows come back in."""
-        return self.numpy if self.given is None else np.dtype(self.given)
+        """Dtype that rows come back in."""
+        return self.numpy if self.row_dtype is None else np.dtype(self.row_dtype)
 
     @property
     def columns(self) -> int:
@@ -120,43 +119,46 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
         return prod(self.row_shape)
 
     @property
-    def bound(self) -> NDArray[np.float64]:
-        """(D,), max_error or rmse; empty where all values come back as they were."""
-        given = self.rmse if self.max_error is None else self.max_error
-        if given is None:
+    def limits(self) -> NDArray[np.float64]:
+        """max_error or rmse of each value of a row, (D,); empty where every bit is kept."""
+        limits = self.rmse if self.max_error is None else self.max_error
+        if limits is None:
             return np.empty(0)
-        return np.broadcast_to(np.array(given, np.float64), (self.columns,)).copy()
+        return np.broadcast_to(np.array(limits, np.float64), (self.columns,)).copy()
 
 
 def dump(header: Header) -> bytes:
-    """The header as JSON, compressed by zlib with WORDS as its dictionary."""
-    coder = zlib.compressobj(9, zdict=WORDS)
+    """Bytes of the header: JSON, compressed by zlib with DICTIONARY."""
+    coder = zlib.compressobj(9, zdict=DICTIONARY)
     return coder.compress(msgspec.json.encode(header)) + coder.flush()
 
 
 def parse(raw: bytes) -> Header:
-    """Raises ArchiveCorrupt for what is no header, or more than a reader has to hold."""
-    decoder = zlib.decompressobj(zdict=WORDS)
+    """Header of the bytes of `dump`.
+
+    Raises ArchiveCorrupt for other bytes, and for more than a reader has to hold.
+    """
+    decoder = zlib.decompressobj(zdict=DICTIONARY)
     try:
         text = decoder.decompress(raw, MAX_HEAD)
         header = msgspec.json.decode(text, type=Header)
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArchiveCorrupt(f"the header cannot be read ({error!s:.200})") from None
     columns = header.columns
-    if header.given is not None and STORED_AS[header.given] != header.dtype:
-        raise ArchiveCorrupt(f"the header stores {header.given} as {header.dtype}")
+    if header.row_dtype is not None and STORED_AS[header.row_dtype] != header.dtype:
+        raise ArchiveCorrupt(f"the header stores {header.row_dtype} as {header.dtype}")
     if columns * header.chunk_rows > MAX_VALUES or columns < 1:
         raise ArchiveCorrupt(
             f"the header asks for chunks of {header.chunk_rows:,} rows of {columns:,} values; "
             f"{MAX_VALUES:,} values are the most"
         )
     if header.max_error is not None and header.rmse is not None:
-        raise ArchiveCorrupt("the header promises a largest error and a mean one")
-    for given in (header.max_error, header.rmse):
-        if given is not None and len(given) not in (1, columns):
+        raise ArchiveCorrupt("the header has a max_error and an rmse")
+    for limits in (header.max_error, header.rmse):
+        if limits is not None and len(limits) not in (1, columns):
             raise ArchiveCorrupt("the header's error bounds do not fit its columns")
-    for words in (header.names, header.levels):
-        if words is not None and len(words) != columns:
+    for per_column in (header.names, header.levels):
+        if per_column is not None and len(per_column) != columns:
             raise ArchiveCorrupt("the header's names do not fit its columns")
     if header.model is not None:
         _check_model(header.model, columns)
@@ -167,7 +169,7 @@ def _check_model(model: Model, columns: int) -> None:
     size = columns * (model.window or 1)
     if (
         len(model.middle) != len(model.steps)
-        or len(model.margin) not in (1, columns)
+        or len(model.decoder_error) not in (1, columns)
         or size > MAX_VALUES
         or len(model.probe.x_hat) not in (0, PROBED * PROBED_VALUES)
     ):

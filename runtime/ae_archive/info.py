@@ -1,4 +1,4 @@
-"""An archive in words: what it holds, what it promises, and how its chunks are stored."""
+"""What `ae-run info` says of an archive: what it holds, within which bound, and in which modes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ae_archive import Archive
+from ae_archive.reading import Archive
 
 _SHOWN = 6  # columns in a line
 
 
 class Mode(NamedTuple):
-    """The chunks that are stored in one way, and their rows and bytes."""
+    """Number, rows and bytes of the chunks that are stored in one mode."""
 
     name: str
     chunks: int
@@ -22,18 +22,18 @@ class Mode(NamedTuple):
 
 
 def modes_of(archive: Archive) -> list[Mode]:
-    """The modes of an archive's chunks, the one of most rows first."""
-    found: dict[str, Mode] = {}
+    """Modes of an archive's chunks, the one of most rows first."""
+    modes: dict[str, Mode] = {}
     for chunk in archive.chunks:
-        before = found.get(chunk.mode, Mode(chunk.mode, 0, 0, 0))
-        found[chunk.mode] = Mode(
+        before = modes.get(chunk.mode, Mode(chunk.mode, 0, 0, 0))
+        modes[chunk.mode] = Mode(
             chunk.mode, before.chunks + 1, before.rows + chunk.rows, before.bytes + chunk.bytes
         )
-    return sorted(found.values(), key=lambda mode: -mode.rows)
+    return sorted(modes.values(), key=lambda mode: -mode.rows)
 
 
 def fields_of(archive: Archive) -> dict[str, Any]:
-    """All that there is to say of an archive, for JSON."""
+    """Facts of an archive, for JSON."""
     size = archive.path.stat().st_size
     raw = raw_bytes(archive)
     bounds = {
@@ -63,17 +63,16 @@ def describe_archive(archive: Archive) -> list[str]:
     size, raw = archive.path.stat().st_size, raw_bytes(archive)
     row = "x".join(map(str, archive.shape[1:])) or "1"
     lines = [
-        f"{len(archive):,} rows of {row} {archive.dtype.name} in {said_bytes(raw, size)}",
-        f"promise     {_promise(archive)}",
+        f"{len(archive):,} rows of {row} {archive.dtype.name} in {bytes_line(raw, size)}",
+        f"error bound {_error_bound(archive)}",
         f"model       {_model(archive)}",
     ]
     if archive.names is not None:
         lines.append(f"columns     {_listed(archive.names)}")
     if archive.levels is not None:
-        names = archive.names or [str(at + 1) for at in range(len(archive.levels))]
-        pairs = zip(names, archive.levels, strict=True)
-        words = [f"{name} {len(levels):,}" for name, levels in pairs if levels is not None]
-        lines.append(f"words       {_listed(words)}")
+        pairs = zip(_names(archive, len(archive.levels)), archive.levels, strict=True)
+        counts = [f"{name} {len(levels):,}" for name, levels in pairs if levels is not None]
+        lines.append(f"categories  {_listed(counts)}")
     lines.append(f"{'chunks':<12}{'number':>8} {'rows':>12} {'bytes':>12} {'bits/value':>11}")
     for mode in modes_of(archive):
         values = mode.rows * prod(archive.shape[1:])
@@ -85,35 +84,39 @@ def describe_archive(archive: Archive) -> list[str]:
 
 
 def raw_bytes(archive: Archive) -> int:
-    """What the array takes that the archive holds."""
+    """Bytes of the array that the archive holds."""
     return prod(archive.shape) * archive.dtype.itemsize
 
 
 def ratio(raw: int, size: int) -> float:
-    """How many times smaller."""
+    """How many times smaller `size` is than `raw`."""
     return raw / size if size else 0.0
 
 
-def said_bytes(raw: int, size: int) -> str:
+def bytes_line(raw: int, size: int) -> str:
     """Bytes before and after, and how many times smaller that is."""
     return f"{raw:,} -> {size:,} bytes ({ratio(raw, size):.3g} times smaller)"
 
 
-def _promise(archive: Archive) -> str:
+def _names(archive: Archive, columns: int) -> list[str]:
+    return archive.names or [str(at + 1) for at in range(columns)]
+
+
+def _error_bound(archive: Archive) -> str:
     bound = archive.max_error if archive.max_error is not None else archive.rmse
     if bound is None:
         return "every bit is kept"
     each = bound.reshape(-1)
-    numbers = np.flatnonzero(each).tolist()
-    names = archive.names or [str(at + 1) for at in range(len(each))]
-    if len(np.unique(each[numbers])) > 1:
-        said = _listed([f"{names[at]} {each[at]:.4g}" for at in numbers])
+    bounded = np.flatnonzero(each).tolist()
+    names = _names(archive, len(each))
+    if len(np.unique(each[bounded])) > 1:
+        much = _listed([f"{names[at]} {each[at]:.4g}" for at in bounded])
     else:
-        said = f"{each[numbers[0]]:.4g}" if numbers else "nothing"
-    rest = "" if len(numbers) == len(each) else "; all else is kept exactly"
+        much = f"{each[bounded[0]]:.4g}" if bounded else "nothing"
+    rest = "" if len(bounded) == len(each) else "; all else is kept exactly"
     if archive.rmse is not None:
-        return f"root mean square error {said} in each chunk, single values not bounded{rest}"
-    return f"no value is further away than {said}{rest}"
+        return f"root mean square error {much} in each chunk, single values not bounded{rest}"
+    return f"no value is further away than {much}{rest}"
 
 
 def _model(archive: Archive) -> str:

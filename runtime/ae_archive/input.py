@@ -1,4 +1,4 @@
-"""The rows of an input as an archive takes them, and the words that stand in them."""
+"""Rows of an input file as an archive stores them, and the categories in them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from ae_runtime.files.readers.opening import open_rows
 from ae_runtime.files.readers.raw_bytes import closed_on_error
 
 Array = NDArray[Any]
-BLOCK_VALUES = 1 << 20  # read at once; the first block shows a model what rows are like
-# Letters of all words: an archive has them in its header, which holds 16 MB.
-MAX_LETTERS = 1 << 22
+BLOCK_VALUES = 1 << 20  # values read at once; the first block shows a model what rows are like
+MAX_LETTERS = 1 << 22  # letters of all categories, which are in a header of at most 16 MB
 PIPE = "-"
 
 
 class Input:
-    """An opened input of a bundle's columns: in the bundle's order, with the file's own values.
+    """Opened input of a bundle's columns: in the bundle's order, with the file's own values.
 
     rows: None where only the end tells. names: of the columns of a table or of the channels, None
-    without. levels: of each column its words, None where no column has words; those that the
+    without. levels: the categories of each column, None where no column has any; those that the
     bundle knows come first. notes: remarks worth a line each, all of them once the blocks are read.
     has_dates: whether a column holds dates.
     """
 
     def __init__(self, manifest: Manifest, source: str) -> None:
-        """source: a file, a folder of images, or "-". Reads a file with words once from end to end.
+        """source: a file, a folder of images, or "-". A file with categories is read twice.
 
         Raises DataError, SourceNotFound, InputFailed, MissingExtra.
         """
@@ -49,7 +48,7 @@ class Input:
         if wanted.mixed and source == PIPE:
             columns = [_extended(column, _usual(column)) for column in columns]
         elif wanted.mixed:
-            columns = self._with_words_of_file(columns)
+            columns = self._with_categories_of_file(columns)
         self._wanted = replace(wanted, columns=columns if wanted.columns is not None else None)
         if wanted.mixed:
             self._wanted = replace(self._wanted, seen={})
@@ -71,7 +70,7 @@ class Input:
             self.levels = [list(column.levels) if column.levels else None for column in columns]
 
     def blocks(self, progress: Callable[[int, int | None], None]) -> Iterator[Array]:
-        """All rows, once. progress(done, all): called after each block."""
+        """Rows of the input, once. progress(done, all): called after each block."""
         done = 0
         assert self._first is not None
         block: Array | None = self._first
@@ -113,16 +112,16 @@ class Input:
                 if len(block.arrays[0]):
                     yield block.arrays[0]
                 continue
-            self._check_words()
+            self._check_categories()
             numbers, codes = block.arrays
             places = np.where(codes < 0, np.nan, codes.astype(np.float64))
             yield np.hstack([numbers, places])
 
-    def _check_words(self) -> None:
-        """Raise DataError for a word that has no place: in an archive it would be lost."""
+    def _check_categories(self) -> None:
+        """Raise DataError for a category that has no place: in an archive it would be lost."""
         seen = self._wanted.seen or {}
         for at, column in enumerate(self._wanted.columns or []):
-            new = _new_words(column, seen.pop(at, set()))
+            new = _new_categories(column, seen.pop(at, set()))
             if new and self._source != PIPE:
                 raise InputFailed(f"{self._source} has changed while it was read; try again")
             if new:
@@ -131,8 +130,8 @@ class Input:
                     "bundle does not know; of a file such words are gathered first: bring a file"
                 )
 
-    def _with_words_of_file(self, columns: list[Column]) -> list[Column]:
-        """The columns with the words that the file holds beside those that the bundle knows."""
+    def _with_categories_of_file(self, columns: list[Column]) -> list[Column]:
+        """Columns with the categories that the file holds beside those that the bundle knows."""
         seen: dict[int, set[str]] = {}
         stream = self._open(replace(self._wanted, seen=seen))
         with closing(stream):
@@ -157,20 +156,20 @@ class Input:
 
 
 def _extended(column: Column, seen: set[str]) -> Column:
-    """The column with more words, each of which then comes back as it is written."""
+    """The column with more categories, each of which then comes back as it is written."""
     if not column.levels:
         return column
     kind = "category" if column.type == "boolean" else column.type
-    levels = [*column.levels, *_new_words(column, seen)]
+    levels = [*column.levels, *_new_categories(column, seen)]
     return msgspec.structs.replace(column, type=kind, levels=levels)
 
 
-def _new_words(column: Column, seen: set[str]) -> list[str]:
-    """Words that have no place among those of the column, sorted."""
+def _new_categories(column: Column, seen: set[str]) -> list[str]:
+    """Categories that have no place among those of the column, sorted."""
     return sorted(seen - set(column.levels or []))
 
 
 def _usual(column: Column) -> set[str]:
-    """Other ways to write the words of a boolean column."""
+    """Other ways to write the categories of a boolean column."""
     words = column.levels or [] if column.type == "boolean" else []
     return {way(word) for word in words for way in (str.lower, str.upper, str.capitalize)}

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_archive import Archive, Bad
+from ae_archive.reading import Archive, Bad, OnError
 from ae_runtime import outputs
 from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError, DataError, LatentMismatch
 from ae_runtime.files.jobs import skipped
 from ae_runtime.files.jobs.skipped import SkippedRows
-from ae_runtime.files.jobs.steps import OnError, Progress
+from ae_runtime.files.jobs.steps import Progress
 from ae_runtime.files.jobs.unfinished import Place, Unfinished, check_out, locked, publish
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout, Values
 from ae_runtime.files.writers.opening import check_layout, writer_for
@@ -25,14 +25,14 @@ Array = NDArray[Any]
 NO_MODEL = "none"  # stands where a stamp names a model
 
 
-class Unpacked(NamedTuple):
+class RowCounts(NamedTuple):
     """Rows that were written, and rows that were lost and are listed in OUT.skipped.csv."""
 
     rows: int
     skipped_rows: int
 
 
-def decompress(
+def decompress_to_file(
     archive: Archive,
     out: Path,
     *,
@@ -41,8 +41,8 @@ def decompress(
     on_error: OnError = "stop",
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Unpacked:
-    """Write the rows of an archive to `out`, which appears when it is complete.
+) -> RowCounts:
+    """Number of rows of an archive that were written to `out`, which appears when complete.
 
     manifest: of the bundle that the archive was written with; its dates come back as dates. rows:
     as of an array, without a step; None for all. on_error: "stop" at a chunk that is broken, or
@@ -84,7 +84,7 @@ def decompress(
             raise
         finally:
             lost.close()
-    return Unpacked(written, sum(one.rows for one in bad))
+    return RowCounts(written, sum(one.rows for one in bad))
 
 
 def check_model(archive: Archive, manifest: Manifest | None, low: int, high: int) -> None:
@@ -115,8 +115,8 @@ def _layout(archive: Archive, manifest: Manifest | None) -> Layout:
     if len(shape) == 1:
         names = archive.names or [f"x{at}" for at in range(shape[0])]
         kinds = ["number"] * shape[0]
-    for at, words in enumerate(archive.levels or []):
-        if words is not None:
+    for at, levels in enumerate(archive.levels or []):
+        if levels is not None:
             kinds[at] = "word"
     columns = (manifest.columns if manifest is not None else None) or []
     if [column.name for column in columns] == archive.names:
@@ -124,61 +124,40 @@ def _layout(archive: Archive, manifest: Manifest | None) -> Layout:
             if column.type == "date":
                 kinds[at] = date_kind(column)
     stamp = {"ae_toolkit": "x", "model_id": archive.model_id or NO_MODEL}
-    dtype, words_in = archive.dtype, "word" in kinds
-    return Layout(None, shape, dtype, "x", names, kinds, stamp, words=words_in)
+    words = "word" in kinds
+    return Layout(None, shape, archive.dtype, "x", names, kinds, stamp, words=words)
 
 
 def _blocks(
     archive: Archive, low: int, high: int, on_error: OnError, bad: list[Bad]
 ) -> Iterator[tuple[int, Array]]:
     """(first row, rows) of rows low to high, a chunk at a time; those that are lost go to bad."""
-    expected = low
-
-    def miss(begin: int, end: int, why: str) -> None:
-        if begin < end:
-            if on_error == "stop":
-                raise ArchiveCorrupt(f"{why}; --on-error skip leaves them out")
-            bad.append(Bad(begin, end - begin, why))
-
-    for at, chunk in enumerate(archive.chunks):
-        begin, end = max(chunk.first, low), min(chunk.first + chunk.rows, high)
-        if begin >= end:
-            continue
-        miss(expected, begin, _gone(archive, expected, begin))
-        expected = end
-        try:
-            rows = archive.chunk(at)
-        except ArchiveCorrupt as error:
-            miss(begin, end, str(error))
-            continue
-        yield begin, rows[begin - chunk.first : end - chunk.first]
-    miss(expected, high, _gone(archive, expected, high))
-
-
-def _gone(archive: Archive, low: int, high: int) -> str:
-    return f"{archive.path}, rows {low + 1:,} to {high:,}: their chunks are lost"
+    try:
+        yield from archive.blocks(on_error, bad, slice(low, high))
+    except ArchiveCorrupt as error:
+        raise ArchiveCorrupt(f"{error}; --on-error skip leaves them out") from None
 
 
 def _values(archive: Archive, layout: Layout, block: Array) -> Values:
-    """Rows as a writer takes them: an array, or, with words, columns by name."""
+    """Rows as a writer of files takes them: an array, or, with categories, columns by name."""
     for at, (name, kind) in enumerate(zip(layout.columns, layout.kinds, strict=True)):
         if kind in ("day", "second"):
             _check_dates(name, kind, block[:, at])
     if not layout.words:
         return block
-    levels = archive.levels or []
+    columns = zip(layout.columns, block.T, archive.levels or [], strict=True)
     return {
-        name: block[:, at] if levels[at] is None else _words(archive, name, levels[at] or [], codes)
-        for at, (name, codes) in enumerate(zip(layout.columns, block.T, strict=True))
+        name: column if levels is None else _categories(archive, name, levels, column)
+        for name, column, levels in columns
     }
 
 
-def _words(archive: Archive, name: str, levels: list[str], codes: Array) -> Array:
+def _categories(archive: Archive, name: str, levels: list[str], codes: Array) -> Array:
     places = np.where(np.isnan(codes), -1, codes).astype(np.int64)
     if len(places) and not (int(places.min()) >= -1 and int(places.max()) < len(levels)):
-        raise ArchiveCorrupt(f"{archive.path}: column {name!r} names words that are not there")
-    words: Array = np.array([*levels, None], object)
-    return words[places]
+        raise ArchiveCorrupt(f"{archive.path}: column {name!r} names categories that are not there")
+    categories: Array = np.array([*levels, None], object)
+    return categories[places]
 
 
 def _check_dates(name: str, kind: str, seconds: Array) -> None:

@@ -190,9 +190,8 @@ def stored(folder: Path, bundle: Path, values: int, tight: bool) -> Stored:
             chunk_rows=max(12 * FIRST, len(x) // 3),
         )
         with Archive(path, ae) as archive:
-            model = archive._header.model
-        assert model is not None
-        margin = np.broadcast_to(np.array(model.margin), x[0].size).reshape(x.shape[1:])
+            assert archive.decoder_error is not None
+            margin = archive.decoder_error
         if tight:
             bound = 2.5 * margin
     assert written.modes.keys() == {"model"}

@@ -58,7 +58,7 @@ def main(folder: Path) -> None:
         ("raw", bits, {}),
         ("empty", walk[:0], {"max_error": 1}),
         ("model", windows, {"max_error": 0.02, "model": gru, "chunk_rows": 240}),
-        ("model_inside", windows, {"max_error": 0.02, "model": gru, "embed": True}),
+        ("model_inside", windows, {"max_error": 0.02, "model": gru, "include_model": True}),
         ("model_mean", windows, {"rmse": 0.2, "model": gru}),
         ("model_image", pictures, {"max_error": 6, "model": image}),
     ):

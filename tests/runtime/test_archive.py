@@ -1,8 +1,9 @@
-"""What an archive promises: each value within its bound, whatever it was, from any rows."""
+"""Each value of an archive is within its bound, whatever it was, from any rows."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from ae_archive import Archive, compress
+import ae_archive
+from ae_archive import Archive, compress, decompress
 from ae_archive.header import DTYPES
 from ae_runtime.errors import DataError, MissingExtra, OutputExists, SourceNotFound
 
@@ -27,6 +29,54 @@ def read(path: Path) -> np.ndarray:
     with Archive(path) as archive:
         assert not archive.notes
         return archive[:]
+
+
+def test_the_public_names() -> None:
+    assert ae_archive.__all__ == [
+        *("Archive", "Bad", "Chunk", "Written", "__version__", "compress", "decompress"),
+    ]
+    for name in ae_archive.__all__:
+        getattr(ae_archive, name)
+    with pytest.raises(AttributeError, match="module 'ae_archive' has no attribute 'compres'"):
+        ae_archive.compres  # noqa: B018
+
+
+def test_imports_bring_only_what_they_need(python: Callable[..., str], tmp_path: Path) -> None:
+    new = (
+        "import sys\nbefore = set(sys.modules)\ndef new():\n"
+        "    tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "    return ' '.join(sorted(tops - sys.stdlib_module_names - {'typing_extensions'}))\n"
+    )
+    assert python(new + "import ae_archive; print(new())") == "ae_archive ae_runtime\n"
+    compress(walk(20, 2), tmp_path / "x.aez", max_error=1)
+    script = new + "from ae_archive import decompress; decompress(sys.argv[1]); print(new())"
+    found = python(script, tmp_path / "x.aez")
+    assert found == "ae_archive ae_runtime msgspec numpy\n"
+
+
+def test_decompress_is_the_inverse_of_compress(tmp_path: Path) -> None:
+    x = walk(1000, 3).astype(np.float32)
+    compress(x, tmp_path / "exact.aez", chunk_rows=300)
+    np.testing.assert_array_equal(decompress(tmp_path / "exact.aez"), x)
+    compress(x, tmp_path / "x.aez", max_error=0.1, chunk_rows=300)
+    found = decompress(tmp_path / "x.aez")
+    assert (found.dtype, found.shape) == (x.dtype, x.shape)
+    assert (np.abs(found.astype(float) - x) <= 0.1).all()
+    np.testing.assert_array_equal(
+        decompress(tmp_path / "x.aez", rows=slice(250, 700)), found[250:700]
+    )
+    with Archive(tmp_path / "x.aez") as archive:
+        parts = list(archive.blocks(rows=slice(250, 700)))
+        assert [first for first, _ in parts] == [250, 300, 600]
+        np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), found[250:700])
+    with pytest.raises(SourceNotFound):
+        decompress(tmp_path / "y.aez")
+
+
+def test_the_former_name_of_include_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="embed is called include_model now"):
+        compress(walk(5, 1), tmp_path / "x.aez", max_error=1, embed=True)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_value_is_within_its_bound_and_the_archive_is_small(tmp_path: Path) -> None:
@@ -117,7 +167,7 @@ def test_strange_values_come_back_with_their_bits(tmp_path: Path, dtype: Any) ->
     found = read(tmp_path / "x.aez")
     kept = ~np.isfinite(x) | (np.abs(x) > 1e20)
     np.testing.assert_array_equal(found.view(bits.dtype)[kept], bits[kept])
-    # Rounding to float32 is part of what was promised.
+    # Rounding to float32 is within the bound, too.
     assert (np.abs(found[~kept].astype(float) - x[~kept]) <= 0.01).all()
 
 

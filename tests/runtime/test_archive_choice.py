@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ae_archive import compress, modes
-from ae_archive.coding import components, fitting, lanes, numbers
+from ae_archive.coding import components, fitting, interleaving, row_coder
 from ae_archive.coding.predictor import Predictor
-from ae_archive.modes import coarse, gridded
-from ae_archive.promise import Promise
+from ae_archive.error_bound import ErrorBound
+from ae_archive.modes import components_alone, gridded
 
 RNG = np.random.default_rng
 ROWS = 40_000  # times 8: more values than all ways are made of
@@ -45,9 +45,9 @@ def test_of_many_rows_a_part_tells_the_smallest_way(name: str, share: float, mea
     x = signals()[name].astype(np.float32)
     assert x.size > 1 << 18
     bound = np.full(x.shape[1], share * np.ptp(x).astype(np.float64))
-    promise = Promise(x.dtype, bound, mean, x.shape[1:])
-    smallest = min(len(way.payload) for way in modes.classic(x, promise, every=True))
-    chosen = modes.encode(x, promise)
+    error_bound = ErrorBound(x.dtype, bound, mean, x.shape[1:])
+    smallest = min(len(way.payload) for way in modes.without_model(x, error_bound, every=True))
+    chosen = modes.encode(x, error_bound)
     assert len(chosen.payload) <= 1.03 * smallest
 
 
@@ -55,8 +55,10 @@ def test_all_ways_are_chosen() -> None:
     chosen = set()
     for name, share in (("walks", 0.01), ("waves", 0.001), ("wide", 0.001)):
         x = signals()[name].astype(np.float32)
-        promise = Promise(x.dtype, share * np.ptp(x, axis=0).astype(float), False, x.shape[1:])
-        chosen.add(modes.NAMES[modes.encode(x, promise).mode])
+        error_bound = ErrorBound(
+            x.dtype, share * np.ptp(x, axis=0).astype(float), False, x.shape[1:]
+        )
+        chosen.add(modes.NAMES[modes.encode(x, error_bound).mode])
     assert chosen == {"interpolation", "grid", "pca"}
 
 
@@ -65,13 +67,13 @@ def test_wide_rows_are_stored_in_about_the_smallest_way(name: str) -> None:
     x = signals()[name]
     for step in (0.1, 0.001):
         q = np.rint(x / (step * np.ptp(x))).astype(np.int64)
-        ways = numbers._of_wide(q) + numbers._REPEATS
-        ways += [numbers._Way(0, way, layout) for way in range(4) for layout in range(2)]
-        smallest = min(len(numbers._made(way, q, b"")) for way in ways)
-        packed = numbers.pack_rows(q)
+        ways = row_coder._wide_ways(q) + row_coder._REPEATS
+        ways += [row_coder._Way(0, way, layout) for way in range(4) for layout in range(2)]
+        smallest = min(len(row_coder._packed(way, q, b"")) for way in ways)
+        packed = row_coder.pack_rows(q)
         assert len(packed) <= 1.05 * smallest
-        assert numbers.guess_rows(q) == pytest.approx(smallest, rel=0.15)
-        np.testing.assert_array_equal(numbers.unpack_rows(packed, *q.shape), q)
+        assert row_coder.estimate_rows(q) == pytest.approx(smallest, rel=0.15)
+        np.testing.assert_array_equal(row_coder.unpack_rows(packed, *q.shape), q)
 
 
 @pytest.mark.parametrize("columns", [1, 3, 8, 20])
@@ -101,19 +103,19 @@ def test_columns_that_are_constant_or_equal_have_a_predictor() -> None:
     x = np.cumsum(RNG(0).integers(-9, 10, (2000, 1)), axis=0)
     far = np.where(np.arange(2000)[:, None] % 2, 2**28 - 1, 1 - 2**28)
     q = np.hstack([x, x, np.zeros_like(x), np.full_like(x, 77), far, -x])
-    packed = numbers.pack_rows(q)
-    np.testing.assert_array_equal(numbers.unpack_rows(packed, *q.shape), q)
-    assert len(packed) < 1.1 * len(numbers.pack_rows(x)) + 500
+    packed = row_coder.pack_rows(q)
+    np.testing.assert_array_equal(row_coder.unpack_rows(packed, *q.shape), q)
+    assert len(packed) < 1.1 * len(row_coder.pack_rows(x)) + 500
 
 
 @pytest.mark.parametrize("columns", [1, 40])
 def test_differences_beyond_what_is_predicted(columns: int) -> None:
     far = np.where(np.arange(200)[:, None] % 2, 2**28 - 1, 1 - 2**28)
     q = far + np.zeros((1, columns), np.int64)
-    np.testing.assert_array_equal(numbers.unpack_rows(numbers.pack_rows(q), *q.shape), q)
-    for way in numbers._of_wide(q):
-        raw = numbers._made(way, q, b"")
-        np.testing.assert_array_equal(numbers.unpack_rows(raw, *q.shape), q)
+    np.testing.assert_array_equal(row_coder.unpack_rows(row_coder.pack_rows(q), *q.shape), q)
+    for way in row_coder._wide_ways(q):
+        raw = row_coder._packed(way, q, b"")
+        np.testing.assert_array_equal(row_coder.unpack_rows(raw, *q.shape), q)
 
 
 def test_peaked_leftovers_take_fewer_bytes_than_by_least_squares(
@@ -128,7 +130,7 @@ def test_peaked_leftovers_take_fewer_bytes_than_by_least_squares(
     sizes = {}
     for peaked in (fitting._PEAKED, 0.0):
         monkeypatch.setattr(fitting, "_PEAKED", peaked)
-        sizes[peaked > 0] = len(numbers.pack_rows(q))
+        sizes[peaked > 0] = len(row_coder.pack_rows(q))
     assert sizes[True] < 0.99 * sizes[False]
 
 
@@ -158,7 +160,7 @@ def test_predictions_are_those_of_whole_numbers_of_any_size(order: int, columns:
     r = predictor.residuals(q)
     exact, weights = q.astype(object), [each.astype(object) for each in (before, beside)]
     for row in rng.integers(order, rows, 50):
-        if row % predictor.lane < max(order, 1):
+        if row % predictor.segment < max(order, 1):
             continue  # where a lane begins
         sums = exact[row - order : row].reshape(-1) @ weights[0] + exact[row] @ weights[1]
         told = (2 * (sums + constant) + 2**shift) // 2 ** (shift + 1)
@@ -170,7 +172,7 @@ def test_axes_are_swapped() -> None:
     for shape in ((1, 1), (3, 70), (100, 33, 2), (64, 0), (0, 5)):
         x = RNG(0).random(shape)
         out = np.zeros((shape[1], shape[0], *shape[2:]))
-        lanes.swap(x, out)
+        interleaving.transpose(x, out)
         np.testing.assert_array_equal(out, x.swapaxes(0, 1))
 
 
@@ -180,9 +182,11 @@ def test_directions_are_kept_where_they_save() -> None:
     told = 500 * rng.standard_normal((4000, 3)) @ rng.standard_normal((3, 40))
     for x, kept in ((noise, 0), (told + noise, 3), (np.tile(told, 8) + np.tile(noise, 8), 40)):
         for some in (False, True):
-            found = components.find(np.rint(x).astype(np.int64), 1, some)
-            assert components.worth(found, 2.0, len(x)) == kept
-    assert components.worth(found, 2.0, 1) == 0  # so few windows do not pay for a direction
+            found = components.directions_of(np.rint(x).astype(np.int64), 1, some)
+            assert components.cheapest_count(found, 2.0, len(x)) == kept
+    assert (
+        components.cheapest_count(found, 2.0, 1) == 0
+    )  # so few windows do not pay for a direction
 
 
 def test_directions_of_large_windows_are_the_leading_ones() -> None:
@@ -190,7 +194,7 @@ def test_directions_of_large_windows_are_the_leading_ones() -> None:
     sources = rng.standard_normal((500, 20)) * np.linspace(9, 3, 20)
     mixed = np.linalg.qr(rng.standard_normal((320, 20))).Q
     q = np.rint(50 * (sources @ mixed.T + 0.01 * rng.standard_normal((500, 320)))).astype(np.int64)
-    found = components.find(q.reshape(-1, 40), 8, some=True)
+    found = components.directions_of(q.reshape(-1, 40), 8, some=True)
     rows = q - np.rint(q.mean(axis=0))
     variances = np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1]
     np.testing.assert_allclose(found.variances[:20], variances[:20], rtol=1e-6)
@@ -201,11 +205,11 @@ def test_directions_of_large_windows_are_the_leading_ones() -> None:
 
 def test_components_that_miss_a_mean_error_leave_the_chunk_to_other_ways() -> None:
     x = signals()["mixed"].astype(np.float32)
-    promise = Promise(x.dtype, 1e-6 * np.ptp(x, axis=0).astype(float), True, x.shape[1:])
-    plans = coarse.plans(x, promise)
+    error_bound = ErrorBound(x.dtype, 1e-6 * np.ptp(x, axis=0).astype(float), True, x.shape[1:])
+    plans = components_alone.plans(x, error_bound)
     assert plans
-    assert gridded.encode_coarse(x, promise, plans) is None
-    assert promise.keeps(modes.decode(*modes.encode(x, promise), x.shape, promise), x)
+    assert gridded.encode_components_alone(x, error_bound, plans) is None
+    assert error_bound.holds(modes.decode(*modes.encode(x, error_bound), x.shape, error_bound), x)
 
 
 def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
@@ -227,8 +231,8 @@ def widest(error: Callable[[float], float], near: float | None) -> tuple[float |
         tried.append(factor)
         return None, np.full((1, 1), error(factor))
 
-    promise = Promise(np.dtype(np.float64), np.ones(1), True, (1,))
-    kept = promise.widest(tell, np.zeros((1, 1)), near)
+    error_bound = ErrorBound(np.dtype(np.float64), np.ones(1), True, (1,))
+    kept = error_bound.widest_steps(tell, np.zeros((1, 1)), near)
     return None if kept is None else kept.factor, len(tried)
 
 
@@ -288,7 +292,7 @@ def test_a_mean_error_takes_fewer_bytes_than_a_bound(rows: int) -> None:
     for share in (0.05, 0.0001):
         bound = share * np.ptp(x, axis=0).astype(np.float64)
         sizes = {
-            mean: len(modes.encode(x, Promise(x.dtype, bound, mean, x.shape[1:])).payload)
+            mean: len(modes.encode(x, ErrorBound(x.dtype, bound, mean, x.shape[1:])).payload)
             for mean in (False, True)
         }
         assert sizes[True] < sizes[False]

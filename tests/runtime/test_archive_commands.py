@@ -209,7 +209,7 @@ def test_the_model_inside_or_given(
     x = ae.decode(3 * np.random.default_rng(4).standard_normal((600, 8)))
     np.save("x.npy", x)
     words = f"compress {digits_bundle} x.npy --max-error 1% --out"
-    fields = json.loads(good(f"{words} x.aez --embed --json"))
+    fields = json.loads(good(f"{words} x.aez --include-model --json"))
     assert fields["modes"] == {"model": 1}
     assert fields["model_bytes"] > 0
     assert fields["rows"] == 600
@@ -252,7 +252,7 @@ def mixed(mixed_bundle: Path) -> str:
 def test_words_are_never_lost(run: Run, good: Callable[[str], str], mixed: str, bound: str) -> None:
     code, _, err = run(f"compress {mixed} jobs.csv --out jobs.aez {bound}")
     assert code == 0
-    note = "the rows hold words, which come back exactly: the model is not used"
+    note = "the rows hold categories, which come back exactly: the model is not used"
     assert (note in err.splitlines()) == bool(bound)
     good("decompress jobs.aez --out back.csv")
     was, found = (Path(name).read_text("utf-8").splitlines() for name in ("jobs.csv", "back.csv"))
@@ -402,7 +402,7 @@ def test_info_names_modes(good: Callable[[str], str], broken: np.ndarray) -> Non
     size = os.stat("x.aez").st_size
     assert lines[0].startswith(f"500 rows of 6 float64 in 24,000 -> {size:,} bytes (")
     assert lines[1:4] == [
-        "promise     every bit is kept",
+        "error bound every bit is kept",
         "model       none",
         f"columns     {', '.join(NAMES)}",
     ]
@@ -435,16 +435,21 @@ def test_outputs_that_are_there(run: Run, good: Callable[[str], str], broken: np
     [
         (
             "compress table x.npy --out new.aez --max-error 1 --rmse 1",
-            "--max-error and --rmse are two promises; give one of them",
+            "--max-error and --rmse are two error bounds; give one of them",
         ),
         (
-            "compress table x.npy --out new.aez --embed",
-            "--embed puts a model inside, and an archive without --max-error or --rmse uses none; "
+            "compress table x.npy --out new.aez --max-error 1 --embed",
+            "--embed is called --include-model now",
+        ),
+        (
+            "compress table x.npy --out new.aez --include-model",
+            "--include-model puts a model inside, and an archive without --max-error or --rmse "
+            "uses none; "
             "choose one",
         ),
         (
-            "compress table x.npy --out new.aez --max-error 1 --embed --no-model",
-            "--embed puts a model inside, and --no-model uses none; choose one",
+            "compress table x.npy --out new.aez --max-error 1 --include-model --no-model",
+            "--include-model puts a model inside, and --no-model uses none; choose one",
         ),
         (
             "compress table x.npy --out new.npy",

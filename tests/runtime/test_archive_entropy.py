@@ -15,20 +15,20 @@ import zlib
 import numpy as np
 import pytest
 
-from ae_archive.coding import entropy, lattice, lawfit, laws
+from ae_archive.coding import distribution_fit, distributions, entropy, palette
 from ae_archive.coding.bits import FieldReader, FieldWriter
 from ae_archive.coding.integers import pack, unpack
-from ae_archive.coding.numbers import pack_rows, unpack_rows
+from ae_archive.coding.row_coder import pack_rows, unpack_rows
 from ae_runtime.errors import ArchiveCorrupt
 
 RNG = np.random.default_rng
 
 
 def coded(rows: np.ndarray) -> bytes:
-    """By laws, whether or not another stream is smaller; checked."""
-    plan = lawfit.plan(rows)
+    """By distributions, whether or not another stream is smaller; checked."""
+    plan = distribution_fit.stream_head_of(rows)
     stream = entropy.encode(rows, plan)
-    found = entropy.decode(stream, *rows.shape, plan.lanes)
+    found = entropy.decode(stream, *rows.shape, plan.states_log2)
     np.testing.assert_array_equal(found, rows)
     return stream
 
@@ -87,11 +87,11 @@ def test_columns_have_laws_of_their_own() -> None:
 
 def test_what_a_decoder_looks_up_never_changes() -> None:
     """The tables are the format: another sum here, and no archive can be read any more."""
-    tables = np.stack([laws.frequencies(law) for law in range(laws.LAWS)])
-    assert (tables.sum(axis=2) == laws.TOTAL).all()
+    tables = np.stack([distributions.frequencies(law) for law in range(distributions.FAMILIES)])
+    assert (tables.sum(axis=2) == distributions.TOTAL).all()
     assert (tables >= 0).all()
-    assert (tables[:, :, laws.ESCAPE] > 0).all()
-    moves = np.stack([laws.moves(rate) for rate in range(len(laws.RATES))])
+    assert (tables[:, :, distributions.ESCAPE] > 0).all()
+    moves = np.stack([distributions.moves(rate) for rate in range(len(distributions.RATES))])
     assert zlib.crc32(tables.astype("<i8").tobytes()) == TABLES
     assert zlib.crc32(moves.astype("<i8").tobytes()) == MOVES
     x = np.array([[0, 5], [-1, 900], [1, -4], [0, 2**40], [3, 70]])
@@ -130,14 +130,14 @@ def reader(raw: bytes, rows: int, columns: int) -> list[int]:
                 model, s = models[which[column]], state[block][column]
                 c = s // 16
                 row = c if c < 32 else 28 + c % 4
-                parts = laws.frequencies(model >> 3 & 7)[row + (model >> 6 & 15)].tolist()
+                parts = distributions.frequencies(model >> 3 & 7)[row + (model >> 6 & 15)].tolist()
                 slot, k, begin = x[n] % 4096, 0, 0
                 while begin + parts[k] <= slot:
                     begin, k = begin + parts[k], k + 1
                 x[n] = parts[k] * (x[n] // 4096) + slot - begin
                 if x[n] < 1 << 16:
                     x[n], at = x[n] << 16 | int.from_bytes(raw[at : at + 2], "little"), at + 2
-                moved = s + int(laws.moves(model & 7)[row, k])
+                moved = s + int(distributions.moves(model & 7)[row, k])
                 state[block][column] = min(max(moved, 0), 4095)
                 symbols[sum(sizes[:block]) + step, column] = k, max(0, c // 4 - 7)
     assert set(x) == {1 << 16}
@@ -167,7 +167,7 @@ def test_a_reader_by_the_page(shape: tuple[int, int], scale: float) -> None:
     rows = np.rint(RNG(5).standard_cauchy(shape) * scale * (1 + np.arange(shape[1])))
     rows = rows.astype(np.int64)
     for lanes in (0, 2, 5):
-        plan = dataclasses.replace(lawfit.plan(rows), lanes=lanes)
+        plan = dataclasses.replace(distribution_fit.stream_head_of(rows), states_log2=lanes)
         stream = bytes([2 << 4 | lanes]) + entropy.encode(rows, plan)
         assert reader(stream, *shape) == rows.reshape(-1).tolist()
 
@@ -212,9 +212,9 @@ def table_by_the_page(law: int, t: int) -> list[int]:
 
 
 def test_tables_by_the_page() -> None:
-    for law in range(laws.LAWS):
+    for law in range(distributions.FAMILIES):
         for t in range(0, 47, 1 + 2 * (law > 0)):
-            assert laws.frequencies(law)[t].tolist() == table_by_the_page(law, t)
+            assert distributions.frequencies(law)[t].tolist() == table_by_the_page(law, t)
     for rate, k in enumerate((0, 1, 2, 4, 7, 11, 16, 24)):
         for t in range(32):
             mean = math.isqrt(math.isqrt(math.isqrt(1 << 2 * t + 65)))
@@ -224,15 +224,15 @@ def test_tables_by_the_page() -> None:
                     ((v**128).bit_length()) >> 1
                     for v in (mean * (64 - k) + a * 2**13 * k, mean * 64)
                 ]
-                assert laws.moves(rate)[t, symbol] == moved[0] - moved[1]
+                assert distributions.moves(rate)[t, symbol] == moved[0] - moved[1]
 
 
 def test_logarithms_of_whole_numbers() -> None:
     x = np.concatenate([np.arange(1, 5000), RNG(0).integers(1, 2**33, 5000)])
     exact = 64 * np.log2(x)
-    assert (np.abs(laws.log2(x) - exact) <= 0.5 + 1e-6).all()
+    assert (np.abs(distributions.log2(x) - exact) <= 0.5 + 1e-6).all()
     powers = np.array([0, 1, 2, 3, 4, 2**40 - 1, 2**40, 2**62 - 1])
-    assert laws.bits(powers).tolist() == [int(n).bit_length() for n in powers]
+    assert distributions.bits(powers).tolist() == [int(n).bit_length() for n in powers]
 
 
 def test_fields_of_bits() -> None:
@@ -285,19 +285,19 @@ def test_streams_that_were_changed(first: int, count: int) -> None:
 def test_cut_and_lengthened_streams_are_refused() -> None:
     for scale in (0.5, 4, 900):
         rows = np.rint(RNG(0).laplace(size=(400, 2)) * scale).astype(np.int64)
-        plan = lawfit.plan(rows)
+        plan = distribution_fit.stream_head_of(rows)
         stream = entropy.encode(rows, plan)
         for wrong in (*(stream[:end] for end in range(0, len(stream), 5)), stream + b"\0"):
             with pytest.raises(ArchiveCorrupt):
-                entropy.decode(wrong, 400, 2, plan.lanes)
+                entropy.decode(wrong, 400, 2, plan.states_log2)
 
 
 def test_no_stream_keeps_a_decoder_for_long() -> None:
     rows = np.zeros((300_000, 1), np.int64)
     rows[5] = 1
-    plan = lawfit.plan(rows)
+    plan = distribution_fit.stream_head_of(rows)
     stream = entropy.encode(rows, plan)
-    with pytest.raises(ArchiveCorrupt, match="too few lanes"):
+    with pytest.raises(ArchiveCorrupt, match="too few states"):
         entropy.decode(stream, 300_000, 1, 0)
     begun = time.monotonic()
     with pytest.raises(ArchiveCorrupt):
@@ -309,18 +309,18 @@ def test_ranks_of_numbers_with_gaps() -> None:
     rng = RNG(4)
     steps = np.cumsum(rng.integers(-1, 2, (4000, 3)), axis=0)
     q = np.rint(steps * [7.3, 1, 101.77]).astype(np.int64) + 5
-    places, kept = lattice.ranked(q)
-    points = lattice.dump(kept, 3)
+    places, kept = palette.ranked(q)
+    points = palette.dump(kept, 3)
     assert list(kept) == [0, 2]
     np.testing.assert_array_equal(places[:, 1], q[:, 1])
     assert (np.abs(np.diff(places[:, [0, 2]], axis=0)) <= 1).all()
-    np.testing.assert_array_equal(lattice.valued(places, points), q)
+    np.testing.assert_array_equal(palette.unranked(places, points), q)
     np.testing.assert_array_equal(unpack_rows(pack_rows(q), 4000, 3), q)
     assert len(pack_rows(q)) < 1.1 * len(pack_rows(steps)) + len(points)
     wide = np.repeat(q[:, :1], 40, axis=1)
     np.testing.assert_array_equal(unpack_rows(pack_rows(wide), 4000, 40), wide)
     for wrong in (places + 1, places - 1000):
         with pytest.raises(ArchiveCorrupt, match="beyond its points"):
-            lattice.valued(wrong, points)
-    with pytest.raises(ArchiveCorrupt, match="more points than rows"):
-        lattice.valued(places[:5], points)
+            palette.unranked(wrong, points)
+    with pytest.raises(ArchiveCorrupt, match="more numbers than rows"):
+        palette.unranked(places[:5], points)

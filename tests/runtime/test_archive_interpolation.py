@@ -10,7 +10,7 @@ import pytest
 
 from ae_archive import Archive, compress
 from ae_archive.coding import interpolation
-from ae_archive.coding.exceptions import pack_exceptions, put_back
+from ae_archive.coding.outliers import pack_outliers, restore_outliers
 from ae_runtime.errors import ArchiveCorrupt
 
 SHAPES = [(1,), (2,), (3,), (97,), (5, 1), (40, 3), (6, 17), (1, 33), (9, 8, 7), (2, 1, 20)]
@@ -55,7 +55,7 @@ def slowly(told: interpolation.Interpolated, shape: tuple[int, ...], width: int)
     every = [range(0, n, 1 << told.levels if a in told.axes else 1) for a, n in enumerate(shape)]
     for at, anchor in zip(product(*every), told.anchors.reshape(-1), strict=True):
         found[at] = anchor * width
-    stages = zip(told.cubic, told.left, strict=True)
+    stages = zip(told.cubic, told.residuals, strict=True)
     for level in reversed(range(told.levels)):
         s = 1 << level
         for axis in told.axes:
@@ -83,7 +83,7 @@ def test_a_reader_gets_what_the_writer_saw(shape: tuple[int, ...], width: int) -
     for axes in axes_of(shape):
         for levels in (1, 2, 5, interpolation.MAX_LEVELS):
             each = np.full(shape[1:], width)
-            told, found = interpolation.find(wanted, usable, each, axes, levels)
+            told, found = interpolation.interpolate(wanted, usable, each, axes, levels)
             assert np.abs(found - wanted)[usable].max(initial=0) <= width / 2
             np.testing.assert_array_equal(slowly(told, shape, width), found)
             raw = interpolation.dump(told, shape)
@@ -92,9 +92,11 @@ def test_a_reader_gets_what_the_writer_saw(shape: tuple[int, ...], width: int) -
 
 def test_stages_of_their_own_and_together_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     shape, width = (300, 50), np.full(50, 256)
-    told, found = interpolation.find(smooth(shape) * 1e4, np.ones(shape, bool), width, (0, 1), 5)
+    told, found = interpolation.interpolate(
+        smooth(shape) * 1e4, np.ones(shape, bool), width, (0, 1), 5
+    )
     sizes = []
-    for joined in range(len(told.left) + 1):
+    for joined in range(len(told.residuals) + 1):
         monkeypatch.setattr(interpolation, "_joined", lambda *_, joined=joined: joined)
         raw = interpolation.dump(told, shape)
         np.testing.assert_array_equal(interpolation.load(raw, shape, width), found)
@@ -153,7 +155,7 @@ def test_a_mean_error(tmp_path: Path, rmse: float) -> None:
 
 def test_changed_bytes_are_refused_or_give_numbers_of_the_shape() -> None:
     shape, width = (60, 33), np.full(33, 256)
-    told, _ = interpolation.find(smooth(shape) * 1e4, np.ones(shape, bool), width, (0, 1), 5)
+    told, _ = interpolation.interpolate(smooth(shape) * 1e4, np.ones(shape, bool), width, (0, 1), 5)
     raw = interpolation.dump(told, shape)
     rng = np.random.default_rng(0)
     refused = 0
@@ -177,10 +179,10 @@ def test_the_gaps_of_every_row_cost_little() -> None:
     x = rng.standard_normal((200, 500)).astype(np.float32)
     gaps = np.broadcast_to(rng.random(500) < 0.3, x.shape)
     x[gaps] = np.nan
-    packed = pack_exceptions(x, np.flatnonzero(gaps))
+    packed = pack_outliers(x, np.flatnonzero(gaps))
     assert len(packed) < 1500  # of 30,000 values
     found = np.where(gaps, 0, x).astype(np.float32)
-    put_back(found, packed)
+    restore_outliers(found, packed)
     np.testing.assert_array_equal(found, x)
 
 
@@ -190,7 +192,7 @@ def test_exceptions_at_both_ends_and_all_over(places: list[int], dtype: type) ->
     bits = np.random.default_rng(0).integers(0, 256, (12, np.dtype(dtype).itemsize), np.uint8)
     x = bits.view(dtype).reshape(4, 3)
     found = np.zeros_like(x)
-    put_back(found, pack_exceptions(x, np.array(places)))
+    restore_outliers(found, pack_outliers(x, np.array(places)))
     kept = np.zeros(12, bool)
     kept[places] = True
     whole = np.where(kept[:, None], bits, 0).view(dtype).reshape(4, 3)

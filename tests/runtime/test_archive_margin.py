@@ -11,7 +11,7 @@ import pytest
 import ae_runtime
 from ae_archive.header import MAX_BOUND, Model, Probe
 from ae_archive.model.decoder import digest
-from ae_archive.model.margin import Moved, margin_of, moved
+from ae_archive.model.decoder_error import Perturbed, decoder_error_of, perturbed_graphs
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.graphs import admission
 from ae_runtime.graphs.graph import Tensor, read_graph
@@ -37,7 +37,7 @@ def test_weights_move_by_a_unit_and_nothing_else_does(name: str) -> None:
     graph, ports = ae.bundle.files["decoder.onnx"], ae.manifest.outputs
     feeds = [Port("z", "float32", [None, ae.latent_dim])]
     needs = admission.admit("decoder.onnx", graph, feeds, ports)
-    copies = list(moved(graph))
+    copies = list(perturbed_graphs(graph))
     assert len(set(copies)) == 4
     for copy in copies:
         assert len(copy) == len(graph)
@@ -52,7 +52,7 @@ def test_weights_move_by_a_unit_and_nothing_else_does(name: str) -> None:
             off = np.abs(numbers(theirs[key]) - w)
             assert (off <= unit).all()
             assert (off[w != 0] >= unit[w != 0] / 2).all()  # half a one, below a power of two
-    assert list(moved(graph)) == copies
+    assert list(perturbed_graphs(graph)) == copies
 
 
 def test_what_says_sizes_or_powers_stays(w: SimpleNamespace) -> None:
@@ -70,7 +70,7 @@ def test_what_says_sizes_or_powers_stays(w: SimpleNamespace) -> None:
             w.tensor("none", np.float32([])),
         ),
     )
-    for copy in moved(graph):
+    for copy in perturbed_graphs(graph):
         found = weights(copy)
         np.testing.assert_array_equal(numbers(found["scales"]), scales)
         assert numbers(found["two"]) == 2
@@ -97,15 +97,15 @@ def test_a_margin_follows_what_cancels(w: SimpleNamespace) -> None:
     z = np.random.default_rng(0).standard_normal((64, 1)).astype(np.float32).repeat(2, 1)
     z[:, 1] *= np.float32(0.999)  # of 1000 there is left 1
     x_hat = compute(open_session(graph), ["x_hat"], {"z": z})[0]
-    plain, cancels, unknown = margin_of(graph, x_hat, z, np.zeros(3, bool))
+    plain, cancels, unknown = decoder_error_of(graph, x_hat, z, np.zeros(3, bool))
     unit = 2.0**-24 * np.abs(x_hat).max(axis=0)
     assert 32 * unit[0] <= plain <= 4 * 32 * unit[0]
     assert cancels >= 500 * 32 * unit[1]
     assert MAX_BOUND / 2 <= unknown <= MAX_BOUND
-    assert margin_of(graph, x_hat, z, np.array([True, False, True])) == [1.0, cancels, 1.0]
+    assert decoder_error_of(graph, x_hat, z, np.array([True, False, True])) == [1.0, cancels, 1.0]
     x_hat[0, 0] = np.inf
-    assert margin_of(graph, x_hat, z, np.zeros(3, bool)) == [unknown, cancels, unknown]
-    assert margin_of(b"", x_hat, z, np.ones(3, bool)) == [1.0, 1.0, 1.0]  # it is not asked
+    assert decoder_error_of(graph, x_hat, z, np.zeros(3, bool)) == [unknown, cancels, unknown]
+    assert decoder_error_of(b"", x_hat, z, np.ones(3, bool)) == [1.0, 1.0, 1.0]  # it is not asked
 
 
 def test_rows_that_move_by_more_than_the_margin_are_told(w: SimpleNamespace) -> None:
@@ -114,20 +114,20 @@ def test_rows_that_move_by_more_than_the_margin_are_told(w: SimpleNamespace) -> 
     later = np.repeat(np.float32(100), 64)[:, None] + first  # of 100,000 there is left as little
     session = open_session(graph)
     for jumps in np.array([[False, False], [True, False]]):
-        margin = margin_of(graph, compute(session, ["x_hat"], {"z": first})[0], first, jumps)
+        margin = decoder_error_of(graph, compute(session, ["x_hat"], {"z": first})[0], first, jumps)
         model = Model(
             id="",
             sha256=digest(graph),
             dtype="float32",
             steps=[0, 0],
             middle=[0, 0],
-            margin=margin,
+            decoder_error=margin,
             probe=Probe(1, [], 1.0),
         )
-        copies = Moved(model, graph, (2,), jumps)
+        copies = Perturbed(model, graph, (2,), jumps)
         x_hat = [compute(session, ["x_hat"], {"z": z})[0] for z in (first, later)]
-        np.testing.assert_array_equal(copies.bear(first, x_hat[0]), [True, True])
-        np.testing.assert_array_equal(copies.bear(later, x_hat[1]), jumps)
+        np.testing.assert_array_equal(copies.steady(first, x_hat[0]), [True, True])
+        np.testing.assert_array_equal(copies.steady(later, x_hat[1]), jumps)
         x_hat[0][5, 1] = np.nan
-        np.testing.assert_array_equal(copies.bear(first, x_hat[0]), [True, False])
+        np.testing.assert_array_equal(copies.steady(first, x_hat[0]), [True, False])
         copies.close()

@@ -13,9 +13,9 @@ import pytest
 
 import ae_runtime
 from ae_archive import Archive, compress, frames, header, modes
+from ae_archive.error_bound import EXACT_LIMIT
 from ae_archive.model.decoder import Decoder, digest
-from ae_archive.modes.latents import Leftover
-from ae_archive.promise import WHOLE
+from ae_archive.modes.latents import Residuals
 from ae_runtime.errors import ArchiveCorrupt, ArchiveError, DataError
 
 RNG = np.random.default_rng
@@ -54,19 +54,19 @@ def errors(found: np.ndarray, x: np.ndarray, rmse: Any) -> float:
 
 
 @pytest.mark.parametrize("name", ["gru", "float32", "table", "image", "scored_series"])
-@pytest.mark.parametrize("embed", [True, False])
-def test_every_value_is_within_the_bound(tmp_path: Path, name: str, embed: bool) -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_every_value_is_within_the_bound(tmp_path: Path, name: str, inside: bool) -> None:
     ae = ae_runtime.load(GOLDEN / name)
     x = rows_of(ae, 600)
     deviation = np.nan_to_num(x.astype(float)).std(axis=0)
     bound = np.where(deviation > 0, 0.1 * deviation, 0.1) if x.dtype != np.uint8 else 8.0
     written = compress(
-        x, tmp_path / "x.aez", max_error=bound, model=ae, embed=embed, chunk_rows=250
+        x, tmp_path / "x.aez", max_error=bound, model=ae, include_model=inside, chunk_rows=250
     )
-    assert (written.model_bytes > 0) == embed
-    with Archive(tmp_path / "x.aez", model=None if embed else ae) as archive:
+    assert (written.model_bytes > 0) == inside
+    with Archive(tmp_path / "x.aez", model=None if inside else ae) as archive:
         assert archive.model_id == ae.model_id
-        assert archive.has_model == embed
+        assert archive.has_model == inside
         found = archive[:]
         np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
         assert within(np.nan_to_num(found), np.nan_to_num(x), np.broadcast_to(bound, x.shape))
@@ -194,7 +194,7 @@ def test_columns_with_a_bound_of_0_come_back_as_they_were(
 
 def test_whole_numbers_are_whole_to_the_last_bit() -> None:
     codes = np.arange(1 << 16, dtype=np.float64)
-    np.testing.assert_array_equal(codes * (WHOLE * (2 - 2.0**-9)), codes)
+    np.testing.assert_array_equal(codes * (EXACT_LIMIT * (2 - 2.0**-9)), codes)
 
 
 def test_archives_that_refer_to_a_model_say_so(tmp_path: Path, gru: ae_runtime.Autoencoder) -> None:
@@ -239,13 +239,13 @@ def test_a_reader_whose_arithmetic_is_off_is_told(
     tmp_path: Path, gru: ae_runtime.Autoencoder
 ) -> None:
     path = tmp_path / "x.aez"
-    compress(series(gru, 100), path, max_error=0.05, model=gru, embed=True)
+    compress(series(gru, 100), path, max_error=0.05, model=gru, include_model=True)
 
     def off(payload: bytes) -> bytes:
         head = header.parse(payload)
         model = head.model
         assert model is not None
-        moved = [value + 3 * max(model.margin) for value in model.probe.x_hat]
+        moved = [value + 3 * max(model.decoder_error) for value in model.probe.x_hat]
         probe = msgspec.structs.replace(model.probe, x_hat=moved)
         model = msgspec.structs.replace(model, probe=probe)
         return header.dump(msgspec.structs.replace(head, model=model))
@@ -259,25 +259,24 @@ def test_a_reader_whose_arithmetic_is_off_is_told(
 
 
 @pytest.mark.parametrize("name", ["gru", "scored_series", "image"])
-def test_a_decoder_that_errs_by_the_margin_keeps_the_bound(tmp_path: Path, name: str) -> None:
-    """As on another machine: each value of x_hat anywhere within the margin."""
+def test_a_decoder_off_by_its_error_keeps_the_bound(tmp_path: Path, name: str) -> None:
+    """As on another machine: each value of x_hat anywhere within the decoder error."""
     ae = ae_runtime.load(GOLDEN / name)
     x = rows_of(ae, 400)
     x = x.reshape(len(x), -1)
     bound = 0.05 if name != "image" else 6.0
     compress(x.reshape(-1, *ae.input_shape), tmp_path / "x.aez", max_error=bound, model=ae)
     with Archive(tmp_path / "x.aez", ae) as archive:
-        model, promise = archive._header.model, archive._promise
+        error, error_bound = archive.decoder_error, archive._bound
         archive[0]
         decoder = archive._decoder
-    assert model is not None
+    assert error is not None
     assert decoder is not None
-    margin = np.broadcast_to(model.margin, x.shape[1])
     exact, rng = decoder.decode, RNG(0)
 
     def rough(z: np.ndarray) -> np.ndarray:
         x_hat = exact(z)
-        by = rng.choice([-1, 0, 1], x_hat.shape) * margin.reshape(x_hat.shape[1:])
+        by = rng.choice([-1, 0, 1], x_hat.shape) * np.broadcast_to(error, x_hat.shape[1:])
         if x_hat.dtype == np.uint8:
             return np.clip(x_hat + by, 0, 255).astype(np.uint8)
         return (x_hat + by).astype(x_hat.dtype)
@@ -287,7 +286,7 @@ def test_a_decoder_that_errs_by_the_margin_keeps_the_bound(tmp_path: Path, name:
         assert archive._decoder is not None
         archive._decoder.decode = rough  # type: ignore[method-assign]
         assert within(archive[:].reshape(x.shape), x, bound)
-    assert Leftover(decoder, promise).trusted.all()
+    assert Residuals(decoder, error_bound).trusted.all()
 
 
 def test_a_damaged_model_costs_its_chunks_alone(
@@ -298,7 +297,7 @@ def test_a_damaged_model_costs_its_chunks_alone(
     noise = RNG(0).standard_normal(x.shape).astype(np.float32) * 1e6
     both = np.concatenate([x, noise])  # of which no model knows anything
     blocks, rows = iter([x, noise]), len(x)
-    written = compress(blocks, path, max_error=0.05, model=gru, embed=True, chunk_rows=rows)
+    written = compress(blocks, path, max_error=0.05, model=gru, include_model=True, chunk_rows=rows)
     assert written.modes["model"] == 1
     raw = bytearray(path.read_bytes())
     (place,) = [frame.at for frame, _ in parts_of(path) if frame.marker == frames.MODEL]
@@ -322,7 +321,7 @@ def test_a_damaged_model_costs_its_chunks_alone(
 
 
 def test_a_model_inside_that_is_none(tmp_path: Path, gru: ae_runtime.Autoencoder) -> None:
-    compress(series(gru, 50), tmp_path / "x.aez", max_error=0.05, model=gru, embed=True)
+    compress(series(gru, 50), tmp_path / "x.aez", max_error=0.05, model=gru, include_model=True)
     whole = (tmp_path / "x.aez").read_bytes()
     for edit, line in (
         (lambda raw: raw[:-9], "the model inside is cut"),
@@ -337,7 +336,7 @@ def test_a_model_inside_that_is_none(tmp_path: Path, gru: ae_runtime.Autoencoder
 
 def test_models_that_an_archive_cannot_use(tmp_path: Path, gru: ae_runtime.Autoencoder) -> None:
     for name, x, line in (
-        ("mixed", np.ones((9, 2)), "its rows hold words"),
+        ("mixed", np.ones((9, 2)), "its rows hold categories"),
         ("int8", np.ones((9, 2), np.float32), "its int8 arithmetic jumps between machines"),
         ("gru", np.ones((9, 3), np.float32), r"the rows have shape \(3,\), the bundle's model"),
     ):
@@ -345,7 +344,7 @@ def test_models_that_an_archive_cannot_use(tmp_path: Path, gru: ae_runtime.Autoe
             compress(x, tmp_path / "x.aez", max_error=0.1, model=ae_runtime.load(GOLDEN / name))
     for words, line in (
         ({}, "a model needs a max_error or an rmse"),
-        ({"max_error": 1, "rmse": 1}, "max_error and rmse are two promises; give one of them"),
+        ({"max_error": 1, "rmse": 1}, "max_error and rmse are two error bounds; give one of them"),
     ):
         with pytest.raises(DataError, match=line):
             compress(np.ones((24, 2), np.float32), tmp_path / "x.aez", model=gru, **words)
@@ -373,7 +372,7 @@ def test_a_decoder_is_checked_as_graphs_are(gru: ae_runtime.Autoencoder) -> None
         dtype="float32",
         steps=[0],
         middle=[0],
-        margin=[1.0],
+        decoder_error=[1.0],
         probe=header.Probe(1, [], 1.0),
     )
     with pytest.raises(ArchiveError, match="the archive's model cannot be used"):

@@ -1,4 +1,4 @@
-"""Fields of differing numbers of bits, one after another, the lowest bit first."""
+"""Bit fields of any width, one after another, the lowest bit first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
-TOGETHER = 1 << 14  # fields that the processor's cache holds
+TOGETHER = 1 << 14  # fields, as many as the processor's cache holds
 
 
 class FieldWriter:
-    """As few bytes as hold all fields that were put."""
+    """Writer of bit fields, without gaps between them."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -20,7 +20,7 @@ class FieldWriter:
         self._bit = 0  # where in it
 
     def put(self, values: NDArray[Any], widths: NDArray[Any]) -> None:
-        """Fields (N,), 0 <= value < 2^width, of widths (N,), at most 62."""
+        """Append fields (N,), 0 <= value < 2^width, of widths (N,), at most 62."""
         if not len(values):
             return
         ends = np.cumsum(widths, dtype=np.int64)
@@ -33,20 +33,20 @@ class FieldWriter:
         word, bit = ends >> 6, (ends & 63).astype(np.uint64)
         first = np.flatnonzero(np.diff(word, prepend=-1))
         words[word[first]] |= np.bitwise_or.reduceat(value << bit, first)
-        # Of the fields that begin in a word only the last one may go on in the next.
+        # Only the last field that begins in a word may go on in the next.
         last = np.append(first[1:], len(value)) - 1
         words[word[last] + 1] |= value[last] >> np.uint64(1) >> (np.uint64(63) - bit[last])
         self._parts.append(words[:whole].astype("<u8").tobytes())
         self._begun = words[whole]
 
     def done(self) -> bytes:
-        """All fields, the last byte filled up with zeros."""
+        """Bytes of all fields, the last one filled up with zeros."""
         rest = np.array(self._begun, "<u8").tobytes()[: -(-self._bit // 8)]
         return b"".join(self._parts) + rest
 
 
 class FieldReader:
-    """The fields of bytes, which end where their number says, and not before."""
+    """Reader of bit fields. bits: of all bytes. at: bits that were taken."""
 
     def __init__(self, raw: bytes) -> None:
         self.bits = 8 * len(raw)
@@ -54,7 +54,7 @@ class FieldReader:
         self._words = np.frombuffer(raw + bytes(16 - len(raw) % 8), "<u8")
 
     def take(self, widths: NDArray[Any]) -> Integers:
-        """The next fields (N,). Raises ValueError where there are not so many bits."""
+        """Next fields (N,) of widths (N,). Raises ValueError where too few bits are left."""
         ends = np.cumsum(widths, dtype=np.int64)
         ends += self.at
         end = int(ends[-1]) if len(ends) else self.at

@@ -1,9 +1,8 @@
-"""Principal components of whole numbers, in whole numbers: the same predictions on every machine.
+"""Principal components of integers, in integers: the same predictions on every machine.
 
-Windows of rows are told by a few numbers, their coordinates along the directions in which they vary
-most (PCA). Directions are rounded to whole numbers over a power of two, so that a prediction is a
-sum of whole numbers below 2^53, which no order of addition changes. What is left can be stored
-beside it.
+Windows of rows become a few codes, their coordinates along the directions in which they vary most
+(PCA). Directions are rounded to integers over a power of two, so that a prediction is a sum of
+integers below 2^53, which no order of addition changes. Residuals can be stored beside it.
 """
 
 from __future__ import annotations
@@ -14,30 +13,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_archive.coding import lawfit
-from ae_archive.coding.integers import FEW, Integers, pack, repeats, unpack
-from ae_archive.coding.numbers import guess_rows, pack_rows, unpack_rows
+from ae_archive.coding import distribution_fit
+from ae_archive.coding.blocks import cache_blocks
+from ae_archive.coding.integers import FEW, Integers, pack, pack_repeats, unpack
 from ae_archive.coding.parts import Parts, join
 from ae_archive.coding.predictor import LIMIT
-from ae_archive.coding.stretch import cached
+from ae_archive.coding.row_coder import estimate_rows, pack_rows, unpack_rows
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
-MAX_SIZE = 1024  # values of a window: its directions are found by an effort of the third power
+MAX_SIZE = 1024  # values of a window, whose third power is the work to find directions
 _MAX_SHIFT = 14
 # 2^20 * 2^22 * 2^10 components stay below 2^53.
 _CODE, _DIRECTION = 1 << 20, 1 << 22
 _SAMPLE = 4096  # windows that directions are found from
-_WHOLE = 256  # values of a window, of which all directions are found, in any case
-_LEADING, _TURNS = 64, 2  # how many of these, and iterations to them
-_COST_BITS = 10.0  # of a number in a direction
+_WHOLE = 256  # values of a window, up to which all directions are found in any case
+_LEADING, _TURNS = 64, 2  # directions of larger windows, and iterations to them
+_COST_BITS = 10.0  # bits of a number in a direction
 
 
 @dataclass(frozen=True)
 class Directions:
-    """middle (S,), and the directions (S, k) of the largest variances (k,) of windows of S.
+    """middle (S,) of windows of S values, and the vectors (S, k) of the largest variances (k,).
 
-    spread: variances of the S values, of which directions that are not here have their part.
+    spread: variances of the S values, along all directions.
     """
 
     window: int
@@ -49,9 +48,9 @@ class Directions:
 
 @dataclass(frozen=True)
 class Coded:
-    """q = floor((codes @ directions.T + constant * 2^shift + half) / 2^shift), cut to rows.
+    """Codes (W, k), directions (S, k) and constant (S,), which predict rows.
 
-    codes: (W, k). directions: (S, k). constant: (S,).
+    q = floor((codes @ directions.T + constant * 2^shift + 2^shift / 2) / 2^shift), cut to rows.
     """
 
     window: int
@@ -61,24 +60,24 @@ class Coded:
     shift: int
 
     def predicted(self, rows: int, columns: int) -> Integers:
-        """(R, D). Raises ArchiveCorrupt where it leads beyond LIMIT."""
+        """Predicted rows (R, D). Raises ArchiveCorrupt where they lie beyond LIMIT."""
         directions = self.directions.T.astype(np.float64)
         constant = self.constant * 2.0**self.shift + (2.0**self.shift / 2)
         q = np.empty((len(self.codes), len(self.constant)), np.int64)
-        for part in cached(*q.shape):
+        for part in cache_blocks(*q.shape):
             sums = self.codes[part].astype(np.float64) @ directions
             sums += constant
             sums *= 2.0**-self.shift
             np.floor(sums, out=sums)
-            told = sums.reshape(-1)[: rows * columns - part.start * q.shape[1]]
-            if not -LIMIT < told.min() <= told.max() < LIMIT:
+            used = sums.reshape(-1)[: rows * columns - part.start * q.shape[1]]
+            if not -LIMIT < used.min() <= used.max() < LIMIT:
                 raise ArchiveCorrupt("components lead to numbers beyond 2^28")
             q[part] = sums
         return q.reshape(-1, columns)[:rows]
 
 
 def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
-    """(W, window * D) of q (R, D), the last window filled up with the last row."""
+    """Windows (W, window * D) of q (R, D), the last one filled up with the last row."""
     missing = -len(q) % window
     if missing:
         q = np.concatenate([q, np.repeat(q[-1:], missing, axis=0)])
@@ -86,15 +85,15 @@ def windows_of(q: NDArray[Any], window: int) -> NDArray[Any]:
 
 
 def sampled(rows: NDArray[Any], window: int) -> NDArray[Any]:
-    """Of many rows (R, D) those windows, one after another, that directions are found from."""
+    """Rows of the windows, one after another, that directions of many rows are found from."""
     count = -(-len(rows) // window) // _SAMPLE
     if count <= 1:
         return rows
     return windows_of(rows, window)[::count].reshape(-1, rows.shape[1])
 
 
-def find(q: Integers, window: int, some: bool = False) -> Directions:
-    """The directions of windows of q (R, D); or some, the first of them, where these are large."""
+def directions_of(q: Integers, window: int, some: bool = False) -> Directions:
+    """Directions of windows of q (R, D). some: of large windows, only the first of them."""
     rows = windows_of(sampled(q, window), window).astype(np.float64)
     middle = np.rint(rows.mean(axis=0))
     off = rows - middle
@@ -112,135 +111,136 @@ def find(q: Integers, window: int, some: bool = False) -> Directions:
 
 
 def _leading(off: Floats) -> tuple[Floats, Floats]:
-    """About the variances and directions that are the largest, by subspace iteration.
+    """Largest variances, about, and their directions, by subspace iteration.
 
     N. Halko et al., "Finding structure with randomness", SIAM Review 53 (2011), algorithm 4.4.
     """
     count = min(_LEADING, *off.shape)
-    some = np.random.default_rng(0).standard_normal((len(off), count))
-    found = np.linalg.qr(off.T @ some).Q
+    random = np.random.default_rng(0).standard_normal((len(off), count))
+    basis = np.linalg.qr(off.T @ random).Q
     for _ in range(_TURNS):
-        found = np.linalg.qr(off.T @ (off @ found)).Q
-    seen = off @ found
+        basis = np.linalg.qr(off.T @ (off @ basis)).Q
+    seen = off @ basis
     variances, turned = np.linalg.eigh(seen.T @ seen / len(off))
-    return variances, found @ turned
+    return variances, basis @ turned
 
 
-def coordinates(q: Integers, found: Directions, kept: int) -> Floats:
-    """Of windows of q (R, D) along the first `kept` directions, (W, kept)."""
-    off = windows_of(q, found.window) - found.middle
-    return np.asarray(off @ found.vectors[:, :kept])
+def coordinates(q: Integers, directions: Directions, count: int) -> Floats:
+    """Coordinates (W, count) of windows of q (R, D) along the first directions."""
+    off = windows_of(q, directions.window) - directions.middle
+    return np.asarray(off @ directions.vectors[:, :count])
 
 
-def code(places: Floats, found: Directions, step: float) -> Coded:
-    """Coordinates (W, k) in steps."""
-    kept = places.shape[1]
-    vectors, deviation = found.vectors[:, :kept], np.sqrt(found.variances[:kept].max(initial=0))
-    wanted = np.log2(10 * max(deviation, 1) * np.sqrt(len(vectors))) - 2 * np.log2(step)
+def code(places: Floats, directions: Directions, step: float) -> Coded:
+    """Coordinates (W, k) rounded to steps, and the directions that they need."""
+    count = places.shape[1]
+    vectors = directions.vectors[:, :count]
+    std = np.sqrt(directions.variances[:count].max(initial=0))
+    wanted = np.log2(10 * max(std, 1) * np.sqrt(len(vectors))) - 2 * np.log2(step)
     room = np.log2(_DIRECTION / max(np.abs(vectors).max(initial=0) * step, 1)) - 1
     shift = int(np.clip(np.ceil(wanted), 0, max(0, min(_MAX_SHIFT, int(room)))))
     return Coded(
-        found.window,
+        directions.window,
         np.clip(np.rint(places / step), 1 - _CODE, _CODE - 1).astype(np.int64),
         np.rint(vectors * (step * 2.0**shift)).astype(np.int64),
-        found.middle.astype(np.int64),
+        directions.middle.astype(np.int64),
         shift,
     )
 
 
-def worth(found: Directions, step: float, windows: int) -> int:
-    """The number of directions of the fewest bits, where what they leave of windows is stored.
+def cheapest_count(directions: Directions, step: float, windows: int) -> int:
+    """Number of directions of the fewest bits, where residuals of windows are stored, too.
 
-    Codes, in steps, and what is left of each value count as normal, of the variances that follow.
+    Codes, in steps, and residuals are taken as normal, with the variances that follow.
     """
-    size, kept = len(found.middle), len(found.variances)
-    squares = np.square(found.vectors)
-    # Of each value (S,) what a direction takes away, and what rounding its codes brings back.
-    taken = np.cumsum(squares * found.variances, axis=1)
+    size, count = len(directions.middle), len(directions.variances)
+    squares = np.square(directions.vectors)
+    # Variance of each value (S,) that a direction explains, and that rounding its codes adds.
+    explained = np.cumsum(squares * directions.variances, axis=1)
     rounding = np.cumsum(squares, axis=1) * (step**2 / 12)
-    left = found.spread[:, None] - np.hstack([np.zeros((size, 1)), taken - rounding])
-    codes = np.append(0, np.cumsum(_normal_bits(found.variances / step**2)))
+    left = directions.spread[:, None] - np.hstack([np.zeros((size, 1)), explained - rounding])
+    codes = np.append(0, np.cumsum(_normal_bits(directions.variances / step**2)))
     bits = windows * (codes + _normal_bits(left).sum(axis=0))
-    return int(np.argmin(bits + _COST_BITS * size * np.arange(kept + 1)))
+    return int(np.argmin(bits + _COST_BITS * size * np.arange(count + 1)))
 
 
 def _normal_bits(variances: Floats) -> Floats:
-    """Of whole numbers of a normal law, about."""
+    """Bits of integers of normal distributions, about."""
     return np.asarray(0.5 * np.log2(1 + 2 * np.pi * np.e * np.maximum(variances, 0)))
 
 
-class Likely(NamedTuple):
-    """A number of directions, the step of their codes, and the bytes of codes of all windows."""
+class Cheapest(NamedTuple):
+    """Number of directions, the step of their codes, and the bytes of codes of all windows."""
 
-    kept: int
+    k: int
     step: float
     bytes: float
 
 
-def likely(found: Directions, error: float, windows: float) -> Likely | None:
-    """The fewest bytes for a root mean square error, by variances; None where that is too small.
+def cheapest_alone(directions: Directions, rmse: float, windows: float) -> Cheapest | None:
+    """Fewest bytes for a target RMSE without residuals, by variances; None if it is too small.
 
-    What is left out and what rounding to steps adds make the error; each number of directions has
-    its step so, and each direction then a rate (Gaussian, at high resolution).
+    The error is what directions leave out and what rounding to steps adds: that gives each number
+    of directions its step, and each direction a rate (Gaussian, at high resolution).
     """
-    size, kept = len(found.middle), np.arange(1, len(found.variances) + 1)
-    left = size * error**2 - (found.spread.sum() - np.cumsum(found.variances))
-    step2 = 12 * left / kept
+    size, counts = len(directions.middle), np.arange(1, len(directions.variances) + 1)
+    left = size * rmse**2 - (directions.spread.sum() - np.cumsum(directions.variances))
+    step2 = 12 * left / counts
     usable = step2 > 0
     if not usable.any():
         return None
     step2 = np.where(usable, step2, 1)
-    rates = 0.5 * np.log2(1 + 2 * np.pi * np.e * found.variances / step2[:, None])
+    rates = 0.5 * np.log2(1 + 2 * np.pi * np.e * directions.variances / step2[:, None])
     codes = np.tril(rates).sum(axis=1) * windows
-    best = int(np.argmin(np.where(usable, codes + _COST_BITS * size * kept, np.inf)))
-    return Likely(int(kept[best]), float(np.sqrt(step2[best])), float(codes[best]) / 8)
+    best = int(np.argmin(np.where(usable, codes + _COST_BITS * size * counts, np.inf)))
+    return Cheapest(int(counts[best]), float(np.sqrt(step2[best])), float(codes[best]) / 8)
 
 
-def dump(coded: Coded, left: Integers | None) -> bytes:
-    """The bytes of codes and directions, and of what is left of the rows where that is kept."""
-    head = [coded.window, coded.codes.shape[1], coded.shift, left is not None]
+def dump(coded: Coded, residuals: Integers | None) -> bytes:
+    """Bytes of codes and directions, and of residuals (R, D) where these are stored."""
+    head = [coded.window, coded.codes.shape[1], coded.shift, residuals is not None]
     return join(
         [
             b"".join(int(number).to_bytes(2, "little") for number in head),
             pack(coded.constant),
             pack(coded.directions.T),
             pack_rows(coded.codes) if coded.codes.size else b"",
-            b"" if left is None else pack_rows(left),
+            b"" if residuals is None else pack_rows(residuals),
         ]
     )
 
 
-def guess(coded: Coded, left: Integers, times: float) -> float:
-    """The bytes of `dump`, about, and sooner, of so many times as many rows."""
+def estimate(coded: Coded, residuals: Integers, times: float) -> float:
+    """Estimated bytes of `dump` for `times` as many rows."""
     if not coded.codes.size:
-        return guess_rows(left, times)
-    numbers = guess_rows(coded.codes, times) + guess_rows(left, times)
-    return guess_directions(coded) + numbers
+        return estimate_rows(residuals, times)
+    numbers = estimate_rows(coded.codes, times) + estimate_rows(residuals, times)
+    return estimate_directions(coded) + numbers
 
 
-def guess_directions(coded: Coded) -> float:
-    """Their bytes, about."""
+def estimate_directions(coded: Coded) -> float:
+    """Estimated bytes of the directions."""
     line = coded.directions.T.reshape(-1, 1)
-    size = lawfit.guess(line)
-    return min(size, len(repeats(line))) if line.size <= FEW else size
+    size = distribution_fit.estimate(line)
+    return min(size, len(pack_repeats(line))) if line.size <= FEW else size
 
 
 def load(raw: bytes, rows: int, columns: int) -> Integers:
-    """The rows q (R, D) of `dump`. Raises ArchiveCorrupt."""
+    """Rows q (R, D) of the bytes of `dump`. Raises ArchiveCorrupt."""
     parts = Parts(raw)
-    head, constant, directions, codes, left = (parts.take() for _ in range(5))
+    head, constant, directions, codes, residuals = (parts.take() for _ in range(5))
     parts.end()
     if len(head) != 8:
         raise ArchiveCorrupt("components do not say of what")
-    window, kept, shift, has_left = np.frombuffer(head, "<u2").tolist()
+    window, k, shift, has_residuals = np.frombuffer(head, "<u2").tolist()
     size = window * columns
-    if not 1 <= size <= MAX_SIZE or kept > size or shift > _MAX_SHIFT or has_left > 1:
+    if not 1 <= size <= MAX_SIZE or k > size or shift > _MAX_SHIFT or has_residuals > 1:
         raise ArchiveCorrupt("components do not fit the rows")
     count = -(-rows // window)
     coded = Coded(
         window,
-        unpack_rows(codes, count, kept) if count * kept else np.zeros((count, kept), np.int64),
-        unpack(directions, kept * size).reshape(kept, size).T,
+        unpack_rows(codes, count, k) if count * k else np.zeros((count, k), np.int64),
+        unpack(directions, k * size).reshape(k, size).T,
         unpack(constant, size),
         shift,
     )
@@ -250,10 +250,10 @@ def load(raw: bytes, rows: int, columns: int) -> Integers:
     if int(np.abs(coded.constant).max()) >= 2 * LIMIT:
         raise ArchiveCorrupt("components hold numbers beyond 2^29")
     q = coded.predicted(rows, columns)
-    if has_left:
-        q = q + unpack_rows(left, rows, columns)
+    if has_residuals:
+        q = q + unpack_rows(residuals, rows, columns)
         if q.size and int(np.abs(q).max()) >= LIMIT:
             raise ArchiveCorrupt("components lead to numbers beyond 2^28")
-    elif left:
+    elif residuals:
         raise ArchiveCorrupt("components hold more than they say")
     return q

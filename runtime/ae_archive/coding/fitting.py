@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_archive.coding.blocks import MANY, spread_blocks
 from ae_archive.coding.integers import Integers
 from ae_archive.coding.predictor import MAX_COLUMNS, Floats, Predictor
-from ae_archive.coding.stretch import LONG, spread
 
 ORDERS = (0, 1, 2, 3, 4, 8, 16)
 _CROSS_COLUMNS = 16  # at most: the weights of each column grow with all of them
@@ -198,7 +198,7 @@ def fit(q: Integers, roughly: bool = False) -> Predictor | None:
     for first in range(0, columns, together):
         design = _Design(q[:, first : first + together], order, size, sample)
         best = _chosen(design, count)
-        chosen += best if roughly else _reweighted(design, best, q.size > LONG)
+        chosen += best if roughly else _reweighted(design, best, q.size > MANY)
     return _put_together(chosen, order, size)
 
 
@@ -277,7 +277,7 @@ def _put_together(choices: list[_Choice], longest: int, size: int) -> Predictor:
 
 def _stretches(x: Integers, length: int) -> list[Integers]:
     """Stretches of rows over all of x, together no more than are worth looking at."""
-    return [x] if len(x) <= _STRETCHES * length else spread(x, _STRETCHES, length)
+    return [x] if len(x) <= _STRETCHES * length else spread_blocks(x, _STRETCHES, length)
 
 
 def _once_reweighted(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -1,8 +1,8 @@
-"""Whole numbers of which those between known ones are interpolated, in halved steps, coarse first.
+"""Interpolated integers: those between known ones, in halved distances, coarse first.
 
 As SZ3 does it (K. Zhao et al., "Optimizing error-bounded lossy compression for scientific data by
-dynamic spline interpolation", ICDE 2021), but in whole numbers, which are the same on every
-machine. What is known is what a reader will have: wanted numbers are met to within half a width.
+dynamic spline interpolation", ICDE 2021), but in integers, which are the same on every machine.
+Known numbers are those that a reader will have: wanted numbers are met to within half a width.
 """
 
 from __future__ import annotations
@@ -13,91 +13,91 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_archive.coding import lawfit
+from ae_archive.coding import distribution_fit
+from ae_archive.coding.blocks import MANY, cache_blocks
 from ae_archive.coding.grid import repeated
-from ae_archive.coding.integers import Integers, columns_of, pack, unpack
-from ae_archive.coding.numbers import guess_rows, pack_rows, unpack_rows
+from ae_archive.coding.integers import Integers, modelled_columns, pack, unpack
 from ae_archive.coding.parts import Parts, join
 from ae_archive.coding.predictor import LIMIT
-from ae_archive.coding.stretch import LONG, cached
+from ae_archive.coding.row_coder import estimate_rows, pack_rows, unpack_rows
 from ae_runtime.errors import ArchiveCorrupt
 
 Floats = NDArray[np.float64]
 Places = tuple[slice, ...]
 MAX_LEVELS = 24
-_FAR = 1 << 57  # sums of what is interpolated stay below 2^63
+_FAR = 1 << 57  # limit of interpolated numbers: their sums stay below 2^63
 _ALONE = 2048  # numbers of a stage, from which on it has a stream of its own
-_STREAM_BITS = 1 / 256  # of each of many numbers, that a stream must save for the time it takes
-_SMALL_SHARE = 64  # of all numbers, a part that a stream is too small for
+_STREAM_BITS = 1 / 256  # bits of each of many numbers, that a stream must save for its time
+_SMALL_SHARE = 64  # the smallest stages, one in so many of all numbers, share a stream
 _NEAR = 64  # numbers that are near each other
-_TRIED = 1 << 15  # numbers of a stage, from which it is seen how these are interpolated
+_TRIED = 1 << 15  # numbers of a stage, from which lines or cubics are chosen
 
 
 class Stage(NamedTuple):
-    """Numbers at `told`, each between two of those at `known` along the axis."""
+    """Numbers at `between`, each between two of those at `known` along the axis."""
 
     axis: int
     known: Places
-    told: Places
+    between: Places
 
     def of(self, numbers: NDArray[Any], places: Places) -> NDArray[Any]:
-        """A view of numbers (R, ...) at places, the axis first: of what is known, or told."""
+        """View of numbers (R, ...) at places, the axis first."""
         return np.moveaxis(numbers[places], self.axis, 0)
 
 
 class Interpolated(NamedTuple):
-    """How numbers are told.
+    """Numbers (R, ...) as they are stored.
 
-    anchors: the first ones, in widths, every 2^levels along the axes. cubic, left: of each stage
-    whether numbers lie on cubics or lines, and what these leave of them, in widths.
+    anchors: the first ones, in widths, every 2^levels along the axes. cubic, residuals: of each
+    stage whether numbers lie on cubics or lines, and their distance from these, in widths.
     """
 
     axes: tuple[int, ...]
     levels: int
     anchors: Integers
     cubic: list[bool]
-    left: list[Integers]
+    residuals: list[Integers]
 
 
-def find(
+def interpolate(
     wanted: Floats, usable: NDArray[np.bool_], width: Integers, axes: tuple[int, ...], levels: int
 ) -> tuple[Interpolated, Integers]:
-    """Of wanted (R, ...), and the whole numbers that a reader gets for it.
+    """Interpolated numbers of wanted (R, ...), and the integers that a reader gets.
 
-    usable: where it is wanted at all; elsewhere what costs nothing is taken. width (...): of the
+    usable: where wanted counts; elsewhere numbers are taken that cost nothing. width (...): of the
     numbers of a row.
     """
     widths = np.broadcast_to(width, wanted.shape)
-    found = np.zeros(wanted.shape, np.int64)
+    decoded = np.zeros(wanted.shape, np.int64)
     places = _anchors(wanted.ndim, axes, levels)
     first = wanted[places]
     flat = np.rint(first / widths[places]).astype(np.int64).reshape(len(first), -1)
     anchors = repeated(flat, usable[places].reshape(flat.shape))
-    found[places] = anchors.reshape(first.shape) * widths[places]
-    cubic, left = [], []
-    every = bool(usable.all())
+    decoded[places] = anchors.reshape(first.shape) * widths[places]
+    cubic, residuals = [], []
+    all_usable = bool(usable.all())
     for stage in _stages(wanted.shape, axes, levels):
-        known, told = stage.of(found, stage.known), stage.of(found, stage.told)
-        to_tell, of, free = (stage.of(each, stage.told) for each in (wanted, widths, usable))
-        smooth = _is_cubic(known, to_tell, of, free)
-        whole = np.empty(to_tell.shape, np.int64)
-        for part, between in _between(known, len(to_tell), smooth):
-            r = np.rint((to_tell[part] - between) / of[part])
-            if not (every and r.min() > -LIMIT and r.max() < LIMIT):
+        known, between = stage.of(decoded, stage.known), stage.of(decoded, stage.between)
+        target, of, free = (stage.of(each, stage.between) for each in (wanted, widths, usable))
+        smooth = _is_cubic(known, target, of, free)
+        left = np.empty(target.shape, np.int64)
+        for part, predicted in _predicted(known, len(target), smooth):
+            r = np.rint((target[part] - predicted) / of[part])
+            if not (all_usable and r.min() > -LIMIT and r.max() < LIMIT):
                 r[~(free[part] & (np.abs(r) < LIMIT))] = 0
-            whole[part] = r
-            between += whole[part] * of[part]
-            told[part] = between
+            left[part] = r
+            predicted += left[part] * of[part]
+            between[part] = predicted
         cubic.append(smooth)
-        left.append(whole)
-    return Interpolated(axes, levels, anchors, cubic, left), found
+        residuals.append(left)
+    return Interpolated(axes, levels, anchors, cubic, residuals), decoded
 
 
-def likely(told: Interpolated) -> float:
-    """Bits that the numbers take, about: as if magnitudes near each other were geometric."""
+def estimate_bits(numbers: Interpolated) -> float:
+    """Estimated bits of the numbers, as if magnitudes near each other were geometric."""
     bits = 0.0
-    for numbers in (np.diff(told.anchors, axis=0, prepend=0), *told.left):
-        flat = np.abs(numbers.reshape(-1))
+    for stage in (np.diff(numbers.anchors, axis=0, prepend=0), *numbers.residuals):
+        flat = np.abs(stage.reshape(-1))
         begins = np.arange(0, len(flat), _NEAR)
         counts = np.diff(begins, append=len(flat))
         mean = np.add.reduceat(flat, begins) / counts if len(flat) else np.zeros(0)
@@ -106,33 +106,34 @@ def likely(told: Interpolated) -> float:
     return bits
 
 
-def guess(told: Interpolated, shape: tuple[int, ...], times: float) -> float:
-    """The bytes of `dump`, about, and sooner, of so many times as many rows."""
-    size = guess_rows(told.anchors, times)
-    if not told.left:
+def estimate(numbers: Interpolated, shape: tuple[int, ...], times: float) -> float:
+    """Estimated bytes of `dump` for `times` as many rows."""
+    size = estimate_rows(numbers.anchors, times)
+    if not numbers.residuals:
         return size
-    return size + times * float(_together(told.left, _columns(shape, told.axes))[1].min())
+    joined = _estimate_joined(numbers.residuals, _columns(shape, numbers.axes))[1]
+    return size + times * float(joined.min())
 
 
-def dump(told: Interpolated, shape: tuple[int, ...]) -> bytes:
-    """The bytes of what tells numbers (R, ...)."""
-    columns = _columns(shape, told.axes)
-    mask = sum(1 << axis for axis in told.axes)
-    joined = _joined(told.left, columns)
-    together = [left.reshape(-1) for left in told.left[:joined]]
+def dump(numbers: Interpolated, shape: tuple[int, ...]) -> bytes:
+    """Bytes of interpolated numbers (R, ...)."""
+    columns = _columns(shape, numbers.axes)
+    mask = sum(1 << axis for axis in numbers.axes)
+    joined = _joined(numbers.residuals, columns)
+    first = [residuals.reshape(-1) for residuals in numbers.residuals[:joined]]
     return join(
         [
-            bytes([told.levels, joined]) + mask.to_bytes(2, "little"),
-            np.packbits(np.array(told.cubic, np.bool_), bitorder="little").tobytes(),
-            pack_rows(told.anchors),
-            pack(np.concatenate(together), columns) if joined else b"",
-            *(pack(left, columns) for left in told.left[joined:]),
+            bytes([numbers.levels, joined]) + mask.to_bytes(2, "little"),
+            np.packbits(np.array(numbers.cubic, np.bool_), bitorder="little").tobytes(),
+            pack_rows(numbers.anchors),
+            pack(np.concatenate(first), columns) if joined else b"",
+            *(pack(residuals, columns) for residuals in numbers.residuals[joined:]),
         ]
     )
 
 
 def load(raw: bytes, shape: tuple[int, ...], width: Integers) -> Integers:
-    """The whole numbers (R, ...) that `find` gave. Raises ArchiveCorrupt."""
+    """Integers (R, ...) that `interpolate` gave. Raises ArchiveCorrupt."""
     parts = Parts(raw)
     head, cubic, anchors, together = (parts.take() for _ in range(4))
     if len(head) != 4 or not 1 <= head[0] <= MAX_LEVELS:
@@ -147,26 +148,29 @@ def load(raw: bytes, shape: tuple[int, ...], width: Integers) -> Integers:
         raise ArchiveCorrupt("interpolated numbers do not say how")
     columns = _columns(shape, axes)
     widths = np.broadcast_to(width, shape)
-    found = np.zeros(shape, np.int64)
+    decoded = np.zeros(shape, np.int64)
     places = _anchors(len(shape), axes, levels)
-    first = found[places]
+    first = decoded[places]
     numbers = unpack_rows(anchors, len(first), first.size // len(first))
     first[...] = _below(numbers, LIMIT).reshape(first.shape) * widths[places]
     _below(first, _FAR)
-    sizes = [stage.of(found, stage.told).size for stage in stages]
+    sizes = [stage.of(decoded, stage.between).size for stage in stages]
     stream = unpack(together, sum(sizes[:joined]), columns)
     for number, (stage, size) in enumerate(zip(stages, sizes, strict=True)):
         if number < joined:
-            left, stream = stream[:size], stream[size:]
+            residuals, stream = stream[:size], stream[size:]
         else:
-            left = unpack(parts.take(), size, columns)
-        known, told = stage.of(found, stage.known), stage.of(found, stage.told)
-        left, of = _below(left, LIMIT).reshape(told.shape), stage.of(widths, stage.told)
-        for part, between in _between(known, len(told), bits[number]):
-            between += left[part] * of[part]
-            told[part] = _below(between, _FAR)
+            residuals = unpack(parts.take(), size, columns)
+        known, between = stage.of(decoded, stage.known), stage.of(decoded, stage.between)
+        residuals, of = (
+            _below(residuals, LIMIT).reshape(between.shape),
+            stage.of(widths, stage.between),
+        )
+        for part, predicted in _predicted(known, len(between), bits[number]):
+            predicted += residuals[part] * of[part]
+            between[part] = _below(predicted, _FAR)
     parts.end()
-    return found
+    return decoded
 
 
 def _anchors(dimensions: int, axes: tuple[int, ...], levels: int) -> Places:
@@ -188,19 +192,19 @@ def _stages(shape: tuple[int, ...], axes: tuple[int, ...], levels: int) -> Itera
             places[axis] = slice(None, None, stride)
 
 
-def _between(known: Integers, count: int, cubic: bool) -> Iterator[tuple[slice, Integers]]:
-    """`count` numbers along the first axis, each after one of the known, by those beside it.
+def _predicted(known: Integers, count: int, cubic: bool) -> Iterator[tuple[slice, Integers]]:
+    """Slice and predictions of a block of `count` numbers, each between two of the known.
 
-    As many as are known, the last of which is repeated, or one less. A stretch at a time, which the
-    processor's cache holds, and where it is.
+    Numbers follow the known ones along the first axis: there are as many, the last of which is
+    repeated, or one less. A block fits the processor's cache.
     """
     inner = min(count, len(known) - 1)
-    for told in cached(count, known[:1].size):
-        begin, stop = told.start, told.stop
+    for block in cache_blocks(count, known[:1].size):
+        begin, stop = block.start, block.stop
         end = min(stop, inner)
-        found = np.empty((stop - begin, *known.shape[1:]), np.int64)
-        part = found[: max(end - begin, 0)]
-        found[len(part) :] = known[begin + len(part) : stop]
+        predicted = np.empty((stop - begin, *known.shape[1:]), np.int64)
+        part = predicted[: max(end - begin, 0)]
+        predicted[len(part) :] = known[begin + len(part) : stop]
         np.add(known[begin:end], known[begin + 1 : end + 1], out=part)
         low, high = max(begin, 1), min(end, inner - 1)
         if cubic and low < high:
@@ -216,48 +220,51 @@ def _between(known: Integers, count: int, cubic: bool) -> Iterator[tuple[slice, 
         for each in outside:
             each += 1
             each >>= 1
-        yield told, found
+        yield block, predicted
 
 
-def _is_cubic(known: Integers, told: Floats, width: Integers, usable: NDArray[np.bool_]) -> bool:
-    """Whether cubics leave less than lines, of a stretch in the middle."""
-    count = len(told)
-    length = min(count, max(8, _TRIED * count // told.size))
+def _is_cubic(known: Integers, target: Floats, width: Integers, usable: NDArray[np.bool_]) -> bool:
+    """Whether cubics are nearer to the target than lines, by a block in the middle."""
+    count = len(target)
+    length = min(count, max(8, _TRIED * count // target.size))
     begin = (count - length) // 2
     some = slice(begin, begin + length)
-    told, width, usable = told[some], width[some], usable[some]
+    target, width, usable = target[some], width[some], usable[some]
     costs = [0.0, 0.0]
     for cubic in (False, True):
-        for part, between in _between(known[begin : begin + length + 1], length, cubic):
-            off = (told[part] - between) / width[part]
+        for part, predicted in _predicted(known[begin : begin + length + 1], length, cubic):
+            off = (target[part] - predicted) / width[part]
             costs[cubic] += float(np.log2(1 + np.abs(off[usable[part]])).sum())
     return costs[1] < costs[0]
 
 
 def _columns(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    """Of a stage's stream: values of a row that are no neighbours have laws of their own."""
+    """Columns of a stage's stream: values of a row that are no neighbours have own models."""
     return shape[-1] if len(shape) > 1 and len(shape) - 1 not in axes else 1
 
 
-def _joined(left: list[Integers], columns: int) -> int:
-    """How many of the first stages have a stream in common."""
-    count = sum(each.size for each in left)
-    if count <= LONG:
-        return next((at for at, each in enumerate(left) if each.size >= _ALONE), len(left))
-    begun, sizes = _together(left, columns)
+def _joined(residuals: list[Integers], columns: int) -> int:
+    """Number of the first stages that have a stream in common."""
+    count = sum(each.size for each in residuals)
+    if count <= MANY:
+        large = (at for at, each in enumerate(residuals) if each.size >= _ALONE)
+        return next(large, len(residuals))
+    begun, sizes = _estimate_joined(residuals, columns)
     joined = begun + np.arange(len(sizes))
-    return int(joined[np.argmin(8 * sizes + _STREAM_BITS * count * (len(left) - joined))])
+    streams = len(residuals) - joined
+    return int(joined[np.argmin(8 * sizes + _STREAM_BITS * count * streams)])
 
 
-def _together(left: list[Integers], columns: int) -> tuple[int, NDArray[np.float64]]:
-    """How many of the first stages are too small for streams of their own.
+def _estimate_joined(residuals: list[Integers], columns: int) -> tuple[int, Floats]:
+    """Number of the first stages that are too small for streams of their own.
 
-    And the bytes of all, about, with 0, 1, ... more of them in one stream.
+    And the estimated bytes of all, with 0, 1, ... more of them in one stream.
     """
-    parts = [each.reshape(-1, columns_of(columns)) for each in left]
-    sums = np.cumsum([each.size for each in left])
+    parts = [each.reshape(-1, modelled_columns(columns)) for each in residuals]
+    sums = np.cumsum([each.size for each in residuals])
     begun = 1 + int(np.searchsorted(sums, sums[-1] / _SMALL_SHARE))
-    return begun, lawfit.together([np.concatenate(parts[:begun]), *parts[begun:]])[1:]
+    joined = [np.concatenate(parts[:begun]), *parts[begun:]]
+    return begun, distribution_fit.estimate_joined(joined)[1:]
 
 
 def _below(numbers: Integers, limit: int) -> Integers:

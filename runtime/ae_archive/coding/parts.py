@@ -1,4 +1,4 @@
-"""Byte strings one after another, each with its length before it."""
+"""Byte strings one after another, each after its length."""
 
 from __future__ import annotations
 
@@ -10,29 +10,26 @@ MAX_LENGTH = 1 << 32
 
 
 def join(parts: Iterable[bytes]) -> bytes:
-    """The parts, each after its length: 7 bits a byte, the lowest first, 128 more but in the last.
-
-    (LEB128, as in DWARF and WebAssembly.)
-    """
+    """Bytes of the parts, each after its length in LEB128 (as in DWARF and WebAssembly)."""
     return b"".join(_length(len(part)) + part for part in parts)
 
 
 def _length(count: int) -> bytes:
-    found = bytearray()
+    raw = bytearray()
     while count >= 128:
-        found.append(count & 127 | 128)
+        raw.append(count & 127 | 128)
         count >>= 7
-    return bytes([*found, count])
+    return bytes([*raw, count])
 
 
 class Parts:
-    """The parts of a payload, taken in order."""
+    """Parts of a payload, taken in order."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw, self._at = raw, 0
 
     def take(self) -> bytes:
-        """The next part. Raises ArchiveCorrupt where none is left, or less than it says."""
+        """Next part. Raises ArchiveCorrupt where none is left, or less than its length."""
         count = shift = 0
         more = True
         while more and self._at < len(self._raw) and count < MAX_LENGTH:

@@ -1,4 +1,4 @@
-"""The decoder of an archive: latents of whole numbers to rows, after a check of this machine."""
+"""Decoder of an archive: quantised latents to rows, after a check of this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROVIDER = "CPUExecutionProvider"  # a GPU rounds products of float32 to fewer 
 
 
 def digest(graph: bytes) -> str:
-    """What a header tells a decoder.onnx by: half of its SHA-256, enough against accidents."""
+    """Identity of a decoder.onnx in a header: half of its SHA-256, enough against accidents."""
     return hashlib.sha256(graph).hexdigest()[:32]
 
 
@@ -54,17 +54,17 @@ class Decoder:
         )
         self.step = model.step
         self.middle = np.array(model.middle, np.float64) * self.step
-        margin = np.array(model.margin, np.float64)
-        self.margin = margin if len(margin) == 1 else margin.reshape(row_shape)
+        each = np.array(model.decoder_error, np.float64)
+        self.error = each if len(each) == 1 else each.reshape(row_shape)
         self._lock = threading.Lock()
         self._probed = False
 
     def latents(self, q: Integers, factor: float) -> NDArray[np.float32]:
-        """(W, K) of whole numbers: two products and a sum of float64, rounded to float32."""
+        """Latents (W, K) of integers: two products and a sum of float64, rounded to float32."""
         return (q * (factor * self.step) + self.middle).astype(np.float32)
 
     def rows(self, q: Integers, factor: float) -> Array:
-        """x_hat (W, ...) of latents in steps (W, K). Raises ArchiveError if the probe fails."""
+        """x_hat (W, ...) of latents in steps, (W, K). Raises ArchiveError if the probe fails."""
         with self._lock:
             if not self._probed:
                 self._probe()
@@ -78,16 +78,16 @@ class Decoder:
         return x_hat
 
     def close(self) -> None:
-        """Give the session back."""
+        """Close the session."""
         self._engine.close()
 
     def _probe(self) -> None:
         probe = self.model.probe
-        found, margin = self.probed(probe.spread)
+        x_hat, error = self.probed(probe.spread)
         # A column that was empty in training has no number.
-        expected = np.array(probe.x_hat, found.dtype).astype(np.float64)
-        off = np.abs(np.nan_to_num(found.astype(np.float64)) - expected)
-        allowed = probe.share * margin
+        expected = np.array(probe.x_hat, x_hat.dtype).astype(np.float64)
+        off = np.abs(np.nan_to_num(x_hat.astype(np.float64)) - expected)
+        allowed = probe.share * error
         if not (off <= allowed).all():
             worst = int(np.argmax(off - allowed))
             raise ArchiveError(
@@ -97,9 +97,9 @@ class Decoder:
             )
 
     def probed(self, spread: int) -> tuple[Array, NDArray[np.float64]]:
-        """Values of the probe's samples, and the margins of their columns.
+        """Values of the probe's samples, and the decoder error of their columns.
 
-        Sample b has the latents q[k] = spread * (h mod 15 - 7), where h is the upper half of
+        The latents of sample b are q[k] = spread * (h mod 15 - 7), where h is the upper half of
         (b * K + k + 1) * 2654435761 mod 2^32 (Knuth's multiplicative hash). Value i of it is that
         at 7919 * (4 * b + i) mod the size of a sample, in C order.
         """
@@ -107,8 +107,8 @@ class Decoder:
         hashed = (np.arange(1, PROBED * latent_dim + 1) * 2654435761 % (1 << 32)) >> 16
         q = spread * (hashed % 15 - 7).reshape(PROBED, latent_dim)
         x_hat = self.decode(self.latents(q, 1.0))
-        margin = np.broadcast_to(self.margin, x_hat.shape).reshape(PROBED, -1)
+        error = np.broadcast_to(self.error, x_hat.shape).reshape(PROBED, -1)
         values = x_hat.reshape(PROBED, -1)
         sample = np.repeat(np.arange(PROBED), PROBED_VALUES)
         place = 7919 * np.arange(PROBED * PROBED_VALUES) % values.shape[1]
-        return values[sample, place], margin[sample, place]
+        return values[sample, place], error[sample, place]

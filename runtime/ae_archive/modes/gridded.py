@@ -1,4 +1,4 @@
-"""Rows on a grid: whole numbers, told by a predictor or by components, and what no grid holds."""
+"""Chunks of rows on a grid: integers by the row coder or by components, and outliers."""
 
 from __future__ import annotations
 
@@ -8,145 +8,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_archive.coding import components
-from ae_archive.coding.exceptions import pack_exceptions, put_back
+from ae_archive.coding.blocks import MANY
 from ae_archive.coding.grid import Grid, Gridded, nearest, steps_of, to_grid
 from ae_archive.coding.integers import Integers, pack, unpack
-from ae_archive.coding.numbers import pack_rows, unpack_rows
+from ae_archive.coding.outliers import pack_outliers, restore_outliers
 from ae_archive.coding.parts import Parts, join
-from ae_archive.coding.stretch import LONG
-from ae_archive.modes import coarse
-from ae_archive.modes.coarse import Coarse
-from ae_archive.promise import Promise, factor_bytes, factor_of
+from ae_archive.coding.row_coder import pack_rows, unpack_rows
+from ae_archive.error_bound import ErrorBound, factor_bytes, factor_of
+from ae_archive.modes import components_alone
+from ae_archive.modes.components_alone import Plan
 from ae_runtime.errors import ArchiveCorrupt
 
 Array = NDArray[Any]
-_EVEN = 3**0.5  # the factor of steps of which no part is likelier than another
-_NARROWER = (0.984375, 0.9375, 0.75)  # of the bound: exact, as float32
-_MANY = 0.001  # of the values, for narrower steps to be tried
-_EXCEPTION_BITS = 40.0
-_STEP = 2.0  # of codes, in steps of the grid, where what they leave is stored
-_MIN_COLUMNS = 17  # of fewer, the linear predictor knows all that components could
+_EVEN = 3**0.5  # factor of steps in which no place is likelier than another
+_NARROWER = (0.984375, 0.9375, 0.75)  # factors of the bound: exact, as float32
+_MANY_OUTLIERS = 0.001  # share of the values, for narrower steps to be tried
+_OUTLIER_BITS = 40.0
+_STEP = 2.0  # step of codes, in those of the grid, where residuals are stored
+_MIN_COLUMNS = 17  # of fewer columns the linear predictor uses all
 
 
 class Fitted(NamedTuple):
-    """The grid that a promise of rows leads to, and the factor of its bound."""
+    """Rows on a grid, and the factor of the error bound for it."""
 
     factor: float
-    made: Gridded
+    gridded: Gridded
 
 
-def fit(x: Array, promise: Promise, near: float = _EVEN) -> Fitted:
-    """Of x (R, D).
+def fit(x: Array, bound: ErrorBound, near: float = _EVEN) -> Fitted:
+    """Rows x (R, D) on a grid within the error bound.
 
-    Of single values the bound itself, or so much less that few values fall out of it when they are
-    rounded to x's dtype. Of a mean error what keeps that, which may be near a factor.
+    Where single values are bounded, the factor is 1, or so much less that few values fall out of
+    the bound when they are rounded to x's dtype. near: a factor for a target RMSE to begin with.
     """
-    if promise.mean:
-        columns = x.shape[1]
+    if bound.is_rmse:
 
-        def tell(factor: float) -> tuple[None, Array]:
-            return None, nearest(x, steps_of(promise.bound_at(factor, columns), x.dtype))
+        def encode_at(factor: float) -> tuple[None, Array]:
+            return None, nearest(x, steps_of(bound.limits_at(factor, x.shape[1]), x.dtype))
 
-        kept = promise.widest(tell, x, near)
+        widest = bound.widest_steps(encode_at, x, near)
         # The finest may still miss what rounding to integers costs; that is seen when decoded.
-        factor = 1.0 if kept is None else kept.factor
-        return Fitted(factor, _gridded(x, promise, factor))
-    found = [Fitted(1.0, _gridded(x, promise))]
-    if (
-        x.dtype.kind == "f"
-        and len(found[0].made.exceptions) - (~np.isfinite(x)).sum() > _MANY * x.size
-    ):
-        found += [Fitted(factor, _gridded(x, promise, factor)) for factor in _NARROWER]
+        factor = 1.0 if widest is None else widest.factor
+        return Fitted(factor, _gridded(x, bound, factor))
+    tried = [Fitted(1.0, _gridded(x, bound))]
+    outliers = len(tried[0].gridded.outliers) - (~np.isfinite(x)).sum()
+    if x.dtype.kind == "f" and outliers > _MANY_OUTLIERS * x.size:
+        tried += [Fitted(factor, _gridded(x, bound, factor)) for factor in _NARROWER]
     # A narrower step takes log2(1 / factor) bits more of each value.
     return min(
-        found,
-        key=lambda one: _EXCEPTION_BITS * len(one.made.exceptions) - x.size * np.log2(one.factor),
+        tried,
+        key=lambda one: _OUTLIER_BITS * len(one.gridded.outliers) - x.size * np.log2(one.factor),
     )
 
 
 def encode(x: Array, fitted: Fitted) -> bytes:
-    """Of x (R, D), by the linear predictor of numbers.py."""
-    return _payload(x, *fitted, pack_rows(fitted.made.q))
+    """Payload of x (R, D), by the row coder."""
+    return _payload(x, *fitted, pack_rows(fitted.gridded.q))
 
 
 def encode_components(x: Array, fitted: Fitted) -> bytes | None:
-    """Of x (R, D), by components and what these leave; None where there can be none."""
+    """Payload of x (R, D), by components and residuals; None where there can be none."""
     rows, columns = x.shape
     if not has_components(rows, columns):
         return None
-    q = fitted.made.q
+    q = fitted.gridded.q
     coded = _coded(q, rows)
     return _payload(x, *fitted, components.dump(coded, q - coded.predicted(rows, columns)))
 
 
-def encode_coarse(x: Array, promise: Promise, plans: list[Coarse]) -> bytes | None:
-    """Of x (R, D), by components alone; None where these do not keep the mean error.
+def encode_components_alone(x: Array, bound: ErrorBound, plans: list[Plan]) -> bytes | None:
+    """Payload of x (R, D), by components alone; None where these miss the target RMSE.
 
-    By the smallest of the plans; of long x by the first that does.
+    By the smallest of the plans; of many values by the first that meets it.
     """
-    found: list[bytes] = []
+    payloads: list[bytes] = []
     for plan in plans:
-        kept = coarse.code(x, promise, plan)
-        if kept is not None:
-            places = np.flatnonzero(promise.broken(kept.values, x))
-            made = Gridded(plan.fine.grid, plan.fine.whole.q, places)
-            found.append(_payload(x, coarse.FINE, made, components.dump(kept.told, None)))
-            if x.size > LONG:
+        widest = components_alone.code(x, bound, plan)
+        if widest is not None:
+            places = np.flatnonzero(bound.violations(widest.decoded, x))
+            gridded = Gridded(plan.fine.grid, plan.fine.all_rows.q, places)
+            numbers = components.dump(widest.encoded, None)
+            payloads.append(_payload(x, components_alone.FINE, gridded, numbers))
+            if x.size > MANY:
                 break
-    return min(found, key=len, default=None)
+    return min(payloads, key=len, default=None)
 
 
-def guess_components(q: Integers, rows: int) -> float:
-    """Bytes by components and what they leave, about, of so many rows like these, q (R, D).
+def estimate_components(q: Integers, rows: int) -> float:
+    """Estimated bytes by components and residuals, of `rows` rows like q (R, D).
 
     Infinite where there can be no components.
     """
     if not has_components(rows, q.shape[1]):
         return np.inf
     coded = _coded(q, rows, some=True)
-    return components.guess(coded, q - coded.predicted(*q.shape), rows / len(q))
+    return components.estimate(coded, q - coded.predicted(*q.shape), rows / len(q))
 
 
 def has_components(rows: int, columns: int) -> bool:
-    """Whether components with what they leave may be worth it."""
+    """Whether components with residuals may be worth it."""
     return _MIN_COLUMNS <= columns <= components.MAX_SIZE and rows >= columns // 4
 
 
-def decode(payload: bytes, rows: int, columns: int, promise: Promise, by_components: bool) -> Array:
-    """The rows (R, D). Raises ArchiveCorrupt, MissingExtra."""
+def decode(
+    payload: bytes, rows: int, columns: int, bound: ErrorBound, by_components: bool
+) -> Array:
+    """Rows (R, D) of a payload. Raises ArchiveCorrupt, MissingExtra."""
     parts = Parts(payload)
     factor = factor_of(parts.take())
-    base, numbers, kept = (parts.take() for _ in range(3))
+    base, numbers, outliers = (parts.take() for _ in range(3))
     parts.end()
-    step = steps_of(promise.bound_at(factor, columns), promise.dtype)
+    step = steps_of(bound.limits_at(factor, columns), bound.dtype)
     bases = unpack(base, columns)
     if len(bases) and int(np.abs(bases).max()) > 1 << 53:
         raise ArchiveCorrupt("a grid begins beyond 2^53")
     q = (components.load if by_components else unpack_rows)(numbers, rows, columns)
-    x = Grid(step, bases, promise.dtype).values(q)
-    put_back(x, kept)
+    x = Grid(step, bases, bound.dtype).values(q)
+    restore_outliers(x, outliers)
     return x
 
 
-def _gridded(x: Array, promise: Promise, factor: float = 1.0) -> Gridded:
-    return to_grid(
-        x, promise.bound_at(factor, x.shape[1]), promise.exact if len(promise.bound) else None
-    )
+def _gridded(x: Array, bound: ErrorBound, factor: float = 1.0) -> Gridded:
+    exact = bound.exact if len(bound.limits) else None
+    return to_grid(x, bound.limits_at(factor, x.shape[1]), exact)
 
 
-def _payload(x: Array, factor: float, made: Gridded, numbers: bytes) -> bytes:
-    return join(
-        [
-            factor_bytes(factor),
-            pack(made.grid.base),
-            numbers,
-            pack_exceptions(x, made.exceptions),
-        ]
-    )
+def _payload(x: Array, factor: float, gridded: Gridded, numbers: bytes) -> bytes:
+    outliers = pack_outliers(x, gridded.outliers)
+    return join([factor_bytes(factor), pack(gridded.grid.base), numbers, outliers])
 
 
 def _coded(q: Integers, rows: int, some: bool = False) -> components.Coded:
-    """Of q (R, D), which are some of so many rows, along all directions, or some, that pay."""
-    found = components.find(q, 1, some)
-    kept = components.worth(found, _STEP, rows)
-    return components.code(components.coordinates(q, found, kept), found, _STEP)
+    """Codes of q (R, D), some of `rows` rows, along the directions that pay."""
+    directions = components.directions_of(q, 1, some)
+    count = components.cheapest_count(directions, _STEP, rows)
+    return components.code(components.coordinates(q, directions, count), directions, _STEP)

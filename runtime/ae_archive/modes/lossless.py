@@ -1,4 +1,4 @@
-"""Rows of which every bit is kept: by pcodec or zlib, whichever is smaller."""
+"""Chunks that keep every bit: by pcodec or zlib, whichever is smaller."""
 
 from __future__ import annotations
 
@@ -7,55 +7,80 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_archive.coding import integers
-from ae_archive.coding.stretch import spread
-from ae_runtime.errors import ArchiveCorrupt
+from ae_archive.coding.blocks import spread_blocks
+from ae_archive.coding.integers import deflate, inflate
+from ae_runtime.errors import ArchiveCorrupt, MissingExtra
+from ae_runtime.extras import need
 
 Array = NDArray[Any]
-_ZLIB, _PCODEC, _WIDENED = range(3)  # of the format
-_STRETCHES, _SAMPLE_VALUES = 4, 32768  # of rows, and in all of them
+_ZLIB, _PCODEC, _WIDENED = range(3)  # first byte of a payload; part of the format
+_BLOCKS, _SAMPLE_VALUES = 4, 32768  # blocks of a sample, and values in all of them
 
 
 def pack(x: Array) -> bytes:
-    """The rows x (R, D)."""
-    packed = bytes([_ZLIB]) + integers.deflate(x)
+    """Payload of the rows x (R, D)."""
+    packed = bytes([_ZLIB]) + deflate(x)
     if x.size:
         columns, kind = np.ascontiguousarray(x.T).reshape(-1), _PCODEC
         if x.dtype.itemsize == 1:  # pcodec has no narrower integers
             columns, kind = columns.astype(_wide(x.dtype)), _WIDENED
-        raw = integers.by_pcodec(columns)
+        raw = _by_pcodec(columns)
         if raw is not None:
             packed = min(packed, bytes([kind]) + raw, key=len)
     return packed
 
 
-def guess(x: Array) -> float:
-    """Bytes, from some of the rows: `pack` is slow, and seldom the smallest."""
-    length = max(1, _SAMPLE_VALUES // (_STRETCHES * x.shape[1]))
-    if len(x) <= 2 * _STRETCHES * length:
+def estimate(x: Array) -> float:
+    """Estimated bytes of `pack`, by a sample of the rows: it is slow, and seldom the smallest."""
+    length = max(1, _SAMPLE_VALUES // (_BLOCKS * x.shape[1]))
+    if len(x) <= 2 * _BLOCKS * length:
         return 0
-    part = np.concatenate(spread(x, _STRETCHES, length))
-    return len(pack(part)) * x.size / part.size
+    sample = np.concatenate(spread_blocks(x, _BLOCKS, length))
+    return len(pack(sample)) * x.size / sample.size
 
 
 def unpack(payload: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
-    """The rows (R, D). Raises ArchiveCorrupt, MissingExtra without pcodec."""
+    """Rows (R, D) of a payload. Raises ArchiveCorrupt, MissingExtra without pcodec."""
     rows, columns = shape
     if payload[:1] == bytes([_ZLIB]):
-        return integers.inflated(payload[1:], rows * columns, dtype).reshape(shape)
+        return inflate(payload[1:], rows * columns, dtype).reshape(shape)
     widened = dtype.itemsize == 1
     if payload[:1] != bytes([_WIDENED if widened else _PCODEC]):
         raise ArchiveCorrupt("a lossless chunk is of an unknown kind")
-    found = np.empty(rows * columns, _wide(dtype) if widened else dtype)
-    integers.fill(found, payload[1:])
+    values = np.empty(rows * columns, _wide(dtype) if widened else dtype)
+    _fill_by_pcodec(values, payload[1:])
     if widened:
-        narrow = found.astype(dtype)
-        if (narrow != found).any():
+        narrow = values.astype(dtype)
+        if (narrow != values).any():
             raise ArchiveCorrupt("a lossless chunk of bytes holds larger numbers")
-        found = narrow
-    return np.ascontiguousarray(found.reshape(columns, rows).T)
+        values = narrow
+    return np.ascontiguousarray(values.reshape(columns, rows).T)
+
+
+def _by_pcodec(values: Array) -> bytes | None:
+    """Stream of pcodec that holds values (N,), or None without it: zlib does its work then."""
+    try:
+        # Before 1.1 the package has no attribute of this name, only the module.
+        package, coder = need("pcodec", "archive"), need("pcodec.standalone", "archive")
+    except MissingExtra:
+        return None
+    return bytes(coder.simple_compress(values, package.ChunkConfig()))
+
+
+def _fill_by_pcodec(values: Array, raw: bytes) -> None:
+    """Fill values (N,) from a stream of pcodec that holds as many.
+
+    Raises ArchiveCorrupt, MissingExtra.
+    """
+    coder = need("pcodec.standalone", "archive")
+    try:
+        progress = coder.simple_decompress_into(raw, values)
+    except (RuntimeError, TypeError) as error:
+        raise ArchiveCorrupt(f"a stream of pcodec cannot be decoded ({error!s:.80})") from None
+    if progress.n_processed != len(values) or not progress.finished:
+        raise ArchiveCorrupt(f"a stream of pcodec does not hold {len(values):,} numbers")
 
 
 def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Of 2 bytes, for a dtype of one."""
+    """Dtype of 2 bytes for integers of one."""
     return np.dtype(f"<{dtype.kind}2")

@@ -1,4 +1,4 @@
-"""How far values may move in an archive: absolute, or as a share of each column's range."""
+"""Error bounds of archives: absolute, or as a share of each column's range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ABSOLUTE = "give the bound in the values' own units, as --{name} 0.5"
 
 @dataclass(frozen=True)
 class Amount:
-    """A number in the values' own units, or, as `share`, of the range of each column."""
+    """Number in the values' own units, or, if `share`, of the range of each column."""
 
     value: float
     share: bool = False
@@ -30,7 +30,7 @@ class Amount:
 
 
 class AmountType(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
-    """0.5 or 1%."""
+    """Value of an option: 0.5 or 1%."""
 
     name = "amount"
 
@@ -39,12 +39,12 @@ class AmountType(click.ParamType):  # type: ignore[type-arg]  # generic in newer
     ) -> Amount:
         if isinstance(value, Amount):
             return value
-        found = re.fullmatch(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(%?)", str(value).strip())
+        match = re.fullmatch(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(%?)", str(value).strip())
         try:
-            number = float(found[1]) if found else math.nan
+            number = float(match[1]) if match else math.nan
         except ValueError:
             number = math.nan
-        share = bool(found and found[2])
+        share = bool(match and match[2])
         if not math.isfinite(number) or (share and not 0 < number <= 100):
             self.fail(
                 f"{value!r} is no bound; write a number such as 0.5, in the values' units, "
@@ -56,7 +56,7 @@ class AmountType(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 
 
 class Bounds(NamedTuple):
-    """each: a number, or an array of a row's shape. notes: a line each on what is kept exactly."""
+    """each: bound of a row's values, of its shape. notes: a line each on what is kept exactly."""
 
     each: NDArray[np.float64]
     notes: list[str]
@@ -65,16 +65,16 @@ class Bounds(NamedTuple):
 def bounds_of(
     amount: Amount, name: str, manifest: Manifest, row_shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Bounds:
-    """What an amount is for each value of a row.
+    """Bound of each value of a row for an amount.
 
-    Dates, and columns of which no range is known, are kept exactly; words always are. name: of the
+    Dates, and columns without a known range, are kept exactly; categories always are. name: of the
     option. Raises DataError for a share where the bundle has no ranges.
     """
     exact = _dates(manifest)
     notes = []
     if amount.share:
         ranges = _ranges(manifest, name, row_shape, dtype)
-        unknown = np.isnan(ranges) & ~exact & ~_words(manifest, len(ranges))
+        unknown = np.isnan(ranges) & ~exact & ~_has_categories(manifest, len(ranges))
         if unknown.any():
             names = _named(manifest, np.flatnonzero(unknown).tolist())
             notes.append(f"the bundle has no range of {names}: kept exactly")
@@ -89,7 +89,7 @@ def bounds_of(
 
 
 def _flat(row_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Of ranges: those of the last axis, over and over."""
+    """Shape in which ranges of the last axis repeat: rows of that axis."""
     return math.prod(row_shape[:-1]), row_shape[-1]
 
 
@@ -98,7 +98,7 @@ def _dates(manifest: Manifest) -> NDArray[np.bool_]:
     return np.array([column.type == "date" for column in columns] or [False])
 
 
-def _words(manifest: Manifest, count: int) -> NDArray[np.bool_]:
+def _has_categories(manifest: Manifest, count: int) -> NDArray[np.bool_]:
     columns = manifest.columns or []
     return np.array([bool(column.levels) for column in columns] or [False] * count)
 
@@ -106,7 +106,7 @@ def _words(manifest: Manifest, count: int) -> NDArray[np.bool_]:
 def _ranges(
     manifest: Manifest, name: str, row_shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[np.float64]:
-    """(D,) of a table's columns, or (C,) of a series' channels, or one; NaN where not known."""
+    """Ranges of a table's columns or a series' channels, or one; NaN where not known."""
     ends: list[tuple[float | None, float | None]] = []
     if manifest.kind == "image":
         if manifest.inputs[0].dtype != "uint8" or dtype.kind not in "iu":

@@ -80,15 +80,15 @@ def _decompress(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Write the rows of an archive to a file, as they were or as near as was promised."""
+    """Write the rows of an archive to a file, as they were or within the archive's error bound."""
     from ae_archive import Archive
-    from ae_archive.output import decompress
+    from ae_archive.output import decompress_to_file
 
     started, line = time.perf_counter(), cmd.ProgressLine(quiet)
     ae = None if bundle is None else load(bundle)
     with Archive(archive, model=ae) as opened:
         try:
-            done = decompress(
+            done = decompress_to_file(
                 opened,
                 out,
                 manifest=None if ae is None else ae.manifest,
@@ -112,7 +112,7 @@ def _decompress(
 
 
 def info_of_archive(path: Path, as_json: bool) -> None:
-    """Say what an archive holds, what it promises, and how its chunks are stored."""
+    """Print what an archive holds, its error bound, and how its chunks are stored."""
     from ae_archive import Archive
     from ae_archive.info import describe_archive, fields_of
 

@@ -133,7 +133,7 @@ def pieces(x: Array, rng: Random) -> Iterator[Array]:
 
 
 def run(seed: int, case: Case, path: Path, slack: float, found: Found) -> None:
-    """Compress, read, and hold against the promise."""
+    """Compress, read, and hold against the error bound."""
     rng = np.random.default_rng([seed, 1])
     x, bound = case.x, case.bound
     written = compress(
@@ -141,7 +141,7 @@ def run(seed: int, case: Case, path: Path, slack: float, found: Found) -> None:
         path,
         max_error=None if bound is None else np.multiply(bound, 1 + slack),
         model=case.model,
-        embed=case.model is not None and rng.random() < 0.3,
+        include_model=case.model is not None and rng.random() < 0.3,
         chunk_rows=case.chunk_rows,
         overwrite=True,
     )

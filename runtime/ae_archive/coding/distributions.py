@@ -1,9 +1,9 @@
-"""Laws of how often each whole number occurs, tabulated in integers: the same on every machine.
+"""Probability tables of integers, worked out in integers: the same on every machine.
 
 A number is coded in a context, the quarter of an octave in which the mean magnitude of those before
 it lies. Where that is below 8 a symbol is a number from -63 to 63, above it is one without its
-lowest bits; the last symbol is an escape. Every law gives each of the 47 mean magnitudes that a
-context may ask for a table of 4096 parts, cut among the symbols.
+lowest bits; the last symbol is an escape. Each family of distributions has a table for each of 47
+mean magnitudes, which divides 4096 parts among the symbols.
 """
 
 from __future__ import annotations
@@ -21,48 +21,47 @@ SYMBOLS = 128
 CENTRE = 63  # the symbol of 0
 ESCAPE = 127
 CONTEXTS = 32
-LAWS = 8
+FAMILIES = 8
 RATES = (0, 1, 2, 4, 7, 11, 16, 24)  # 64ths by which a number moves the mean magnitude
-OFFSETS = range(-8, 8)  # quarters of an octave from the mean magnitude to the law's own
+OFFSETS = range(-8, 8)  # quarters of an octave from the mean magnitude to the table's own
 STEPS = 16  # of the state in a quarter of an octave
 STATES = 256 * STEPS
 _TABLES = CONTEXTS + len(OFFSETS) - 1
-_POWERS = (0, 1, 2, 3, 4, 6, 12, 32)  # of Student's laws; 0 is Laplace's
-_BITS = 28  # of a weight below one
+_POWERS = (0, 1, 2, 3, 4, 6, 12, 32)  # of Student's distributions; 0 is Laplace's
+_BITS = 28  # bits of a weight below one
 _MAGNITUDES = np.arange(65)
 
 
 def octave(context: Integers) -> Integers:
-    """Bits that a symbol leaves away in each of the 256 quarters of an octave."""
+    """Low bits that a symbol leaves out, for each of the 256 quarters of an octave."""
     return np.asarray(np.maximum((context >> 2) - 7, 0))
 
 
 def row(context: Integers) -> Integers:
-    """The table, 0..31, of each of the 256 quarters of an octave."""
+    """Row of a table, 0..31, for each of the 256 quarters of an octave."""
     return np.where(context < CONTEXTS, context, CONTEXTS - 4 + (context & 3))
 
 
 def bits(x: Integers) -> Integers:
-    """How many bits each whole number 0 <= x < 2^62 has."""
+    """Number of bits of each integer 0 <= x < 2^62."""
     return np.searchsorted(np.int64(1) << np.arange(62), x, side="right")
 
 
 def log2(x: Integers) -> Integers:
-    """64 log2 of whole numbers 0 < x < 2^33, rounded."""
-    whole = bits(x) - 1
-    mantissa = (x << 30) >> whole
-    found = whole
+    """64 log2 of integers 0 < x < 2^33, rounded."""
+    logarithm = bits(x) - 1
+    mantissa = (x << 30) >> logarithm
     for _ in range(7):
         mantissa = mantissa * mantissa >> 30
         bit = mantissa >> 31
         mantissa >>= bit
-        found = 2 * found + bit
-    return (found + 1) >> 1
+        logarithm = 2 * logarithm + bit
+    return (logarithm + 1) >> 1
 
 
 @lru_cache
 def moves(rate: int) -> Integers:
-    """How far each symbol moves the state, (CONTEXTS, SYMBOLS): 64 log2 of the mean magnitude."""
+    """Steps by which each symbol moves the mean magnitude, 64 an octave, (CONTEXTS, SYMBOLS)."""
     means = np.array([_mean(at) for at in range(CONTEXTS)])[:, None]
     magnitude = np.abs(np.arange(SYMBOLS) - CENTRE)
     magnitude[ESCAPE] = 128
@@ -71,17 +70,17 @@ def moves(rate: int) -> Integers:
 
 
 @lru_cache
-def frequencies(law: int) -> Integers:
+def frequencies(family: int) -> Integers:
     """Parts of 4096 of each symbol, (47, SYMBOLS): row + 8 + offset is the table of a row."""
-    wanted = np.array([_mean(at) for at in range(-8, _TABLES - 8)])
-    low, high = np.zeros(_TABLES, np.int64), np.full(_TABLES, 1 << (_BITS if law == 0 else 34))
+    means = np.array([_mean(at) for at in range(-8, _TABLES - 8)])
+    low, high = np.zeros(_TABLES, np.int64), np.full(_TABLES, 1 << (_BITS if family == 0 else 34))
     while (high - low > 1).any():
         middle = (low + high) >> 1
-        weights, _ = _weights(law, middle)
+        weights, _ = _weights(family, middle)
         sums = 2 * weights[:, 1:64].sum(1) + weights[:, 0]
-        large = (2 * weights[:, 1:64] @ _MAGNITUDES[1:64] << 13) > sums * wanted
+        large = (2 * weights[:, 1:64] @ _MAGNITUDES[1:64] << 13) > sums * means
         low, high = np.where(large, low, middle), np.where(large, middle, high)
-    weights, tail = _weights(law, np.maximum(low, 1))
+    weights, tail = _weights(family, np.maximum(low, 1))
     every = np.concatenate([weights[:, 63:0:-1], weights[:, :64], tail[:, None]], 1)
     parts = every * TOTAL // every.sum(1)[:, None]
     # What is too rare for a part of its own escapes.
@@ -91,9 +90,9 @@ def frequencies(law: int) -> Integers:
     return np.asarray(parts)
 
 
-def _weights(law: int, scale: Integers) -> tuple[Integers, Integers]:
-    """Of the magnitudes 0 to 64, each in 28 bits, (47, 65); and of all beyond 63, (47,)."""
-    power = _POWERS[law]
+def _weights(family: int, scale: Integers) -> tuple[Integers, Integers]:
+    """Weights of the magnitudes 0 to 64, in 28 bits, (47, 65); those of all beyond 63, (47,)."""
+    power = _POWERS[family]
     if not power:
         weights = np.full((len(scale), 65), 1 << _BITS)
         for at in range(1, 65):
