@@ -3,8 +3,8 @@
 python benchmarks/compress/margins.py
 
 The decoder error is from 256 latents. The decoder is then run on these and more: normal ones, or,
-where it is trained, those of the rows that it was trained on; in float64, and in float32 by torch in three
-ways and by numpy with sums of linear layers in five orders.
+where it is trained, those of the rows that it was trained on; in float64, and in float32 by torch
+in three ways and by numpy with sums of linear layers in five orders.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_bursts_are_followed() -> None:
     assert found < 0.92 * without
 
 
-def test_columns_have_laws_of_their_own() -> None:
+def test_columns_have_distributions_of_their_own() -> None:
     rng = RNG(3)
     x = np.rint(rng.standard_normal((3000, 3)) * [0.4, 20, 3]).astype(np.int64)
     x[:, 2] = np.where(rng.random(3000) < 0.02, 40 * x[:, 2], 0)
@@ -320,7 +320,7 @@ def test_ranks_of_numbers_with_gaps() -> None:
     wide = np.repeat(q[:, :1], 40, axis=1)
     np.testing.assert_array_equal(unpack_rows(pack_rows(wide), 4000, 40), wide)
     for wrong in (places + 1, places - 1000):
-        with pytest.raises(ArchiveCorrupt, match="beyond its points"):
+        with pytest.raises(ArchiveCorrupt, match="beyond its palette"):
             palette.unranked(wrong, points)
     with pytest.raises(ArchiveCorrupt, match="more numbers than rows"):
         palette.unranked(places[:5], points)

@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     """Components by which rows may be stored.
 
     codes, directions: estimated bytes of these. alone: of codes, as if neighbours did not help.
-    fine: the grid that components are found on. k: number of directions. factor: of the codes' steps,
+    fine: the grid that components are found on. k: number of directions. factor: the codes' steps,
     about.
     """
 
