@@ -43,7 +43,7 @@ LAZY = {
     ("ae_runtime.commands.machine", "ae_runtime.machine.tune"): ONE_COMMAND,
     ("ae_runtime.tables.columns", "ae_runtime.tables.arrow"): "dicts and frames of pandas",
     ("ae_archive.reading", "ae_archive.model.decoder"): "most archives hold no model",
-    ("ae_archive.writing", "ae_archive.model.writer"): "most archives hold no model",
+    ("ae_archive.writing", "ae_archive.model.encoder"): "most archives hold no model",
     ("ae_train", "ae_runtime.extras"): ITSELF,
     ("ae_train.cli", "ae_runtime.extras"): NO_TORCH,
     ("ae_train.cli", "ae_train"): NO_TORCH,

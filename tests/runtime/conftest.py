@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
@@ -18,8 +19,10 @@ import numpy as np
 import pytest
 
 import ae_runtime
+from ae_runtime import console
 from ae_runtime.errors import BundleRefused
 
+Run = Callable[[str], tuple[int, str, str]]
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -227,6 +230,23 @@ def sampling(table_bundle: Path) -> None:
 
 
 @pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Exit code, stdout and stderr of ae-run with these words.
+
+    However busy the machine: no line of progress, and "0 s" for any time.
+    """
+    from ae_runtime.cli import ae_run
+
+    monkeypatch.setattr(console, "LOG_EVERY_S", math.inf)
+    monkeypatch.setattr(console, "duration", lambda seconds: "0 s")
+
+    def call(words: str) -> tuple[int, str, str]:
+        return console.run(ae_run, "ae-run", words.split()), *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
 def python(tmp_path: Path) -> Callable[..., str]:
     """Run a script in a fresh process, warnings as errors, and give back what it printed."""
 
@@ -237,7 +257,7 @@ def python(tmp_path: Path) -> Callable[..., str]:
             [sys.executable, "-W", "error", str(path), *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=600,  # a script that hangs
             env={k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"},
         )
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"

@@ -10,9 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_runtime import console as cmd
-from ae_runtime.cli import ae_run
-
 Run = Callable[..., tuple[int, str, str]]
 LINE = (
     "tables of numbers are taken: leave the column out, or write it as numbers with a point "
@@ -45,16 +42,6 @@ def files(
     np.save("strings.npy", np.array([["a"] * 6]))
     np.save("objects.npy", np.array([[None] * 6]), allow_pickle=True)
     np.savez("two.npz", a=np.ones((2, 6)), b=np.ones((2, 6)))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit code, stdout and stderr of ae-run with these words."""
-
-    def call(words: str) -> tuple[int, str, str]:
-        return cmd.run(ae_run, "ae-run", words.split()), *capsys.readouterr()
-
-    return call
 
 
 def contents() -> dict[str, bytes]:

@@ -18,9 +18,7 @@ import numpy as np
 import pytest
 
 from ae_archive import Archive
-from ae_runtime import console as cmd
 from ae_runtime import load
-from ae_runtime.cli import ae_run
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
@@ -31,16 +29,6 @@ CHECKED = "each chunk was decoded and checked\n"
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table_bundle: Path) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(table_bundle, "table")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit code, stdout and stderr of ae-run with these words."""
-
-    def call(words: str) -> tuple[int, str, str]:
-        return cmd.run(ae_run, "ae-run", words.split()), *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

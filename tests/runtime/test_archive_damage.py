@@ -26,6 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "archives"
 CHUNK, BOUND = 100, 0.05
 # docs/archive.md: a chunk of the most values there can be, as float64 and in the making.
 MOST_BYTES = 10 * 8 * MAX_VALUES
+MOST_READINGS = 500  # of the slowest archive as it was, that a mutant may take
 
 
 def rows(seed: int = 0) -> np.ndarray:
@@ -126,6 +127,16 @@ def mutant(raw: bytes, seed: int) -> tuple[bytes, bool]:
     return out + frames.footer(place), True
 
 
+def reading_s(path: Path, model: ae_runtime.Autoencoder | None) -> float:
+    """Seconds of the processor that the rows of an archive take, as those of mutants do."""
+    tracemalloc.start()
+    begun = time.process_time()
+    with Archive(path, model) as opened:
+        opened[:]
+    tracemalloc.stop()
+    return time.process_time() - begun
+
+
 @pytest.mark.parametrize(
     ("first", "count"), [(0, 100), pytest.param(100, 9_900, marks=pytest.mark.soak)]
 )
@@ -140,6 +151,7 @@ def test_mutants(tmp_path: Path, first: int, count: int) -> None:
         name: ae_runtime.load(GOLDEN.parent / "v1" / bundle) for name, bundle in refer.items()
     }
     wholes = [np.load(file.with_suffix(".npy")) for file in files]
+    most_s = MOST_READINGS * max(map(reading_s, files, (models.get(file.stem) for file in files)))
     refused, skipped = 0, 0
     for seed in range(first, first + count):
         which = seed // 2 % len(files)
@@ -147,7 +159,7 @@ def test_mutants(tmp_path: Path, first: int, count: int) -> None:
         changed, mended = mutant(raw, seed)
         path.write_bytes(changed)
         tracemalloc.start()
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             bad: list[Bad] = []
             with Archive(path, models.get(files[which].stem)) as opened:
@@ -167,7 +179,7 @@ def test_mutants(tmp_path: Path, first: int, count: int) -> None:
         assert len(lines) == 1, seed
         assert tracemalloc.get_traced_memory()[1] < MOST_BYTES, seed
         tracemalloc.stop()
-        assert time.monotonic() - begun < 20, seed
+        assert time.process_time() - begun < most_s, seed
     assert refused > count / 50  # each way out is taken
     assert skipped > count / 3
 
@@ -213,8 +225,12 @@ KILLED = """
 import sys, numpy as np
 from ae_archive import compress
 x = np.cumsum(np.random.default_rng(0).standard_normal((20_000, 3)), axis=0)
-print("ready", flush=True)
-compress((x for _ in range(40)), sys.argv[1], max_error=.01, overwrite=True, chunk_rows=20_000)
+def blocks():
+    yield x
+    print("ready", flush=True)  # the archive is begun, and never done
+    while True:
+        yield x
+compress(blocks(), sys.argv[1], max_error=.01, overwrite=True, chunk_rows=20_000)
 """
 
 
@@ -222,24 +238,17 @@ compress((x for _ in range(40)), sys.argv[1], max_error=.01, overwrite=True, chu
 @pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.soak)])
 def test_a_kill_leaves_the_archive_that_was_there(archive: Path, kills: int) -> None:
     before = archive.read_bytes()
-    delays = np.random.default_rng(kills).random(kills)
-    unfinished = 0
-    for delay in delays:
+    part = archive.with_name("x.aez.part")
+    for delay_s in np.random.default_rng(kills).random(kills) / 4:
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, archive], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout
-        process.stdout.readline()
-        time.sleep(delay)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay_s)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        part = archive.with_name("x.aez.part")
-        unfinished += part.exists()
-        if archive.read_bytes() != before:
-            with Archive(archive) as opened:
-                assert not opened.notes
-                assert len(opened[-1:]) == 1
-            archive.write_bytes(before)
-    assert unfinished > kills / 4  # killed at work, not before or after it
+        assert part.exists()
+        assert archive.read_bytes() == before
     compress(rows(), archive, max_error=BOUND, overwrite=True)
     assert not part.exists()

@@ -172,7 +172,7 @@ COMMAND = """
 import sys
 import ae_archive.info, ae_archive.input, ae_archive.output
 from ae_archive.coding import components
-from ae_archive.model import decoder, writer
+from ae_archive.model import decoder, encoder
 from ae_archive.modes import latents
 from ae_runtime import autoencoder
 from ae_runtime import console as cmd
@@ -233,11 +233,13 @@ def test_a_kill_at_any_moment_leaves_no_output_or_a_whole_one(
         out.unlink(missing_ok=True)
         if number % 2:
             out.write_bytes(before)
-        killed(words, (number + rng.random()) / kills * took_s)
+        lasted_s = killed(words, (number + rng.random()) / kills * took_s)
         found = out.read_bytes() if out.exists() else None
         assert found in (whole, before if number % 2 else None)
         part = Path(f"{out}.part").exists()
         outcomes["whole" if found == whole else "at work" if part else "before"] += 1
+        if found == whole:  # the machine was busier when it was timed
+            took_s = min(took_s, lasted_s)
     print(f"{verb}: {kills} kills within {took_s:.1f} s, {dict(outcomes)}")
     assert outcomes["at work"] > kills / 4  # not before the work or after it
     killed(words, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,9 +70,10 @@ def ae_train(
 ) -> Callable[..., tuple[int, list[str]]]:
     """ae-train with a small recipe, in this process and in tmp_path: (exit code, lines of stderr).
 
-    rows.npy and other.npy of tmp_path hold rows.
+    rows.npy and other.npy of tmp_path hold rows. However busy the machine: no line of progress.
     """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "LOG_EVERY_S", math.inf)
     x = np.random.default_rng(0).standard_normal((100, 4))
     np.save("rows.npy", x)
     np.save("other.npy", x + 1)
