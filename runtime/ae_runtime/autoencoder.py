@@ -33,7 +33,7 @@ def load(
     tile: int | None = None,
     max_memory: int | None = None,
 ) -> Autoencoder:
-    """The autoencoder of the bundle `location`, every check of loading passed.
+    """The autoencoder of the bundle at `location`, loaded and checked.
 
     location: the bundle's folder, a .zip that holds its files at the root, or the bytes of one.
     device: "auto" (CUDA where it loads, else the CPU; Autoencoder.device says which), "cpu",
@@ -202,7 +202,7 @@ class Autoencoder:
         threshold: float | None = None,
         false_alarm_rate: float | None = None,
     ) -> NDArray[np.bool_]:
-        """Which rows score higher than a threshold, (B,).
+        """Whether each row scores higher than a threshold, (B,).
 
         threshold: None for the one that at most the share false_alarm_rate of rows like the
         held-out ones exceeds, which is the manifest's where it is None too. Raises ScoreUnknown.
@@ -218,7 +218,7 @@ class Autoencoder:
     def tail_probability(
         self, scores: ArrayLike, name: str | None = None, *, steps: bool = False
     ) -> NDArray[np.float64]:
-        """The share of rows like the held-out ones that score as high or higher, for each score.
+        """Share of ordinary rows that score as high or higher, for each score.
 
         name: whose scores these are. steps: they are of the time steps of a series, as score_file
         and Stream's settled give them, and not of windows. Raises ScoreUnknown.
@@ -228,7 +228,7 @@ class Autoencoder:
         return tails.tail_probability(scoring.score_of(self.manifest, name, steps), scores)
 
     def explain(self, x: Any, top: int = 3) -> list[list[Contribution]]:
-        """Of each row the columns, pixels or time steps that are most off, at most `top`.
+        """The columns, pixels or time steps of each row that are most off, at most `top`.
 
         Each with the value that was given and the one that the model gives back; a word that the
         model does not know comes first; see Contribution. Raises ScoreUnknown, and what encode
@@ -245,10 +245,10 @@ class Autoencoder:
         return scoring.explain(self.model, arrays, top, unknown_words(table, self.manifest))
 
     def sample(self, n: int, seed: int | None = None) -> Any:
-        """New rows like those of training, (n, *input_shape), in the dtype and units of x.
+        """New rows that resemble the training rows, (n, *input_shape), in the dtype and units of x.
 
         Of tables valid ones: words of the columns, whole numbers, within the columns' ranges.
-        seed: for the same one the same rows, on every machine to 1e-5 of a deviation; None for
+        seed: for the same one the same rows, on every machine to 1e-5 of a std; None for
         others at each call. Mixed tables come as decode gives them. Raises DataError for a bundle
         without a sampler.
         """
@@ -258,7 +258,7 @@ class Autoencoder:
         return self._rows_of(sampling.within_range(self.manifest, arrays))
 
     def interpolate(self, a: Any, b: Any, steps: int) -> Any:
-        """Rows on the way from one to another, (steps, *input_shape): what the model gives back.
+        """Rows on the way from a to b, (steps, *input_shape).
 
         a, b: one row each, (*input_shape), or a table of one row. The latents between are on a
         straight line; the first and the last row are reconstructions of a and b.
@@ -370,7 +370,7 @@ class Autoencoder:
         return arrays_of(x, self.manifest, self.say)
 
     def arrays_of(self, x: Any) -> list[NDArray[Any]]:
-        """Rows x, as `encode` takes them, as the arrays that the encoder's graph takes.
+        """The arrays that the encoder's graph takes for rows x.
 
         [x]; of a mixed table [x_num (B, P), x_cat (B, Q)]. Raises what encode raises.
         """
@@ -393,7 +393,7 @@ class Autoencoder:
 def _work(
     task: Task, source: str | PathLike[str], out: str | PathLike[str], *options: Any
 ) -> JobResult:
-    """What became of a file. options: the first ones of JobOptions."""
+    """The result of a task on a file. options: the first fields of JobOptions."""
     from ae_runtime.files.jobs.job import JobOptions, process_file
 
     return process_file(task, fspath(source), fspath(out), JobOptions(*options))

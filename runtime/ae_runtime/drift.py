@@ -1,4 +1,4 @@
-"""Whether rows are still like those of training: counters for an application to read."""
+"""Counters that show whether rows still resemble the training rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COUNTERS = ("rows", "scored", "_outside", "_missing", "_gaps", "_numbers_seen",
 
 
 class Drift:
-    """Counts of the rows that an application encodes, beside what training knew.
+    """Counts of the rows that an application encodes, to compare with the training rows.
 
     Give it each batch that goes to `encode`, and the batch's scores where there are some. Counters
     only: no row is kept, and those of two workers are put together with `merge`. Not for several
@@ -63,7 +63,7 @@ class Drift:
             outside = (first < self._low) | (first > self._high)
             self._outside[: self._numbers] += outside.sum(0)
             self._missing[: self._numbers] += missing.sum(0)
-            for codes in words:  # missing and unknown words have the same code
+            for codes in words:  # missing and unknown categories have the same code
                 self._missing[self._numbers :] += (codes < 0).sum(0)
         if scores is not None:
             found = np.asarray(scores)
@@ -79,8 +79,8 @@ class Drift:
         """The counts as shares, for a log or a monitor; null where nothing was counted.
 
         outside: of each column of numbers, the share of rows beyond the range of the training rows.
-        missing: of each column, the share of rows without a value, or with a word that is not
-        known; "all" together. scores: for each level of the manifest's quantiles, the share of
+        missing: of each column, the share of rows without a value, or with a category that is
+        not known; "all" together. scores: for each level of the manifest's quantiles, the share of
         rows that score above it, beside the share expected of ordinary rows that are new.
         """
         names = [column.name or f"x{at}" for at, column in enumerate(self._columns)]

@@ -17,7 +17,7 @@ class WarnOnce:
         self._said: set[str] = set()
 
     def __call__(self, topic: str, line: str) -> None:
-        """Warn of a line about rows, at the line outside of these packages that brought them."""
+        """Give a DataWarning at the line outside of these packages that brought the rows."""
         if topic not in self._said:
             self._said.add(topic)
             warnings.warn(line, DataWarning, stacklevel=_depth_of_caller())

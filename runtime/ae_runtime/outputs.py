@@ -24,7 +24,7 @@ from ae_runtime.extras import need
 
 STAMP = ("ae_toolkit", "model_id")  # what the rows are, and the model that made them
 KEEP = "keep"  # beside them, of latents that were cut: how many there are
-# Of a shard too: the job that made it, and its rows; inside a file both in one field.
+# In the stamp of a shard: the job that made it, and its rows; inside a file both in one field.
 JOB, ROWS = "job", "rows"
 _SHARD = "ae_toolkit_shard"
 # Arrays of an .npz that are none of its rows: its stamp, how windows were cut, what names each row.
@@ -53,7 +53,7 @@ def _beside(out: Path, ending: str) -> Path:
 
 
 def check_free(out: Path, ours: bool, overwrite: bool, what: str) -> None:
-    """Return if `out` may be written.
+    """Raise OutputExists unless `out` may be written.
 
     ours: whether what lies there was made by the same command. Raises OutputExists for anything
     that is not ours, and for ours unless overwrite is set.

@@ -1,4 +1,4 @@
-"""One shard of a data set to one output, as often as an engine likes: done once, by one worker."""
+"""One shard of a data set to one output: done once, by one worker, however often it is called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOADED_MAX = 2  # bundles that a process keeps
 
 
 class LoadOptions(TypedDict, total=False):
-    """Those of autoencoder.load. A pool of workers on one machine wants threads=1 in each."""
+    """Options of autoencoder.load. In a pool of workers on one machine, each wants threads=1."""
 
     device: str
     threads: int | None
@@ -37,7 +37,7 @@ OF_LOAD = tuple(LoadOptions.__annotations__)
 
 
 class ShardOptions(LoadOptions, total=False):
-    """Those of load, and those of JobOptions."""
+    """Options of load, and those of JobOptions."""
 
     overwrite: bool
     on_error: OnError

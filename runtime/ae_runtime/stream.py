@@ -20,14 +20,13 @@ _WINDOWS = 512  # that are scored at once
 
 
 class Pushed(NamedTuple):
-    """What a block of n samples brought.
+    """Scores that a block of n samples brought.
 
     latest: (n,) float32, for each sample the score of the window that ends with it: known at once.
-    NaN for the first window - 1 samples of the stream. parts: (n, C) float32, by how many
+    NaN for the first window - 1 samples of the stream. parts: (n, C) float32, by how many standard
     deviations each channel of the sample is off from what the rest of that window says. settled:
-    (m,) float32, the scores of the next m samples that no later sample can change: each the mean of
-    all windows that cover it, as ae-run score gives it. first: which sample settled[0] belongs to,
-    from 0.
+    (m,) float32, final scores of the next m samples: each the mean of all windows that cover it, as
+    ae-run score gives it. first: number of the sample of settled[0], from 0.
     """
 
     latest: NDArray[np.float32]
@@ -37,7 +36,7 @@ class Pushed(NamedTuple):
 
 
 class Stream:
-    """Scores of one series with T channels' windows kept: memory does not grow with its length.
+    """Anomaly scores of one live series. Only its last window is kept, whatever its length.
 
     bundle: an Autoencoder, or what `load` takes. name: of the score; None for the bundle's default.
     threshold: for `latest`, scores of windows; settled_threshold: for `settled`, those of steps.
@@ -74,7 +73,7 @@ class Stream:
         self._scores = np.empty(0)  # of the last windows, window - 1 at most
 
     def push(self, samples: Any) -> Pushed:
-        """What one sample (C,), or a block of them (n, C), brings.
+        """Scores that one sample (C,), or a block of samples (n, C), brings.
 
         Or a table of channels by name, as encode takes one.
         Converted as `encode` does; NaN where missing. Raises ShapeMismatch for another number of

@@ -36,7 +36,7 @@ def _figures(quality: Quality | None) -> str:
 
 
 def scaled_error(quality: Quality) -> str:
-    """The squared errors that training compares: of the test rows, or of those to validate on."""
+    """Squared errors of model and PCA: over the test rows, or else over the validation rows."""
     if quality.test_mse is None or quality.test_pca_mse is None or quality.test_mean_mse is None:
         rows, found = "validation", (quality.validation_mse, quality.pca_mse, quality.mean_mse)
     else:
@@ -45,7 +45,7 @@ def scaled_error(quality: Quality) -> str:
 
 
 def gain_over_pca(quality: Quality) -> str:
-    """What was found when the model was held against PCA; "" where nothing was."""
+    """Text on how the model compares with PCA; "" if that was not measured."""
     gain = quality.gain
     if gain is None or gain.share <= _ROUNDING:
         found = "the saved model is PCA: training found nothing better on validation rows"
@@ -105,7 +105,7 @@ def describe(manifest: Manifest) -> list[str]:
 
 
 def alarms(limit: Threshold) -> str:
-    """What part of ordinary rows is past a threshold: "1 % (0.3 to 2.6 %) false alarms"."""
+    """Share of ordinary rows above a threshold: "1 % (0.3 to 2.6 %) false alarms"."""
     rate = f"{100 * limit.false_alarm_rate:g} %"
     if limit.low is not None and limit.high is not None:
         rate += f" ({100 * limit.low:.2g} to {100 * limit.high:.2g} %)"

@@ -74,7 +74,7 @@ class Prefix(msgspec.Struct, frozen=True):
 
 
 class Latent(msgspec.Struct, frozen=True):
-    """What the code is: its size, and the bottleneck that made it.
+    """The latent code: its size, and the bottleneck that makes it.
 
     ordered: the first latents of a code are a code. curve: its errors by size; null where the
     latents are not ordered, and in older bundles.
@@ -198,7 +198,7 @@ class Sampler(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What was said of how data are written, beyond what text shows by itself.
+    """Settings for reading text: signs and missing values that were given for the data.
 
     decimal, thousands: signs, null where text shows them. missing: numbers and words that stand
     for no value, beside those that always do.
@@ -248,27 +248,27 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def is_mixed(self) -> bool:
-        """Whether rows are numbers and words, in two arrays."""
+        """Whether rows are numbers and categories, in two arrays."""
         return len(self.inputs) == 2
 
     @property
     def part_shape(self) -> tuple[int, ...]:
-        """The shape of a row's parts: columns of a table, else that of the row."""
+        """Shape of a row's contributions to a score: (columns,) of a table, else the row's."""
         return self.inputs[0].row_shape if self.columns is None else (len(self.columns),)
 
     @property
     def sampler_feeds(self) -> list[Port]:
-        """What sampler.onnx takes."""
+        """Inputs of sampler.onnx."""
         return [Port("noise", "float32", [None, self.sampler.noise_dim])] if self.sampler else []
 
     @property
     def scorer_feeds(self) -> list[Port]:
-        """What scorer.onnx takes: all that goes into and comes out of the other two graphs."""
+        """Inputs of scorer.onnx: inputs and outputs of the other two graphs."""
         return [*self.inputs, self.latent.port, *self.outputs]
 
     @property
     def scorer_fetches(self) -> list[Port]:
-        """What scorer.onnx gives."""
+        """Outputs of scorer.onnx."""
         return [
             Port("score", "float32", [None]),
             Port("parts", "float32", [None, *self.part_shape]),

@@ -98,7 +98,7 @@ def _add(
 
 
 class Result(NamedTuple):
-    """What to say at the end: remarks, an object for --json, and a line, "" for none."""
+    """What is printed at the end: notes, an object for --json, and a line, "" for none."""
 
     notes: list[str]
     fields: dict[str, Any]
@@ -114,7 +114,7 @@ def opened(bundle: Path, words: dict[str, Any]) -> Model:
 def work(
     task: Task, sources: tuple[str, ...], out: str, as_json: bool, words: dict[str, Any]
 ) -> Result:
-    """Do a task on what a command names. words: those that `opened` has left."""
+    """Do a task on the files that a command names. words: those that `opened` has left."""
     from_, to, quiet = (words.pop(name) for name in ("from_", "to", "quiet"))
     options = JobOptions(source_format=from_, **words)
     _check_words(sources, out, from_, to, options.on_error, as_json)
@@ -198,7 +198,7 @@ def _to_stdout(task: Task, source: str, to: str | None, options: JobOptions) -> 
 
 
 def _format_of(source: str) -> str:
-    """What goes to stdout if nothing else is said: text for text, else .npy."""
+    """Default format of stdout: csv for text, else npy."""
     if source != PIPE:
         text = suffix_of(Path(source)).removesuffix(".gz") in (".csv", ".tsv")
         return "csv" if text else "npy"
@@ -237,7 +237,7 @@ def _to_folder(
 
 
 def shown(line: cmd.ProgressLine, what: str) -> Progress:
-    """What draws rows done, a rate, and the time that is left where all rows are known."""
+    """A function that shows rows done, their rate, and the time left if all rows are known."""
     first: list[tuple[int, float]] = []  # rows of an earlier try are no measure of this one
 
     def progress(done: int, rows: int | None) -> None:

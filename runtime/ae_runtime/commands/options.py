@@ -87,7 +87,7 @@ def out_option(*, required: bool) -> Callable[[F], F]:
 
 
 def file_options(command: F) -> F:
-    """What all commands take that go from file to file."""
+    """Give a command the options of all commands that go from file to file."""
     for option in reversed(_FILE_OPTIONS):  # the first one is listed first
         command = option(command)
     return command

@@ -83,7 +83,7 @@ def add_score_command(group: click.Group) -> None:
 
 
 def _counted(task: Score, sources: tuple[str, ...], words: dict[str, Any]) -> Result:
-    """What is said where no output is written."""
+    """The result where no output is written."""
     source = sources[0]
     if len(sources) > 1 or (Path(source).is_dir() and task.model.manifest.kind != "image"):
         raise click.UsageError("several inputs need a folder: --out FOLDER")

@@ -55,7 +55,7 @@ def _set_up(model: Model) -> list[Check]:
 
 
 def _provider(used: str) -> Check:
-    """What computes; wrong where the wheel for GPUs was installed and no GPU can be used."""
+    """Check of the provider; wrong if the wheel for GPUs is installed and no GPU can be used."""
     if used == CUDA or CUDA not in import_onnxruntime().get_available_providers():
         return Check("provider", used)
     reason = why_cuda_does_not_load() or "asked for"
@@ -63,7 +63,7 @@ def _provider(used: str) -> Check:
 
 
 def _threads(model: Model) -> Check:
-    """Threads against the processors that they may run on."""
+    """Check of threads against the processors that they may run on."""
     cpus, quota, plan = available_cpus(), cgroup_quota(), model.plan
     limit = f", cgroup quota {quota:g}" if quota is not None else ""
     found = (

@@ -19,7 +19,7 @@ _DRAWN = ("noise", "noise_z", "noise_z_deviation")  # of the sampler
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the page: what was looked at, what was found, and whether it is as it must be."""
+    """One check: what was looked at, what was found, and whether it is as it must be."""
 
     name: str
     found: str
@@ -53,7 +53,7 @@ def golden_checks(model: Model, golden: dict[str, NDArray[Any]]) -> list[Check]:
 
 
 def batch_check(model: Model, golden: dict[str, NDArray[Any]]) -> Check:
-    """How many golden rows have other bits alone than among the others.
+    """Check of how many golden rows have other bits alone than in a batch.
 
     That is said and never called wrong: modules that were brought are not held to it.
     """

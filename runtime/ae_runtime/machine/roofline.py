@@ -1,4 +1,4 @@
-"""What a graph asks of a machine for one row, and what the machine can give at most.
+"""Work that a graph needs for one row, and the most that this machine can do.
 
 The roofline of Williams, Waterman and Patterson (2009): a computation is bound by arithmetic or by
 memory, whichever takes longer at the machine's best.
@@ -26,7 +26,7 @@ COPIED_BYTES = 64 << 20  # more than a cache holds
 
 
 class Work(NamedTuple):
-    """Of one row: floating-point operations in products of matrices, and bytes in and out."""
+    """Floating-point operations in products of matrices, and bytes in and out, for one row."""
 
     operations: int
     io_bytes: int
@@ -40,7 +40,7 @@ class Machine(NamedTuple):
 
 
 def work_of(raw: bytes) -> Work:
-    """What the graph in `raw` asks for: its products, convolutions and recurrences."""
+    """Work of the graph in `raw`: its products, convolutions and recurrences."""
     graph = read_graph(raw)
     values = walk(graph, 1).values
     ports = [*graph.inputs, *graph.outputs]

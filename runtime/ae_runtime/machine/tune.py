@@ -20,7 +20,7 @@ SAME = 0.98  # of the best rate: as good, within what a sweep of a second can te
 
 
 class Tuning(NamedTuple):
-    """What a sweep found.
+    """Result of a sweep.
 
     rates: rows a second, by tile and threads. best: where that is highest; the plan that is used
     without tuning, where that is as good. usual: that plan.

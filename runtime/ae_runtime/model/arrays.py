@@ -18,7 +18,7 @@ EXACT_INTEGERS = {"float32": 1 << 24, "float64": 1 << 53}
 
 
 def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
-    """The array x, known to fit the graph input `port`; not copied.
+    """The array x, not copied, checked to fit the graph input `port`.
 
     Any real dtype passes that numpy converts without surprise: floats to floats (float64 to
     float32 rounds), integers and booleans to anything that holds every value of x exactly.
@@ -115,7 +115,7 @@ def _straightened(tile: Array) -> Array:
 
 
 def as_array(x: ArrayLike, what: str) -> Array:
-    """X as an array, not copied. Raises DataError or DtypeMismatch for what is none."""
+    """X as an array, not copied. Raises DataError or DtypeMismatch if it is not one."""
     check_mask(x, what)
     if isinstance(x, np.ndarray):
         return x

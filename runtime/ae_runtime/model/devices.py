@@ -39,7 +39,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def telemetry_state() -> str:
-    """What is known of onnxruntime's telemetry in this process, in words."""
+    """State of onnxruntime's telemetry in this process, in words."""
     if os.environ.get(TELEMETRY_VARIABLE) == "1":
         return "off"
     if "onnxruntime" in sys.modules:
@@ -260,7 +260,7 @@ def compute_into(
 
 
 def _reason(error: Exception, what: str) -> BundleRefused | MemoryError:
-    """What onnxruntime's own error, which shares no public base with others, is to a caller."""
+    """The error to raise for onnxruntime's own, which shares no public base with others."""
     reason = _one_line(error)
     if "allocate memory" in reason or "bad_alloc" in reason:
         return MemoryError(f"{what}: {reason}")
@@ -268,6 +268,6 @@ def _reason(error: Exception, what: str) -> BundleRefused | MemoryError:
 
 
 def _one_line(error: Exception) -> str:
-    """Its text without what a terminal would obey: names in it are those of a hostile graph."""
+    """The error's text without control characters: a hostile graph chooses names in it."""
     text = " ".join(str(error).split())[:_LONGEST]
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

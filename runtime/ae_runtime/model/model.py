@@ -74,7 +74,7 @@ class Model:
         return self.engine.plan
 
     def planned(self, plan: Plan) -> Model:
-        """This model, which computes by another plan from here on."""
+        """This model, which computes by `plan` from now on."""
         self.engine.plan = plan
         return self
 
@@ -84,7 +84,7 @@ class Model:
         return provider_of(self.engine.session("encoder"))
 
     def open(self, graph: str) -> None:
-        """Open a graph. Where the device is found out so, the plan is known only then."""
+        """Open a graph's session. With device "auto" the plan is known only then."""
         self.engine.session(graph)
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Model:
         self.engine.close()
 
     def rows(self, arrays: Sequence[ArrayLike]) -> list[Array]:
-        """The arrays, not copied, known to be rows that the encoder's graph takes.
+        """The arrays, not copied, checked to be rows that the encoder's graph takes.
 
         Raises ShapeMismatch, DtypeMismatch or DataError.
         """
@@ -103,7 +103,7 @@ class Model:
         """Latents z (B, latent_dim) of rows.
 
         arrays: x; of a mixed table x_num (B, P) float64, NaN where missing, and x_cat (B, Q)
-        int32, the place of a word in its column's levels and -1 where missing. alone: in the
+        int32, the place of a category in its column's levels and -1 where missing. alone: in the
         calling thread only, for callers with threads of their own.
         Raises ShapeMismatch or DtypeMismatch.
         """
@@ -117,7 +117,7 @@ class Model:
         return z
 
     def decode(self, z: ArrayLike, *, alone: bool = False) -> tuple[Array, ...]:
-        """Rows that latents stand for, as the arrays that the decoder's graph gives.
+        """Rows decoded from latents, as the arrays that the decoder's graph gives.
 
         z: (B, K), or a prefix of ordered latents. (x_hat,); of a mixed table (x_hat_num (B, P)
         float64, x_hat_cat (B, Q) int32, x_hat_prob (B, all levels) float32: the probability of
@@ -128,7 +128,7 @@ class Model:
         return tuple(self._run("decoder", [codes], [self.z], self.outputs, alone).values())
 
     def score_rows(self, arrays: Sequence[Array], *, alone: bool = False) -> dict[str, Array]:
-        """What the scorer's graph gives, by name, for what goes into and comes out of the others.
+        """Outputs of the scorer's graph, by name.
 
         arrays: those of manifest.scorer_feeds, in their order.
         """
@@ -165,9 +165,9 @@ class Model:
         return self.engine.in_order(work, items, ahead)
 
     def block_rows(self, row_bytes: int) -> int:
-        """Rows of a block of a file that is worked on at once: of more than a tile, whole ones.
+        """Number of rows in a block of a file: one tile or less, or several whole tiles.
 
-        row_bytes: of what is read and what is written together.
+        row_bytes: of what is read and written of one row together.
         """
         asked: int | None = self.options["block_rows"]
         return asked or block_rows(row_bytes, self.plan, self.options["max_memory"])

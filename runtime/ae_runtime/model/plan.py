@@ -1,4 +1,4 @@
-"""How many rows go through a graph at once, and on how many threads: for the cache, and a limit."""
+"""Rows in one call of a graph, and threads, chosen for the cache and a limit of memory."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ _BLOCK_ROWS = 4096  # at least, that are scored at once
 
 
 class Scored(NamedTuple):
-    """Rows that were scored, and how they came back.
+    """Scores of rows, and their reconstructions.
 
     score: (B,) float32, the bundle's default one. parts: (B, columns) or (B, *input_shape)
-    float32, by how many deviations each number is off from what the others say. scores: (B, S)
-    float32, one column for each score of the manifest. x_hat: what the decoder gave.
+    float32, by how many standard deviations each number is off from what the others say. scores:
+    (B, S) float32, one column for each score of the manifest. x_hat: what the decoder gave.
     """
 
     score: NDArray[np.float32]
@@ -63,7 +63,7 @@ def place_of(manifest: Manifest, name: str | None) -> int:
 
 
 def score_of(manifest: Manifest, name: str | None, steps: bool = False) -> Score:
-    """What is known of a score over ordinary rows; steps: over the time steps of a series.
+    """The distribution of a score over ordinary rows; steps: over the time steps of a series.
 
     Where time steps are not known, they are taken to be like windows. Raises ScoreUnknown.
     """
@@ -76,7 +76,7 @@ def score_of(manifest: Manifest, name: str | None, steps: bool = False) -> Score
 def threshold_of(
     manifest: Manifest, name: str | None, rate: float | None, steps: bool = False
 ) -> float:
-    """The value that a share `rate` of rows like the held-out ones exceeds.
+    """The score that a share `rate` of rows like the held-out ones exceeds.
 
     name: None for the default score. rate: None for the manifest's false alarm rate. steps: of the
     time steps of a series, where they are known. Raises ScoreUnknown, or ValueError for a rate that
@@ -93,7 +93,7 @@ def threshold_of(
 
 
 def score_arrays(model: Model, *arrays: ArrayLike, alone: bool = False) -> Scored:
-    """All scores of rows, and how the rows came back. arrays: as the encoder takes them.
+    """All scores of rows, and their reconstructions. arrays: as the encoder takes them.
 
     alone: in the calling thread only. Raises ScoreUnknown, ShapeMismatch or DtypeMismatch.
     """

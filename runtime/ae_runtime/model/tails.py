@@ -1,4 +1,4 @@
-"""How rare a score is: the share of rows past it, the score that a share exceeds, how sure both."""
+"""Tail probabilities and thresholds of scores, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 from ae_runtime.bundle.manifest import Score
 
 Array = NDArray[Any]
-# By how much a score may be off, of 1 + itself: export allows half of it between a machine and the
-# model in float64, so that two machines may be as far apart. Scores that are nearer to each other
-# are the same.
+# Relative error of a score, as a share of 1 + the score: export allows half of it between a machine
+# and the model in float64, so that two machines may differ by all of it. Scores that are nearer to
+# each other count as equal.
 ARITHMETIC = 2e-5
-# Of the intervals that are stated. Wider than the 95 % that they are given as, because rows tell a
-# little less of a scorer of all rows than of the ones that they were held out of.
+# Confidence of the intervals, more than the 95 % that they are stated with: held-out rows tell a
+# little less of the scorer of all rows than of the scorers that they were held out of.
 _SURE = 0.98
 
 
 def same_as(values: ArrayLike) -> NDArray[np.float64]:
-    """How far scores may be from these and still be the same."""
+    """Distances from `values` within which scores count as equal to them."""
     return ARITHMETIC * (1 + np.abs(np.asarray(values, np.float64)))
 
 
 def tail_probability(score: Score, values: ArrayLike) -> NDArray[np.float64]:
-    """The share of rows like the held-out ones that score as high or higher, for each value.
+    """Share of rows like the held-out ones that score as high or higher, for each value.
 
     Between the quantiles its logarithm is interpolated; past the last one the tail is exponential.
     """
@@ -72,7 +72,7 @@ def _limit(score: Score, above: list[float], rate: float) -> tuple[float, float]
 
 
 def alarms_between(score: Score, rate: float) -> tuple[float, float] | None:
-    """What the share of ordinary rows past exceeded_by(score, rate) may be: 95 % confidence.
+    """95 % confidence interval of the share of ordinary rows above exceeded_by(score, rate).
 
     The interval of a share of which so many rows were counted (Clopper & Pearson 1934, The use of
     confidence or fiducial limits), which holds for any distribution. None for an older bundle.

@@ -1,4 +1,4 @@
-"""A task on a file into a file: streamed, resumed after a kill, complete or not there."""
+"""A task from file to file: streamed, resumed after a kill, its output complete or absent."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ DEFAULTS = JobOptions()
 
 @dataclass(frozen=True)
 class JobResult:
-    """What became of a file.
+    """Result of a task on a file.
 
     rows: written. resumed_rows: those of the input that an earlier try had left. skipped_rows:
     left out, and listed in OUT.skipped.csv. was_done: whether nothing was left to do.
@@ -75,7 +75,7 @@ class JobResult:
 def process_file(
     task: Task, source: Source, out: str | Path, options: JobOptions = DEFAULTS
 ) -> JobResult:
-    """Write the task of every row of `source` to `out`, which appears only when it is complete.
+    """Write what `task` computes of every row of `source` to `out`, which appears when complete.
 
     The unfinished output lies beside it as OUT.part. After a kill, an interrupt, a full disk or an
     input that could not be read, the next call with the same input and model goes on there.
@@ -118,7 +118,7 @@ def process_file(
 
 
 def open_input(task: Task, source: Source, options: JobOptions) -> Stream:
-    """The rows to work on. Raises LatentMismatch for another model's latents, TooLittleMemory."""
+    """A reader of the rows. Raises LatentMismatch for another model's latents, TooLittleMemory."""
     if isinstance(source, NoiseReader):
         return source
     path = split_member(str(source))[0] if isinstance(source, str | Path) else None
@@ -149,7 +149,7 @@ def open_input(task: Task, source: Source, options: JobOptions) -> Stream:
 
 
 def layout_of(task: Task, reader: Stream) -> Layout:
-    """What the output of a task is."""
+    """Layout of a task's output."""
     layout = task.layout(reader.rows, reader.series)
     if task.joins_windows and reader.series is not None and reader.id_name is not None:
         raise DataError(
@@ -178,7 +178,7 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Text that another job does not have, without the paths in its key."""
+        """Text that identifies the job, and shows none of the paths in its key."""
         return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -219,7 +219,7 @@ def is_made_by(out: Path, job: Job) -> bool:
 
 
 class _Work:
-    """The steps of a job, and the place to go on at after each."""
+    """A job that is being done, and the place after its last whole block."""
 
     def __init__(self, job: Job, files: Unfinished, file: BinaryIO, start: Place) -> None:
         self.job, self.files, self.file = job, files, file

@@ -1,4 +1,4 @@
-"""How far a job is, put on the disk while it goes on."""
+"""The journal of a job: the place to go on at, put on the disk while it works."""
 
 from __future__ import annotations
 

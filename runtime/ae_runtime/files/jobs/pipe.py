@@ -1,4 +1,4 @@
-"""A task into a pipe, or into nothing: rows as they come, nothing to go on with."""
+"""A task from a file to a pipe, or without an output; neither is resumed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STDOUT = Path("stdout")
 
 
 class NoWriter:
-    """Takes chunks and writes nothing, where a task is done for what it counts."""
+    """A writer that writes nothing, for tasks that only count."""
 
     def write(self, chunk: Chunk) -> None: ...
 
@@ -42,11 +42,11 @@ def process_to_pipe(
     out_format: str,
     options: JobOptions = DEFAULTS,
 ) -> JobResult:
-    """Write the task of every row of `source` to the open file `out`, as "npy" or "csv".
+    """Write what `task` computes of every row of `source` to the open file `out`.
 
-    Like job.process_file, but what was written before an error stays written; overwrite, on_error
-    and once do not count. Raises DataError for .npy where the number of rows is known at the end
-    only, BrokenPipeError if nobody reads.
+    out_format: "npy" or "csv". Like job.process_file, but what was written before an error stays
+    written; overwrite, on_error and once have no effect. Raises DataError for .npy where the
+    number of rows is known at the end only, BrokenPipeError if nobody reads.
     """
     started = time.perf_counter()
     with closing(open_input(task, source, options)) as reader:
@@ -68,7 +68,7 @@ def process_to_pipe(
 
 
 def count(task: Task, source: Source, options: JobOptions = DEFAULTS) -> JobResult:
-    """Compute the task of every row of `source`, for what it counts, and write nothing."""
+    """Compute `task` of every row of `source`, for what it counts, and write nothing."""
     started = time.perf_counter()
     with closing(open_input(task, source, options)) as reader:
         rows = _write(task, reader, layout_of(task, reader), NoWriter(), options)
@@ -79,7 +79,7 @@ def count(task: Task, source: Source, options: JobOptions = DEFAULTS) -> JobResu
 def _write(
     task: Task, reader: Stream, layout: Layout, writer: Writer | NoWriter, options: JobOptions
 ) -> int:
-    """How many rows there were to write."""
+    """Number of rows written."""
     rows = 0
     with closing(steps(task, reader, block_size(task), "stop")) as found:
         for step in found:

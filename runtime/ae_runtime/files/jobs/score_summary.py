@@ -23,7 +23,7 @@ COLUMNS = ("score", "probability", "anomaly")
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is written of each row, and what counts as an anomaly.
+    """Which score is written of each row, and what counts as an anomaly.
 
     name: of the score, None for the bundle's default. threshold, false_alarm_rate: from where on a
     row is an anomaly; one of them, or neither for the bundle's. parts: whether the part of each
@@ -42,7 +42,7 @@ DEFAULTS = ScoreOptions()  # those of the bundle
 class TopRow(NamedTuple):
     """A row of the output that scores high: its score, its number from 0, and its id.
 
-    parts: names and deviations of the columns, channels or pixels that are most off.
+    parts: names and standard deviations of the columns, channels or pixels that are most off.
     """
 
     score: float
@@ -79,7 +79,7 @@ class ScoreSummary:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the output depends on: one model may have been given other scores since."""
+        """Values that the output depends on: a model may be given other scores later."""
         return {
             "score": self._place,
             "limit": self.limit,
@@ -115,7 +115,7 @@ class ScoreSummary:
         self.rows += len(values)
         self.anomalies += int(flags.sum())
         self._keep(values, chunk.ids, first)
-        # Of a time step that no window covers nothing is known: neither is it ordinary.
+        # A time step that no window covers is neither an anomaly nor ordinary.
         marks = np.where(np.isnan(score), np.float32(np.nan), flags)
         columns = [score, chance.astype(np.float32), marks.astype(np.float32)]
         if self.options.parts:
@@ -138,7 +138,7 @@ class ScoreSummary:
 
 
 def layout_of_scores(summary: ScoreSummary, rows: int | None, series: SeriesCut | None) -> Layout:
-    """What is written of rows; of windows that were cut from a series, of its time steps."""
+    """Layout of the scores of rows, or of time steps where windows were cut from a series."""
     manifest, names = summary.manifest, list(COLUMNS)
     if summary.options.parts:
         shape = manifest.part_shape
@@ -153,7 +153,7 @@ def layout_of_scores(summary: ScoreSummary, rows: int | None, series: SeriesCut 
 
 
 def part_names(manifest: Manifest, count: int) -> list[str]:
-    """Names of so many parts: columns of a table, channels of a time step, or places in a row."""
+    """Names of `count` parts: columns of a table, channels of a time step, or places in a row."""
     if manifest.columns is not None:
         return [column.name or f"x{at}" for at, column in enumerate(manifest.columns)]
     shape = manifest.part_shape

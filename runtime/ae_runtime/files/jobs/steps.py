@@ -34,7 +34,7 @@ class Start(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A block that was computed.
+    """A computed block.
 
     first: its first row in the input. rows: of the input up to its end. chunk: what to write. bad:
     rows left out, by their place in the block. again: (first row, position) of the block to go on
@@ -55,7 +55,7 @@ def steps(
     on_error: OnError,
     start: Start = Start(),  # noqa: B008  # a constant
 ) -> Generated[Step]:
-    """Each block of `size` rows from a start on, in order, computed ahead.
+    """Computed blocks of `size` rows, in order, from `start` on.
 
     Raises DataError for a row that cannot be used, unless they are skipped.
     """
@@ -85,7 +85,7 @@ def steps(
 def in_order(
     model: Model, work: Callable[[Item], Result], items: Iterable[Item], in_thread: bool
 ) -> Generated[Result]:
-    """work(item) of each item: reading, computing and what the caller does go on together.
+    """work(item) of each item, in order, while items are read and the caller uses results.
 
     in_thread: whether items are read in a thread of their own; a pipe is not, since a read that
     waits for its writer could not be ended. An error of items comes when the results of all items
@@ -113,7 +113,7 @@ def in_order(
 
 
 def block_size(task: Task) -> int:
-    """Rows of a block."""
+    """Number of rows in a block."""
     # Where the device is found out with the first session, tile and blocks are known only then.
     task.model.open(task.graph)
     return task.model.block_rows(task.row_bytes)
@@ -144,7 +144,7 @@ def _reading(reader: Stream) -> Iterator[None]:
 
 
 def _usable_rows(block: Block, values: Values) -> Chunk:
-    """The rows of a block but for its bad ones."""
+    """The rows of a block without the bad ones."""
     if not block.bad:
         return Chunk(values, block.ids, block.starts)
     kept = np.ones(len(block.arrays[0]), bool)

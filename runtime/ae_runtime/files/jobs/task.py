@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 
 class Task(Protocol):
-    """What is computed of each row; by default of a file's rows, and rows are written.
+    """A verb of ae-run: what it takes of a file, computes and writes. By default rows to rows.
 
     name: the verb. graph: of the bundle, which is opened first. joins_windows: whether windows of
     a series are written as its time steps. row_bytes: of what is read, computed and written of one
@@ -60,39 +60,39 @@ class Task(Protocol):
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the output depends on beside the verb, the model and the input, once laid out.
+        """Values that the output depends on, beside verb, model and input; known after `layout`.
 
         It is hashed into unfinished outputs: another key is another job.
         """
         return {} if self.keep is None else {"keep": self.keep}
 
     def columns(self, path: Path | None) -> tuple[Wanted, list[str]]:
-        """What it takes of a file, and remarks. path: None for a pipe. Raises LatentMismatch."""
+        """(columns that it takes of a file, notes). path: None: a pipe. Raises LatentMismatch."""
         wanted = row_columns(self.model.manifest)
         return replace(wanted, joins_windows=self.joins_windows), []
 
     def layout(self, rows: int | None, series: SeriesCut | None) -> Layout:
-        """What it writes. rows: of the input, None where only the end tells."""
+        """Layout of its output. rows: of the input, None where only the end tells."""
         return layout_of_rows(self.model.manifest, rows, series)
 
     def compute(self, block: Block) -> Values:
-        """What is written for a block's rows, in the calling thread: one of many."""
+        """Values to write for a block's rows; called in many threads at once."""
 
     def finish(self, chunk: Chunk, first: int) -> Chunk:
-        """A chunk that is whole, called in the order of rows. first: its place in the output."""
+        """The chunk to write; called in the order of rows. first: its first row in the output."""
         return chunk
 
     def encoded(self, block: Block) -> Array:
-        """Latents of a block's rows, those that are kept."""
+        """The kept latents of a block's rows."""
         z = self.model.encode(*block.arrays, alone=True)
         return prefix(self.model.manifest.latent, z, self.keep)
 
     def decoded(self, z: Array) -> tuple[Array, ...]:
-        """What the decoder gives for latents."""
+        """Outputs of the decoder for latents."""
         return self.model.decode(z, alone=True)
 
     def written(self, arrays: tuple[Array, ...]) -> Values:
-        """What the decoder gave, as it is written."""
+        """Outputs of the decoder, as values to write."""
         manifest = self.model.manifest
         if manifest.is_mixed:
             return from_blocks(arrays[0], arrays[1], manifest.columns or ())
@@ -137,7 +137,7 @@ class Decode(Task):
         return latent_columns(manifest, in_file), notes
 
     def _latents_in(self, path: Path, stamp: dict[str, Any]) -> int | None:
-        """How many latents a stamped file has of each row; None for all."""
+        """Number of latents that a stamped file has of each row; None for all."""
         manifest = self.model.manifest
         if stamp["model_id"] != manifest.model_id:
             raise LatentMismatch(

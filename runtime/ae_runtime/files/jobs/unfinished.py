@@ -56,7 +56,7 @@ class Unfinished:
         self.skipped = outputs.part_of(outputs.skipped_of(out))
 
     def left_over(self) -> Place:
-        """How far the same job came earlier; the beginning without one."""
+        """Place that an earlier try of the same job reached; the beginning if there was none."""
         state = _read_journal(self.journal)
         if state is None or state["job"] != self.job:
             return Place()
@@ -124,7 +124,7 @@ def locked(part: Path, wait: bool) -> Iterator[BinaryIO]:
 
 
 def keeps(error: BaseException) -> bool:
-    """Whether what is done so far is right, and the next call may go on with it.
+    """Whether the next call may go on with what is done so far.
 
     So after an interrupt, and where the disk or the input failed; not where the data is wrong.
     """
@@ -134,7 +134,7 @@ def keeps(error: BaseException) -> bool:
 
 
 def publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
-    """Put what was made in OUT's place, and before it the stamp that goes beside.
+    """Put the finished file in OUT's place, and before it the stamp that goes beside.
 
     stamp: None where it lies inside; one that lies beside is of an earlier output, and goes.
     """
@@ -197,7 +197,7 @@ def _size(path: Path) -> int:
 
 
 def _read_journal(journal: Path) -> dict[str, Any] | None:
-    """What a try wrote down: its job, and how far it was; None if it did not."""
+    """Job and place that an earlier try wrote down; None without them."""
     try:
         state = json.loads(journal.read_bytes())
         Place(**state["place"])

@@ -46,7 +46,7 @@ class CsvWriter(Writer):
             write_all(self.file, text.encode())
 
     def _columns(self, chunk: Chunk) -> list[tuple[Array, Kind]]:
-        """Each column's values (B,), and what they are."""
+        """Values (B,) and kind of each column."""
         columns: list[tuple[Array, Kind]] = []
         if chunk.ids is not None:
             columns.append((chunk.ids, "word" if chunk.ids.dtype == object else "number"))
@@ -62,7 +62,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def _cells(values: Array, kind: Kind) -> Sequence[Any]:
-    """Values of a column as what a row's format takes."""
+    """Cells of a column, as the format of a row takes them."""
     if kind == "word":
         return [quoted(word or "") for word in values]
     if kind in ("day", "second", "moment"):
@@ -82,7 +82,7 @@ def _cells(values: Array, kind: Kind) -> Sequence[Any]:
 
 
 def quoted(word: str) -> str:
-    """A cell that holds this text."""
+    """The text as a CSV cell."""
     if not any(c in word for c in ',"\n\r'):
         return word
     return '"' + word.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""What the rows of an output are, and the chunks that they are written in."""
+"""Layout of an output, and the chunks of rows that it is written in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ae_runtime.outputs import KEEP
 from ae_runtime.tables.dates import date_kind
 
 Array = NDArray[Any]
-# Of mixed tables the columns (B,) by name, of anything else (B, ...).
+# Columns (B,) by name for mixed tables, else an array (B, ...).
 Values = Array | Mapping[str, Array]
 # What a column's numbers stand for: themselves, whole ones, or dates in seconds since 1970-01-01
 # UTC, to the day, the second or finer; or words.
@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What the rows of an output are.
+    """Shape, types and names of the rows of an output.
 
     rows: None where only the end tells. member: the array's name in an .npz. columns: names of a
     table's columns, with their kinds. stamp: what the file says of itself. words: whether rows
@@ -93,7 +93,7 @@ class Writer:
 def layout_of_latents(
     manifest: Manifest, rows: int | None, series: SeriesCut | None, keep: int | None = None
 ) -> Layout:
-    """The latents of rows, or of windows that were cut from a series; the first `keep` of them."""
+    """Layout of latents of rows, or of windows that were cut from a series; `keep` of them."""
     dim = keep or manifest.latent.dim
     names = [f"z{at}" for at in range(dim)]
     stamp: dict[str, Any] = {"ae_toolkit": "z", "model_id": manifest.model_id}
@@ -105,7 +105,7 @@ def layout_of_latents(
 
 
 def layout_of_rows(manifest: Manifest, rows: int | None, series: SeriesCut | None) -> Layout:
-    """Rows as the model took them; of windows that were cut from a series, its time steps."""
+    """Layout of rows as the model takes them, or of time steps if windows were cut."""
     shape, dtype = manifest.outputs[0].row_shape, np.dtype(manifest.outputs[0].dtype)
     columns = manifest.columns or []
     names = [column.name or f"x{at}" for at, column in enumerate(columns)]

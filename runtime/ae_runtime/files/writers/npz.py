@@ -75,7 +75,7 @@ def _parts(part: Path, which: int) -> Iterator[bytes]:
 
 
 def _dtype_of_ids(part: Path) -> np.dtype[Any]:
-    """int64, or texts as long as the longest."""
+    """The dtype of ids: int64, or texts as long as the longest."""
     longest, texts = 1, False
     for ids in _parts(part, _IDS):
         for name in json.loads(ids):
