@@ -350,7 +350,7 @@ def scale_of(run: Run, name: str) -> tuple[Array, Array]:
     """(C,) what an output is measured in, column by column, and which of them are whole numbers."""
     schema = run.schema
     if name in ("z", DRAWN):  # of all latents together: one that is nearly dead has no useful unit
-        rms = np.sqrt(np.mean(np.square(schema.z_deviation)))
+        rms = np.sqrt(np.mean(np.square(schema.z_std)))
         return np.full(schema.latent_dim, rms), np.zeros(schema.latent_dim, bool)
     if name == "x_hat_prob":
         return np.ones(sum(schema.levels)), np.zeros(sum(schema.levels), bool)
@@ -359,7 +359,7 @@ def scale_of(run: Run, name: str) -> tuple[Array, Array]:
             len(SCORES) if name == "scores" else (len(schema.columns or ()) or schema.row_shape[-1])
         )
         return np.ones(count), np.zeros(count, bool)
-    deviation = np.array(schema.x_deviation)
+    deviation = np.array(schema.x_std)
     integer = [column.integer for column in schema.columns or () if not column.levels]
     whole = np.array(integer or [schema.dtype == "uint8"] * len(deviation))
     return np.where(deviation > 0, deviation, 1), whole

@@ -121,7 +121,7 @@ def trained(each: Set, folder: Path, work: Path) -> tuple[Bundles, str]:
         export(run, work / precision, precision=precision, budget=1.0).location
         for precision in ("fp32", "int8")
     ]
-    deviation = np.array(run.schema.x_deviation)
+    deviation = np.array(run.schema.x_std)
     unit = np.where(deviation > 0, deviation, np.inf)
 
     def error(x: Array, x_hat: Array) -> float:

@@ -68,7 +68,7 @@ def show(each: Set, run: Run, seconds: float) -> float:
         flush=True,
     )
     if each.path.startswith("images/mnist"):
-        variance = (run.schema.x_deviation[0] / 255) ** 2  # one channel
+        variance = (run.schema.x_std[0] / 255) ** 2  # one channel
         print(f"{'':<13}test MSE of pixels in [0, 1]: {q.test_mse * variance:.5f}, "
               f"PCA {q.test_pca_mse * variance:.5f}", flush=True)  # fmt: skip
     return ratio

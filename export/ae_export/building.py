@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import torch
 
-from ae_export.export_source import Graphs, Subject, examples_of
+from ae_export.export_source import ExportSource, Facts, Graphs, examples_of
 from ae_export.golden import GoldenRows, golden_of_int8, to_npz
 from ae_export.golden import golden as golden_of
 from ae_export.graph import trace
@@ -19,11 +20,10 @@ from ae_export.sampling import golden_samples, sampler_graph
 from ae_export.scoring import golden_scores, scorer_graph
 from ae_export.verify import Agreement, verify
 from ae_export.writing import CARD, write
+from ae_runtime import extras
 from ae_runtime.bundle import manifest as manifests
 from ae_runtime.bundle.manifest import Golden, Manifest
 from ae_runtime.bundle.opening import MANIFEST, file_entry
-from ae_runtime.errors import BundleRefused, VerificationFailed
-from ae_runtime.graphs.admission import ANY_BYTES, admit
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Exported:
 
 
 def build(
-    subject: Subject,
+    source: ExportSource,
     out: Path,
     *,
     precision: Precision,
@@ -53,43 +53,40 @@ def build(
     say: Callable[[str], None],
     recipe: bytes,
     card: Callable[[Manifest], str],
-    facts: Callable[[Graphs], dict[str, Any]],
+    facts: Facts,
 ) -> Exported:
-    """Write the bundle of a subject. facts: fields of the manifest, for its graphs in fp32.
-
-    Raises VerificationFailed, OutputFailed.
-    """
-    check_calibration(subject, precision)
+    """Write the bundle of an encoder and a decoder. Raises VerificationFailed, OutputFailed."""
+    check_calibration(source, precision)
     say("tracing encoder and decoder (some seconds, mostly imports) ...")
-    graphs = trace_both(subject)
-    say(f"verifying against the model in float64 on {len(subject.held_out[0]):,} held-out rows ...")
-    agreement = verify(subject, graphs)
-    told, weighed = facts(graphs), None
+    graphs = trace_both(source)
+    say(f"verifying against the model in float64 on {len(source.held_out[0]):,} held-out rows ...")
+    agreement = verify(source, graphs)
+    model_id, weighed = facts.model_id or _model_id(graphs), None
     if precision != "fp32":
-        graphs, weighed = choose(subject, graphs, precision, budget, say)
+        graphs, weighed = choose(source, graphs, precision, budget, say)
     chosen: Literal["fp32", "int8"] = "int8" if weighed and weighed.taken else "fp32"
     arrays, tolerance = (
-        golden_of(subject, golden) if chosen == "fp32" else golden_of_int8(subject, graphs, golden)
+        golden_of(source, golden) if chosen == "fp32" else golden_of_int8(source, graphs, golden)
     )
     manifest = Manifest(
         format=manifests.FORMAT,
-        latent=subject.latent,
-        inputs=subject.inputs,
-        outputs=subject.outputs,
+        latent=source.latent,
+        inputs=source.inputs,
+        outputs=source.outputs,
         golden=Golden(rows=len(arrays["z"]), tolerance=tolerance),
         files={},
         precision=chosen,
-        **told,
+        **vars(facts) | {"model_id": model_id},
     )
     files = {"encoder.onnx": graphs.encoder, "decoder.onnx": graphs.decoder}
-    if subject.scorer is not None:
-        files[manifests.SCORER] = scorer_graph(subject, graphs, manifest)
-        arrays |= golden_scores(subject, manifest, arrays)
-    if subject.sampler is not None:
-        described = manifests.Sampler(subject.sampler.noise_dim, len(subject.sampler.means))
+    if source.scorer is not None:
+        files[manifests.SCORER] = scorer_graph(source.scorer, source, graphs, manifest)
+        arrays |= golden_scores(source.scorer, manifest, arrays)
+    if source.sampler is not None:
+        described = manifests.Sampler(source.sampler.noise_dim, len(source.sampler.means))
         manifest = msgspec.structs.replace(manifest, sampler=described)
-        files[manifests.SAMPLER] = sampler_graph(subject, manifest)
-        arrays |= golden_samples(subject, manifest)
+        files[manifests.SAMPLER] = sampler_graph(source.sampler, source.seed, manifest)
+        arrays |= golden_samples(source.sampler, source.seed)
     files |= {"golden.npz": to_npz(arrays), "recipe.toml": recipe}
     entries = {name: file_entry(raw) for name, raw in files.items()}
     manifest = msgspec.structs.replace(manifest, files=entries)
@@ -101,20 +98,20 @@ def build(
     return Exported(out, manifest.model_id, agreement, size, chosen, weighed)
 
 
-def trace_both(subject: Subject) -> Graphs:
-    """The graphs of a subject, known to be what our own loader takes.
-
-    Raises VerificationFailed.
-    """
-    z = [subject.latent.port]
-    given = (torch.zeros(2, subject.latent.dim),)
-    graphs = Graphs(
-        trace(subject.encoder, examples_of(subject), subject.inputs, z),
-        trace(subject.decoder, given, z, subject.outputs),
+def trace_both(source: ExportSource) -> Graphs:
+    """The graphs of encoder and decoder. Raises VerificationFailed."""
+    z, latents = [source.latent.port], (torch.zeros(2, source.latent.dim),)
+    return Graphs(
+        trace("encoder.onnx", source.encoder, examples_of(source), source.inputs, z),
+        trace("decoder.onnx", source.decoder, latents, z, source.outputs),
     )
-    try:
-        admit("encoder.onnx", graphs.encoder, subject.inputs, z, ANY_BYTES)
-        admit("decoder.onnx", graphs.decoder, z, subject.outputs, ANY_BYTES)
-    except BundleRefused as error:  # what our own loader would refuse is not written
-        raise VerificationFailed(f"{error}; nothing was written") from None
-    return graphs
+
+
+def _model_id(graphs: Graphs) -> str:
+    """SHA-256 of what the graphs compute, without the version of what wrote them."""
+    onnx = extras.need("onnx", "export")
+    digest = hashlib.sha256()
+    for raw in graphs:
+        graph = onnx.load_from_string(raw).graph
+        digest.update(graph.SerializeToString(deterministic=True))
+    return digest.hexdigest()

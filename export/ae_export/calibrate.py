@@ -15,7 +15,7 @@ from ae_runtime.model.devices import open_session
 
 BATCH = 256
 # A range ends at the extremes, as clipping closer measures no better. But one row that lies 300
-# deviations out, among 1,000, takes all resolution from the others: ends are at most FAR times
+# std out, among 1,000, takes all resolution from the others: ends are at most FAR times
 # what COMMON of the rows keep to.
 FAR, COMMON = 2.0, 0.99
 LEAST_SCALE = 1e-18  # the product of two is a normal float32

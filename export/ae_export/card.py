@@ -106,13 +106,13 @@ def _scores(manifest: Manifest) -> str:
     limit = manifest.threshold
     if limit is None:
         return ""
-    text = f"A row that scores above {limit.value:.5g} ({limit.score}) is called strange by "
+    text = f"A row that scores above {limit.value:.5g} ({limit.score}) is called anomalous by "
     text += f"`is_anomaly`: {alarms(limit)}"
     if limit.high is not None:
         text += ", where what is in brackets is how sure that is (95 % confidence)"
     steps = manifest.step_threshold
     if steps is not None:
-        text += f". Time steps are strange above {steps.value:.5g}: {alarms(steps)}"
+        text += f". Time steps are anomalous above {steps.value:.5g}: {alarms(steps)}"
     return f"{text}.\n\n"
 
 
@@ -125,7 +125,8 @@ def _words(quality: Quality) -> str:
         )
     if quality.accuracy is not None and quality.pca_accuracy is not None:
         parts.append(
-            f"\nWords that come back right: {quality.accuracy:.3g}, PCA {quality.pca_accuracy:.3g}."
+            f"\nCategories that come back right: {quality.accuracy:.3g}, PCA "
+            f"{quality.pca_accuracy:.3g}."
         )
     return "\n".join(parts)
 

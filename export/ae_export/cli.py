@@ -90,7 +90,7 @@ def ae_export(
     click.echo(
         f"bundle written to {done.location} ({done.bytes:,} bytes, {done.precision}); largest "
         f"difference to the model in float64: encoder {done.agreement.encoder:.1e}, decoder "
-        f"{done.agreement.decoder:.1e} of a deviation"
+        f"{done.agreement.decoder:.1e} of a standard deviation"
     )
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ae_export.export_source import Subject
-from ae_export.reference import Bounds, Parts, how_far, mean_square, units_of
+from ae_export.export_source import ExportSource
+from ae_export.reference import Bounds, Parts, distance_factor, mean_square, units_of
 from ae_runtime.bundle.manifest import Latent, Port
 from ae_runtime.errors import VerificationFailed
 
@@ -23,7 +23,7 @@ HELD_ROWS, CALIBRATION_ROWS, ALONE_ROWS = 256, 1024, 16
 _PCA_NUMBERS = 1 << 22  # of the example, that PCA is fitted to
 
 
-class Brought:
+class CustomModules:
     """The modules' copies in eval mode, and in float64 what their graphs are held against."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, x: Array, tolerance: float) -> None:
@@ -53,19 +53,19 @@ class Brought:
         self._check_behaviour()
         codes = self._run("encoder", x[:CALIBRATION_ROWS])
         self.z_mean, self.z_spread = codes.mean(0), codes.std(0)
-        self.z_deviation = units_of(self.z_spread)
+        self.z_std = units_of(self.z_spread)
         rows = x[:CALIBRATION_ROWS].astype(np.float64)
         axes = 0 if x.ndim == 2 else None
         self.mean = np.atleast_1d(rows.mean(axis=axes))
-        self.deviation = self._unit(np.atleast_1d(rows.std(axis=axes)), codes.astype(np.float32))
-        self.whole = np.zeros(1, bool)
-        self.x_hat_deviations: tuple[Array, ...] = (self.deviation,)
+        self.std = self._unit(np.atleast_1d(rows.std(axis=axes)), codes.astype(np.float32))
+        self.integer = np.zeros(1, bool)
+        self.x_hat_stds: tuple[Array, ...] = (self.std,)
 
     def _unit(self, spread: Array, z: Array) -> Array:
-        """What errors of x_hat are measured in: the deviation of each column, but for the smallest.
+        """What errors of x_hat are measured in: the std of each column, but for the smallest.
 
         A network gives a column that hardly varies no more exactly than the others, so it is held
-        to what the module itself errs there in float32, but at most to a deviation of all columns.
+        to what the module itself errs there in float32, but at most to a std of all columns.
         """
         largest = float(np.sqrt(np.mean(spread**2))) or 1.0
         with torch.no_grad():
@@ -74,56 +74,56 @@ class Brought:
         noise = errors.max(axis=0 if len(spread) > 1 else None) / self.tolerance
         return np.where(spread > 0, np.maximum(spread, np.minimum(4 * noise, largest)), largest)
 
-    def subject(self) -> Subject:
+    def source(self) -> ExportSource:
         x, row = self.x, list(self.x.shape[1:])
-        return Subject(
+        return ExportSource(
             encoder=_Wrapped(self.encoder),
             decoder=_Wrapped(self.decoder),
             inputs=[Port("x", x.dtype.name, [None, *row])],  # type: ignore[arg-type]
             outputs=[Port("x_hat", x.dtype.name, [None, *row])],  # type: ignore[arg-type]
-            latent=Latent(len(self.z_deviation), "brought"),
+            latent=Latent(len(self.z_std), "custom"),
             reference=self,
             held_out=(x[:HELD_ROWS],),
             edge=(np.stack([x.min(0), x.max(0), np.zeros_like(x[0])]),),
             calibration=(x[:CALIBRATION_ROWS],),
-            takes_gaps=False,
+            takes_missing=False,
         )
 
-    def how_far(self, parts: Parts) -> Array:
-        return how_far((parts[0].astype(np.float64) - self.mean) / self.deviation)
+    def distance_factor(self, parts: Parts) -> Array:
+        return distance_factor((parts[0].astype(np.float64) - self.mean) / self.std)
 
     def encode(self, parts: Parts) -> Bounds:
-        far = self.how_far(parts)
-        return self._bounds(self._run("encoder", parts[0]), self.z_deviation, far, slack=0.0)
+        far = self.distance_factor(parts)
+        return self._bounds(self._run("encoder", parts[0]), self.z_std, far, slack=0.0)
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
         x_hat = self._run("decoder", z)
         # Where a whole number is rounded is not to be seen from outside: the next one may be right.
         slack = 1.0 if self.x.dtype == np.uint8 else 0.0
-        return [self._bounds(x_hat, self.deviation, far, slack)]
+        return [self._bounds(x_hat, self.std, far, slack)]
 
-    def _bounds(self, expected: Array, deviation: Array, far: Array, slack: float) -> Bounds:
+    def _bounds(self, expected: Array, std: Array, far: Array, slack: float) -> Bounds:
         rows = far.reshape(-1, *[1] * (expected.ndim - 1))
-        allowed = self.tolerance * deviation * rows + slack
+        allowed = self.tolerance * std * rows + slack
         jumps = np.full(expected.shape, slack > 0)
-        return Bounds(expected, expected - allowed, expected + allowed, deviation, jumps)
+        return Bounds(expected, expected - allowed, expected + allowed, std, jumps)
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
         errors = x_hat[0].astype(np.float64) - parts[0].astype(np.float64)
-        return mean_square((errors / self.deviation).ravel())
+        return mean_square((errors / self.std).ravel())
 
     def draw(self, random: np.random.Generator, rows: int) -> Parts:
         z = self.z_mean + self.z_spread * random.standard_normal((rows, len(self.z_mean)))
         return (self._run("decoder", z.astype(np.float32)).astype(self.x.dtype),)
 
     def figures(self) -> tuple[float, float, float]:
-        """Errors on the example in deviations: of the modules, of PCA fitted to it, of its mean."""
+        """Errors on the example in std: of the modules, of PCA fitted to it, of its mean."""
         rows = self.x[: max(2, _PCA_NUMBERS // self.x[0].size)][:CALIBRATION_ROWS]
         x_hat = self._run("decoder", self._run("encoder", rows).astype(np.float32))
-        scaled = ((rows - self.mean) / self.deviation).reshape(len(rows), -1)
+        scaled = ((rows - self.mean) / self.std).reshape(len(rows), -1)
         centred = scaled - scaled.mean(0)
         spectrum = np.linalg.svd(centred, compute_uv=False) ** 2
-        left = spectrum[len(self.z_deviation) :].sum() / scaled.size
+        left = spectrum[len(self.z_std) :].sum() / scaled.size
         return self.error((rows,), [x_hat]), float(left), float(np.mean(centred**2))
 
     def _run(self, which: str, rows: Array) -> Array:
@@ -136,7 +136,7 @@ class Brought:
         given = torch.from_numpy(np.ascontiguousarray(rows))
         try:
             found = module(given.double() if exact and given.is_floating_point() else given)
-        except Exception as error:  # whatever a stranger's module may raise
+        except Exception as error:  # whatever somebody's module may raise
             reason = (str(error).splitlines() or [""])[0]
             how = "in float64, which it is verified in" if exact else "at all"
             todo = "; register its tensors as buffers" if exact else ""
@@ -205,7 +205,7 @@ def _float64() -> Iterator[None]:
 def _copied(module: nn.Module, which: str) -> nn.Module:
     try:
         return copy.deepcopy(module)
-    except Exception as error:  # whatever a stranger's module may hold
+    except Exception as error:  # whatever somebody's module may hold
         reason = (str(error).splitlines() or [""])[0]
         raise VerificationFailed(
             f"the {which} cannot be copied: {type(error).__name__}: {reason}; give one without "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ae_export.reference import Parts, Reference, RunReference
-from ae_runtime.bundle.manifest import Latent, Port
+from ae_runtime.bundle.manifest import (
+    Column,
+    Latent,
+    Port,
+    Quality,
+    Reading,
+    Score,
+    Series,
+    Threshold,
+)
 from ae_train.network.model import Model
 from ae_train.network.sampler import Sampler
 from ae_train.run.folder import Run
@@ -27,12 +36,12 @@ class Graphs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportSource:
     """An encoder and a decoder with all that turning them into a bundle needs.
 
     encoder: a module from the arrays of `inputs` to z. decoder: from z to those of `outputs`.
     held_out, edge: rows to verify on. calibration: rows to find the ranges of int8 with, or ().
-    seed: of what is drawn. takes_gaps: whether NaN counts as missing. scorer: a module from all
+    seed: of what is drawn. takes_missing: whether NaN counts as missing. scorer: a module from all
     that goes into and comes out of the other two to score, parts and scores; None without.
     sampler: from uniform noise to z; None without.
     """
@@ -47,9 +56,26 @@ class Subject:
     edge: Parts
     calibration: Parts
     seed: int = 0
-    takes_gaps: bool = True
+    takes_missing: bool = True
     scorer: nn.Module | None = None
     sampler: Sampler | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a manifest says of a model besides its graphs. model_id: None for a hash of these."""
+
+    kind: Literal["table", "image", "series"]
+    model_id: str | None = None
+    columns: list[Column] | None = None
+    quality: Quality | None = None
+    series: Series | None = None
+    reading: Reading | None = None
+    resized: bool = False
+    scores: list[Score] | None = None
+    threshold: Threshold | None = None
+    step_scores: list[Score] | None = None
+    step_threshold: Threshold | None = None
 
 
 class _Encoder(nn.Module):
@@ -76,7 +102,7 @@ class _Decoder(nn.Module):
         return self.model.decode(z)
 
 
-def subject_of(run: Run) -> Subject:
+def source_of_run(run: Run) -> ExportSource:
     """What of a run is exported, with edge rows for what may come and the data do not hold."""
     schema = run.schema
     numbers: list[int | None] = [None, *schema.row_shape]
@@ -84,14 +110,14 @@ def subject_of(run: Run) -> Subject:
     encoder: nn.Module = _Encoder(run.model)
     if schema.form.is_mixed:
         encoder = _MixedEncoder(run.model)
-        words: list[int | None] = [None, len(schema.levels)]
-        inputs = [Port("x_num", schema.dtype, numbers), Port("x_cat", "int32", words)]
+        codes: list[int | None] = [None, len(schema.levels)]
+        inputs = [Port("x_num", schema.dtype, numbers), Port("x_cat", "int32", codes)]
         outputs = [
             Port("x_hat_num", schema.dtype, numbers),
-            Port("x_hat_cat", "int32", words),
+            Port("x_hat_cat", "int32", codes),
             Port("x_hat_prob", "float32", [None, sum(schema.levels)]),
         ]
-    return Subject(
+    return ExportSource(
         encoder=encoder,
         decoder=_Decoder(run.model),
         inputs=inputs,
@@ -102,17 +128,17 @@ def subject_of(run: Run) -> Subject:
         edge=edge_rows(run),
         calibration=run.calibration,
         seed=run.recipe.seed,
-        takes_gaps=schema.dtype != "uint8",
+        takes_missing=schema.dtype != "uint8",
         scorer=run.scorer,
         sampler=run.sampler,
     )
 
 
 def _latent(run: Run) -> Latent:
-    settings, dim = run.recipe.bottleneck, run.schema.latent_dim
-    levels = [settings.levels] * dim if settings.levels is not None else None
-    ordered = settings.name == "ordered"
-    return Latent(dim, settings.name, levels, ordered=ordered, curve=run.schema.curve)
+    bottleneck, dim = run.model.bottleneck, run.schema.latent_dim
+    levels = None if bottleneck.levels is None else [bottleneck.levels] * dim
+    name = run.recipe.bottleneck.name
+    return Latent(dim, name, levels, ordered=bottleneck.is_ordered, curve=run.schema.curve)
 
 
 def edge_rows(run: Run) -> Parts:
@@ -120,16 +146,16 @@ def edge_rows(run: Run) -> Parts:
     numbers = _edge_numbers(run)
     if not run.schema.form.is_mixed:
         return (numbers,)
-    words = np.array(run.schema.levels)
+    levels = np.array(run.schema.levels)
     ends = np.iinfo(np.int32)
-    none = np.full_like(words, -1)
+    none = np.full_like(levels, -1)
     codes = [
-        words * 0,
-        words - 1,
-        words // 2,
+        levels * 0,
+        levels - 1,
+        levels // 2,
         none,
-        words,
-        words * 0 + ends.max,
+        levels,
+        levels * 0 + ends.max,
         none + ends.min + 1,
     ]
     return numbers, np.stack(codes[: len(numbers)]).astype(np.int32)
@@ -142,7 +168,7 @@ def _edge_numbers(run: Run) -> Array:
         counting = np.arange(np.prod(shape)).reshape(shape) % 256
         return np.stack([np.zeros(shape), np.full(shape, 255), counting]).astype(np.uint8)
     least, most = _range(run)
-    far = np.nan_to_num(most) + 1e8 * np.array(schema.x_deviation)
+    far = np.nan_to_num(most) + 1e8 * np.array(schema.x_std)
     nothing = np.full(shape, np.nan)
     limit = np.finfo(schema.dtype).max / 4
     some = np.where(np.arange(least.size).reshape(shape) % 2, least, nothing)
@@ -167,6 +193,6 @@ def _range(run: Run) -> tuple[Array, Array]:
     )
 
 
-def examples_of(subject: Subject) -> tuple[Tensor, ...]:
+def examples_of(source: ExportSource) -> tuple[Tensor, ...]:
     """Two rows of each input, which tracing needs."""
-    return tuple(torch.from_numpy(np.resize(p, (2, *p.shape[1:]))) for p in subject.held_out)
+    return tuple(torch.from_numpy(np.resize(p, (2, *p.shape[1:]))) for p in source.held_out)

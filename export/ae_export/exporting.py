@@ -9,7 +9,7 @@ import tomli_w
 
 from ae_export.building import Exported, build
 from ae_export.card import card_of_run
-from ae_export.export_source import subject_of
+from ae_export.export_source import Facts, source_of_run
 from ae_export.golden import GoldenRows
 from ae_export.precision import BUDGET, Precision
 from ae_export.writing import check_out
@@ -44,7 +44,7 @@ def export(
     run = run if isinstance(run, Run) else Run.load(run)
     schema = run.schema
     return build(
-        subject_of(run),
+        source_of_run(run),
         out,
         precision=precision,
         budget=budget,
@@ -53,19 +53,19 @@ def export(
         say=say,
         recipe=tomli_w.dumps(to_fields(run.recipe)).encode(),
         card=lambda manifest: card_of_run(run, manifest),
-        facts=lambda graphs: {
-            "model_id": run.model_id,
-            "kind": schema.kind,
-            "columns": schema.columns,
-            "quality": schema.quality,
-            "series": _series_of(schema) if schema.kind == "series" else None,
-            "reading": run.recipe.data.reading_said,
-            "resized": run.recipe.data.resize is not None,
-            "scores": schema.scores,
-            "threshold": schema.threshold,
-            "step_scores": schema.step_scores,
-            "step_threshold": schema.step_threshold,
-        },
+        facts=Facts(
+            schema.kind,
+            run.model_id,
+            schema.columns,
+            schema.quality,
+            _series_of(schema) if schema.kind == "series" else None,
+            run.recipe.data.reading_said,
+            run.recipe.data.resize is not None,
+            schema.scores,
+            schema.threshold,
+            schema.step_scores,
+            schema.step_threshold,
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_export.export_source import Graphs, Subject
+from ae_export.export_source import ExportSource, Graphs
 from ae_export.reference import TOLERANCE, Bounds, Parts
 from ae_export.verify import Pair
 from ae_runtime.errors import VerificationFailed
@@ -16,48 +16,48 @@ from ae_runtime.machine.golden import last_place
 
 Array = NDArray[Any]
 ROWS = 32
-GAPPY_ROWS = 2  # of the synthetic ones, the first have missing values
+MISSING_ROWS = 2  # of the synthetic ones, the first have missing values
 _SPARE = 4  # so many times as many rows are drawn, since some may be no use
-# Of a deviation, for int8: another processor may round a number the other way, which moves what is
+# Of a std, for int8: another processor may round a number the other way, which moves what is
 # computed from it by a step of its scale.
 INT8_TOLERANCE = 0.01
 GoldenRows = Literal["synthetic", "real"]
 Golden = tuple[dict[str, Array], float]  # arrays of golden.npz, and the tolerance for them
 
 
-def golden(subject: Subject, which: GoldenRows) -> Golden:
-    """Rows, z and outputs by name, the deviations of the last two, and the tolerance.
+def golden(source: ExportSource, which: GoldenRows) -> Golden:
+    """Rows, z and outputs by name, the std of the last two, and the tolerance.
 
     The answers are the float64 model's. synthetic: rows decoded from latents drawn from a normal
-    distribution with the training latents' mean and deviation, so that a bundle carries no
+    distribution with the training latents' mean and std, so that a bundle carries no
     patients or customers. real: the first held-out rows. At most ROWS; rows are left out in which
-    a rounding error can make a latent or a word jump, for they would prove nothing.
+    a rounding error can make a latent or a category jump, for they would prove nothing.
     """
-    parts = _rows(subject, which, ROWS)
-    z = _z(subject.reference.encode(parts))
-    expected = subject.reference.decode(z, np.ones(len(z)))
+    parts = _rows(source, which, ROWS)
+    z = _z(source.reference.encode(parts))
+    expected = source.reference.decode(z, np.ones(len(z)))
     x_hat = [
         bounds.rounded.astype(port.dtype)
-        for port, bounds in zip(subject.outputs, expected, strict=True)
+        for port, bounds in zip(source.outputs, expected, strict=True)
     ]
-    return _arrays(subject, parts, z, x_hat, TOLERANCE), TOLERANCE
+    return _arrays(source, parts, z, x_hat, TOLERANCE), TOLERANCE
 
 
-def golden_of_int8(subject: Subject, graphs: Graphs, which: GoldenRows) -> Golden:
+def golden_of_int8(source: ExportSource, graphs: Graphs, which: GoldenRows) -> Golden:
     """The same for graphs in int8, whose answers are their own.
 
     They are what the graphs' operators give as they stand, without onnxruntime's optimisations:
     integer kernels must give the same but for roundings. Only rows are kept in which they do
     here. Raises VerificationFailed if there is none.
     """
-    parts = _rows(subject, which, _SPARE * ROWS)
-    z, x_hat = _answers(Pair(subject, graphs, optimised=False), parts)
-    z_here, x_hat_here = _answers(Pair(subject, graphs), parts)
-    pairs = [(z_here, z, subject.reference.z_deviation)]
-    pairs += zip(x_hat_here, x_hat, _deviations(subject, INT8_TOLERANCE / 2), strict=True)
+    parts = _rows(source, which, _SPARE * ROWS)
+    z, x_hat = _answers(Pair(source, graphs, optimised=False), parts)
+    z_here, x_hat_here = _answers(Pair(source, graphs), parts)
+    pairs = [(z_here, z, source.reference.z_std)]
+    pairs += zip(x_hat_here, x_hat, _stds(source, INT8_TOLERANCE / 2), strict=True)
     same = np.ones(len(z), bool)
-    for found, expected, deviation in pairs:
-        allowed = np.nan_to_num(INT8_TOLERANCE / 2 * deviation + last_place(expected))
+    for found, expected, std in pairs:
+        allowed = np.nan_to_num(INT8_TOLERANCE / 2 * std + last_place(expected))
         far = np.abs(found.astype(np.float64) - expected.astype(np.float64)) > allowed
         same &= ~far.reshape(len(far), -1).any(axis=1)
     rows = np.flatnonzero(same)[:ROWS]
@@ -67,7 +67,7 @@ def golden_of_int8(subject: Subject, graphs: Graphs, which: GoldenRows) -> Golde
             "row; export as fp32; nothing was written"
         )
     kept, x_hat = tuple(part[rows] for part in parts), [values[rows] for values in x_hat]
-    return _arrays(subject, kept, z[rows], x_hat, INT8_TOLERANCE), INT8_TOLERANCE
+    return _arrays(source, kept, z[rows], x_hat, INT8_TOLERANCE), INT8_TOLERANCE
 
 
 def to_npz(arrays: dict[str, Array]) -> bytes:
@@ -78,23 +78,23 @@ def to_npz(arrays: dict[str, Array]) -> bytes:
 
 
 def _arrays(
-    subject: Subject, parts: Parts, z: Array, x_hat: list[Array], tolerance: float
+    source: ExportSource, parts: Parts, z: Array, x_hat: list[Array], tolerance: float
 ) -> dict[str, Array]:
-    arrays = dict(zip([port.name for port in subject.inputs], parts, strict=True))
-    arrays |= {"z": z, "z_deviation": subject.reference.z_deviation}
-    deviations = _deviations(subject, tolerance)
-    for port, values, deviation in zip(subject.outputs, x_hat, deviations, strict=True):
-        arrays |= {port.name: values, f"{port.name}_deviation": deviation}
+    arrays = dict(zip([port.name for port in source.inputs], parts, strict=True))
+    arrays |= {"z": z, "z_deviation": source.reference.z_std}
+    stds = _stds(source, tolerance)
+    for port, values, std in zip(source.outputs, x_hat, stds, strict=True):
+        arrays |= {port.name: values, f"{port.name}_deviation": std}
     return arrays
 
 
-def _deviations(subject: Subject, tolerance: float) -> list[Array]:
+def _stds(source: ExportSource, tolerance: float) -> list[Array]:
     """Those that differences of each output are measured in.
 
     Of a column of whole numbers so large that a machine may be one off, as it may in uint8.
     """
-    first, *rest = subject.reference.x_hat_deviations
-    return [first + subject.reference.whole / tolerance, *rest]
+    first, *rest = source.reference.x_hat_stds
+    return [first + source.reference.integer / tolerance, *rest]
 
 
 def _answers(pair: Pair, parts: Parts) -> tuple[Array, list[Array]]:
@@ -102,31 +102,31 @@ def _answers(pair: Pair, parts: Parts) -> tuple[Array, list[Array]]:
     return z, pair.decode(z, 1)
 
 
-def _rows(subject: Subject, which: GoldenRows, most: int) -> Parts:
+def _rows(source: ExportSource, which: GoldenRows, most: int) -> Parts:
     """At most so many rows in which no rounding error can make something jump."""
     if which == "real":
-        return _useful(subject, subject.held_out, most)
-    random = np.random.default_rng(subject.seed)
-    gappy = subject.reference.draw(random, _SPARE * GAPPY_ROWS)
-    whole = subject.reference.draw(random, _SPARE * most)
-    if not subject.takes_gaps:
-        return _useful(subject, whole, most)
-    for values in gappy:  # missing values are filled alike, too
+        return _useful(source, source.held_out, most)
+    random = np.random.default_rng(source.seed)
+    with_missing = source.reference.draw(random, _SPARE * MISSING_ROWS)
+    complete = source.reference.draw(random, _SPARE * most)
+    if not source.takes_missing:
+        return _useful(source, complete, most)
+    for values in with_missing:  # missing values are filled alike, too
         # Every second one, in the next row the others, so that each is missing and there.
         places = np.add.outer(np.arange(len(values)), np.arange(values[0].size))
-        gaps = (places % 2 == 0).reshape(values.shape)
-        values[gaps] = -1 if values.dtype == np.int32 else np.nan
-    gappy = _useful(subject, gappy, GAPPY_ROWS)
-    whole = _useful(subject, whole, most - GAPPY_ROWS)
-    return tuple(np.concatenate(pair) for pair in zip(gappy, whole, strict=True))
+        missing = (places % 2 == 0).reshape(values.shape)
+        values[missing] = -1 if values.dtype == np.int32 else np.nan
+    with_missing = _useful(source, with_missing, MISSING_ROWS)
+    complete = _useful(source, complete, most - MISSING_ROWS)
+    return tuple(np.concatenate(pair) for pair in zip(with_missing, complete, strict=True))
 
 
-def _useful(subject: Subject, parts: Parts, most: int) -> Parts:
-    codes = subject.reference.encode(parts)
-    decoded = subject.reference.decode(_z(codes), np.ones(len(codes.expected)))
+def _useful(source: ExportSource, parts: Parts, most: int) -> Parts:
+    codes = source.reference.encode(parts)
+    decoded = source.reference.decode(_z(codes), np.ones(len(codes.expected)))
     useful = ~codes.open
-    for port, bounds in zip(subject.outputs, decoded, strict=True):
-        if port.dtype == "int32":  # words; a machine may be one off in whole numbers
+    for port, bounds in zip(source.outputs, decoded, strict=True):
+        if port.dtype == "int32":  # categories; a machine may be one off in whole numbers
             useful &= ~bounds.open
     rows = np.flatnonzero(useful)[:most]
     return tuple(part[rows] for part in parts)

@@ -15,20 +15,26 @@ from torch import Tensor, nn
 from ae_export.simplify import simplify
 from ae_runtime import __version__, extras
 from ae_runtime.bundle.manifest import Port
-from ae_runtime.errors import VerificationFailed
+from ae_runtime.errors import BundleRefused, VerificationFailed
+from ae_runtime.graphs.admission import ANY_BYTES, admit
 
 OPSET, IR_VERSION = 18, 8
 
 
 def trace(
-    module: nn.Module, examples: Sequence[Tensor], feeds: Sequence[Port], fetches: Sequence[Port]
+    name: str,
+    module: nn.Module,
+    examples: Sequence[Tensor],
+    feeds: Sequence[Port],
+    fetches: Sequence[Port],
 ) -> bytes:
     """The graph of module(*examples), its first axis free: opset 18, IR 8, one file.
 
-    examples: one batch of 2 rows for each of `feeds`; fetches: what the module gives. Nodes and
-    weights have the names of modules; metadata, which holds local paths, is dropped, so the same
-    module gives the same bytes wherever it is exported. Raises VerificationFailed for a module
-    that cannot be traced, or not with a free batch axis.
+    name: its file in the bundle. examples: one batch of 2 rows for each of `feeds`; fetches: what
+    the module gives. Nodes and weights have the names of modules; metadata, which holds local
+    paths, is dropped, so the same module gives the same bytes wherever it is exported. Raises
+    VerificationFailed for a module that cannot be traced, or not with a free batch axis, and for a
+    graph that our own loader would refuse.
     """
     onnx = extras.need("onnx", "export")
     extras.need("onnxscript", "export")
@@ -39,10 +45,15 @@ def trace(
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "ae-toolkit", __version__
     onnx.checker.check_model(model, full_check=True)
-    found = [(o.domain, o.version) for o in model.opset_import]
-    if found != [("", OPSET)]:
-        raise VerificationFailed(f"the exporter wrote operator sets {found}, not {OPSET}")
-    return model.SerializeToString(deterministic=True)
+    opsets = [(o.domain, o.version) for o in model.opset_import]
+    if opsets != [("", OPSET)]:
+        raise VerificationFailed(f"the exporter wrote operator sets {opsets}, not {OPSET}")
+    raw: bytes = model.SerializeToString(deterministic=True)
+    try:
+        admit(name, raw, feeds, fetches, ANY_BYTES)
+    except BundleRefused as error:
+        raise VerificationFailed(f"{error}; nothing was written") from None
+    return raw
 
 
 def _export(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +12,12 @@ from torch import Tensor, nn
 
 from ae_export.building import Exported, build
 from ae_export.card import model_card
-from ae_export.custom_modules import CALIBRATION_ROWS, Brought
-from ae_export.export_source import Graphs
+from ae_export.custom_modules import CALIBRATION_ROWS, CustomModules
+from ae_export.export_source import Facts
 from ae_export.golden import GoldenRows
 from ae_export.precision import BUDGET, Precision
 from ae_export.reference import TOLERANCE
 from ae_export.writing import check_out
-from ae_runtime import extras
 from ae_runtime.bundle.manifest import Manifest
 from ae_runtime.errors import DataError
 
@@ -50,7 +48,7 @@ def export_modules(
     that they were trained on, at least 2, better 1,000: the graphs are verified on them, and int8
     takes its ranges from them; none is written unless golden = "real". kind: of the rows; None:
     (N, D) is a table, (N, T, C) of floats a series, all else images. tolerance: largest error of
-    the graphs, in deviations of the columns over the example. All else as in `export`. The modules
+    the graphs, in std of the columns over the example. All else as in `export`. The modules
     are left as they are; copies are exported in eval mode. Raises DataError for an example that
     cannot be used, and VerificationFailed for modules that cannot be traced, give other values for
     a row alone or at another time, or whose graphs disagree with them in float64.
@@ -58,24 +56,19 @@ def export_modules(
     out = Path(out)
     check_out(out, overwrite, zip)
     x = _rows(example)
-    modules = Brought(encoder, decoder, x, tolerance)
+    modules = CustomModules(encoder, decoder, x, tolerance)
     kind = kind or _kind(x)
     return build(
-        modules.subject(),
+        modules.source(),
         out,
         precision=precision,
         budget=budget,
         zip=zip,
         golden=golden,
         say=say,
-        recipe=f"# modules brought by their owner: {modules.names}\n".encode(),
+        recipe=f"# custom modules: {modules.names}\n".encode(),
         card=lambda manifest: _card(manifest, modules),
-        facts=lambda graphs: {
-            "model_id": _model_id(graphs),
-            "kind": kind,
-            "columns": None,
-            "quality": None,
-        },
+        facts=Facts(kind),
     )
 
 
@@ -99,17 +92,7 @@ def _kind(x: Array) -> Kind:
     return "series" if x.ndim == 3 and x.dtype.kind == "f" else "image"
 
 
-def _model_id(graphs: Graphs) -> str:
-    """SHA-256 of what the graphs compute, without the version of what wrote them."""
-    onnx = extras.need("onnx", "export")
-    digest = hashlib.sha256()
-    for raw in graphs:
-        graph = onnx.load_from_string(raw).graph
-        digest.update(graph.SerializeToString(deterministic=True))
-    return digest.hexdigest()
-
-
-def _card(manifest: Manifest, modules: Brought) -> str:
+def _card(manifest: Manifest, modules: CustomModules) -> str:
     model, pca, mean = modules.figures()
     rows = f"{len(modules.x[:CALIBRATION_ROWS])} example rows"
     return model_card(

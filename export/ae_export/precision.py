@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_export.export_source import Graphs, Subject
+from ae_export.export_source import ExportSource, Graphs
 from ae_export.quantize import quantize
 from ae_export.reference import Parts
 from ae_export.verify import Pair, reconstruction_error
@@ -40,9 +40,9 @@ class Weighed:
     taken: bool
 
 
-def check_calibration(subject: Subject, precision: Precision) -> None:
+def check_calibration(source: ExportSource, precision: Precision) -> None:
     """Raise RunError if int8 may be wanted and there are no rows to find its ranges with."""
-    if precision != "fp32" and not subject.calibration:
+    if precision != "fp32" and not source.calibration:
         raise RunError(
             "this run holds no training rows to find the ranges of int8 with, since an earlier "
             "version made it; train again, or export as fp32"
@@ -50,7 +50,7 @@ def check_calibration(subject: Subject, precision: Precision) -> None:
 
 
 def choose(
-    subject: Subject,
+    source: ExportSource,
     fp32: Graphs,
     precision: Precision,
     budget: float,
@@ -62,24 +62,24 @@ def choose(
     reconstruction error by no more than the budget. Raises VerificationFailed where int8 was asked
     for and is past the budget or impossible.
     """
-    rows = len(subject.calibration[0])
+    rows = len(source.calibration[0])
     say(f"quantizing with the ranges of {rows:,} training rows ...")
     try:
-        int8 = _quantized(subject, fp32)
-        _check_batches(subject, int8)
+        int8 = _quantized(source, fp32)
+        _check_batches(source, int8)
     except VerificationFailed as error:
         if precision == "int8":
             raise
         say(f"fp32 taken: {str(error).partition(';')[0]}")
         return fp32, None
-    before, after = (reconstruction_error(subject, graphs) for graphs in (fp32, int8))
+    before, after = (reconstruction_error(source, graphs) for graphs in (fp32, int8))
     rise = after / before - 1 if before > 0 else after
     if precision == "int8" and rise > budget:
         raise VerificationFailed(
             f"int8 raises the reconstruction error by {100 * rise:.2f} %, the budget is "
             f"{100 * budget:g} %; allow more, or export as fp32; nothing was written"
         )
-    speedup = _speedup(subject, fp32, int8)
+    speedup = _speedup(source, fp32, int8)
     taken = precision == "int8" or (rise <= budget and speedup * FASTER > 1)
     say(
         f"{'int8' if taken else 'fp32'} taken: int8 is {speedup:.2f} times as fast as fp32 here, "
@@ -88,24 +88,24 @@ def choose(
     return (int8 if taken else fp32), Weighed(speedup, rise, taken)
 
 
-def _quantized(subject: Subject, fp32: Graphs) -> Graphs:
-    feeds = dict(zip([port.name for port in subject.inputs], subject.calibration, strict=True))
+def _quantized(source: ExportSource, fp32: Graphs) -> Graphs:
+    feeds = dict(zip([port.name for port in source.inputs], source.calibration, strict=True))
     encoder = quantize(fp32.encoder, feeds)
     # The decoder's ranges are those of the latents that it will see.
-    z = Pair(subject, Graphs(encoder, fp32.decoder)).encode(subject.calibration, MAX_TILE)
+    z = Pair(source, Graphs(encoder, fp32.decoder)).encode(source.calibration, MAX_TILE)
     graphs = Graphs(encoder, quantize(fp32.decoder, {"z": z}))
-    ports = [subject.latent.port]
-    admit("encoder.onnx", graphs.encoder, subject.inputs, ports, ANY_BYTES)
-    admit("decoder.onnx", graphs.decoder, ports, subject.outputs, ANY_BYTES)
+    ports = [source.latent.port]
+    admit("encoder.onnx", graphs.encoder, source.inputs, ports, ANY_BYTES)
+    admit("decoder.onnx", graphs.decoder, ports, source.outputs, ANY_BYTES)
     return graphs
 
 
-def _check_batches(subject: Subject, int8: Graphs) -> None:
+def _check_batches(source: ExportSource, int8: Graphs) -> None:
     """Raise VerificationFailed if rows influence each other."""
-    pair = Pair(subject, int8)
+    pair = Pair(source, int8)
     outputs = []
     for batch in (1, 7, MAX_TILE):
-        z = pair.encode(subject.held_out, batch)
+        z = pair.encode(source.held_out, batch)
         outputs.append([z, *pair.decode(z, batch)])
     for other in outputs[1:]:
         if any(a.tobytes() != b.tobytes() for a, b in zip(outputs[0], other, strict=True)):
@@ -115,10 +115,10 @@ def _check_batches(subject: Subject, int8: Graphs) -> None:
             )
 
 
-def _speedup(subject: Subject, fp32: Graphs, int8: Graphs) -> float:
+def _speedup(source: ExportSource, fp32: Graphs, int8: Graphs) -> float:
     """Time of fp32 in that of int8, the median of rounds in which both take their turn."""
-    x = tuple(np.resize(part, (MAX_TILE, *part.shape[1:])) for part in subject.held_out)
-    pairs = [Pair(subject, graphs) for graphs in (fp32, int8)]
+    x = tuple(np.resize(part, (MAX_TILE, *part.shape[1:])) for part in source.held_out)
+    pairs = [Pair(source, graphs) for graphs in (fp32, int8)]
     z = pairs[0].encode(x, MAX_TILE)
     times = [[_time(pair, x, z) for pair in pairs] for _ in range(ROUNDS)]
     return median(first / second for first, second in times[1:])  # the first one warms up

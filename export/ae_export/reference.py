@@ -20,7 +20,7 @@ from ae_train.run.folder import Run
 Array = NDArray[Any]
 Parts = tuple[Array, ...]
 TOLERANCE = 1e-5  # of a column's standard deviation over the training rows
-# Float32 has 7 digits: rows with a value further out than FAR deviations, or with a root mean
+# Float32 has 7 digits: rows with a value further out than FAR std, or with a root mean
 # square over LONG, are held to the tolerance times how much further.
 FAR, LONG = 10.0, 2.0
 # Where weights are large, as of whitened latents of little variance, or where a column hardly
@@ -34,7 +34,7 @@ class Bounds:
     """What one output may be, value by value.
 
     expected: (B, ...) float64, what the model gives. low, high: what is right at least and at
-    most, but for one unit in the last place of a float. deviation: broadcasts against rows; errors
+    most, but for one unit in the last place of a float. std: broadcasts against rows; errors
     are measured in it. jumps: where the output is rounded or chosen, so that low to high says
     nothing of how exact it is.
     """
@@ -42,7 +42,7 @@ class Bounds:
     expected: Array
     low: Array
     high: Array
-    deviation: Array
+    std: Array
     jumps: Array
 
     @property
@@ -62,26 +62,26 @@ class Bounds:
 class Reference(Protocol):
     """A model in float64, as verification and golden vectors need it."""
 
-    # In which errors may be TOLERANCE: of latents (K,), of each output; NaN for codes of words. A
-    # deviation, or more where sums in float32 are less exact: reports are in those of Bounds.
-    z_deviation: Array
-    x_hat_deviations: tuple[Array, ...]
-    whole: Array  # of the first output, which columns of floats are rounded to whole numbers
+    # In which errors may be TOLERANCE: of latents (K,), of each output; NaN for categories. A
+    # std, or more where sums in float32 are less exact: reports are in those of Bounds.
+    z_std: Array
+    x_hat_stds: tuple[Array, ...]
+    integer: Array  # of the first output, which columns of floats are rounded to whole numbers
 
     def encode(self, parts: Parts) -> Bounds:
         """Of z, for rows in data units."""
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
-        """Of each output. far: (B,) from how_far of the rows that z was encoded from."""
+        """Of each output. far: (B,) from distance_factor of the rows that z was encoded from."""
 
-    def how_far(self, parts: Parts) -> Array:
+    def distance_factor(self, parts: Parts) -> Array:
         """(B,) by how much a row's scaled values are past FAR or LONG; at least 1.
 
-        As they are, and in deviations from their means.
+        As they are, and in std from their means.
         """
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
-        """Mean squared error of rows and their reconstructions, in deviations of the columns."""
+        """Mean squared error of rows and their reconstructions, in std of the columns."""
 
     def draw(self, random: np.random.Generator, rows: int) -> Parts:
         """Rows decoded from latents of a normal distribution like the training rows' latents."""
@@ -93,40 +93,40 @@ class RunReference:
     def __init__(self, run: Run) -> None:
         schema, model = run.schema, in_float64(run.model)
         self.model, self.form = model, schema.form
-        self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_deviation)
+        self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_std)
         self._single = run.model
-        self._z_unit = self.z_deviation = units_of(self._z_spread)
-        self._x_unit = self._x_deviation = np.array(schema.x_deviation)
-        self.whole = self._numbers.integer.numpy() & (schema.dtype != "uint8")
-        # Of scaled values the means, and the largest deviation of a column, which most of the
+        self._z_unit = self.z_std = units_of(self._z_spread)
+        self._x_unit = self._x_std = np.array(schema.x_std)
+        self.integer = self._numbers.integer.numpy() & (schema.dtype != "uint8")
+        # Of scaled values the means, and the largest std of a column, which most of the
         # latents' own is of; these are 0 and 1 by the standard only.
         self._middle = self._scaled(run.probe).mean(axis=0)
-        scaled = self._x_deviation * _numpy(self._numbers.gain)
-        self._deviation = float(scaled.max(initial=0)) or 1.0
+        scaled = self._x_std * _numpy(self._numbers.gain)
+        self._std = float(scaled.max(initial=0)) or 1.0
         # What may be off on one row may be so on others: other machines add in other orders. Until
-        # this is known, units are deviations.
-        far = self.how_far(run.probe)
+        # this is known, units are std.
+        far = self.distance_factor(run.probe)
         z = self.encode(run.probe)
-        self.z_deviation = _unit(z, far)
+        self.z_std = _unit(z, far)
         self._x_unit = _unit(self.decode(z.expected, far)[0], far)
-        self.x_hat_deviations: tuple[Array, ...] = (self._x_unit,)
+        self.x_hat_stds: tuple[Array, ...] = (self._x_unit,)
         if schema.form.is_mixed:
-            self.x_hat_deviations = (self._x_unit, np.array([np.nan]), np.ones(1))
+            self.x_hat_stds = (self._x_unit, np.array([np.nan]), np.ones(1))
 
     @property
     def _numbers(self) -> Preprocess:
         found = self.model.preprocess
         return found.numbers if isinstance(found, MixedPreprocess) else found
 
-    def how_far(self, parts: Parts) -> Array:
+    def distance_factor(self, parts: Parts) -> Array:
         s = self._scaled(parts)
-        return np.maximum(how_far(s), how_far((s - self._middle) / self._deviation))
+        return np.maximum(distance_factor(s), distance_factor((s - self._middle) / self._std))
 
     def _scaled(self, parts: Parts) -> Array:
         return _numpy(self.model.preprocess.scale_rows(*_tensors(parts)))
 
     def encode(self, parts: Parts) -> Bounds:
-        model, far = self.model, torch.from_numpy(self.how_far(parts))
+        model, far = self.model, torch.from_numpy(self.distance_factor(parts))
         h = model.code(model.preprocess.scale_rows(*_tensors(parts)))
         # A code may have other numbers than latents: each is off by what the smallest may be.
         tolerance = TOLERANCE * float(self._z_unit.min()) * far[:, None]
@@ -136,27 +136,27 @@ class RunReference:
         with torch.no_grad():
             single = _numpy(self._single.encode(*_tensors(parts)))
         off = np.where(jumps, 0, single - z)
-        allowed = _allowed(off, z, self._z_unit, self.z_deviation, _numpy(far), np.ones(1))
+        allowed = _allowed(off, z, self._z_unit, self.z_std, _numpy(far), np.ones(1))
         # Not of what is chosen, or rounded.
         more = np.where(high > low, allowed - _numpy(tolerance), 0)
         return Bounds(z, low - more, high + more, self._z_unit, jumps)
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
-        numbers, *words = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
+        numbers, *chances = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
         with torch.no_grad():
             single, *_ = map(_numpy, self._single.decode_unrounded(torch.from_numpy(z).float()))
-        scale, deviation = _numpy(self._numbers.scale), self._x_deviation
-        slack = _allowed(single - numbers, numbers, deviation, self._x_unit, far, scale)
-        whole = np.broadcast_to(self._numbers.integer.numpy(), numbers.shape)
-        ends = self._round(numbers - slack, whole), self._round(numbers + slack, whole)
-        bounds = [Bounds(numbers, *ends, deviation, whole)]
-        return bounds + self._words(words[0], far) if words else bounds
+        scale, std = _numpy(self._numbers.scale), self._x_std
+        slack = _allowed(single - numbers, numbers, std, self._x_unit, far, scale)
+        integer = np.broadcast_to(self._numbers.integer.numpy(), numbers.shape)
+        ends = self._round(numbers - slack, integer), self._round(numbers + slack, integer)
+        bounds = [Bounds(numbers, *ends, std, integer)]
+        return bounds + self._categories(chances[0], far) if chances else bounds
 
-    def _round(self, x: Array, whole: Array) -> Array:
-        x = np.where(whole, np.rint(x), x)
+    def _round(self, x: Array, integer: Array) -> Array:
+        x = np.where(integer, np.rint(x), x)
         return np.clip(x, 0, 255) if self._numbers.dtype == "uint8" else x
 
-    def _words(self, chance: Array, far: Array) -> list[Bounds]:
+    def _categories(self, chance: Array, far: Array) -> list[Bounds]:
         """Of codes and of probabilities, which are in units of their own. chance: (B, levels)."""
         slack = np.minimum(TOLERANCE * far, 1.0)[:, None]
         low, high, expected = [], [], []
@@ -177,9 +177,9 @@ class RunReference:
         ]
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
-        """Of numbers and, of a mixed table, of each word's probability against 0 or 1."""
-        deviation = self._x_deviation
-        unit = np.where(deviation > 0, deviation, np.inf)
+        """Of numbers and, of a mixed table, of each category's probability against 0 or 1."""
+        std = self._x_std
+        unit = np.where(std > 0, std, np.inf)
         errors = [((x_hat[0].astype(np.float64) - parts[0]) / unit).ravel()]
         if isinstance(self.model.preprocess, MixedPreprocess):
             known, code = parts[1][:, self.model.preprocess.column], self.model.preprocess.code
@@ -190,12 +190,12 @@ class RunReference:
     def draw(self, random: np.random.Generator, rows: int) -> Parts:
         z = self._z_mean + self._z_spread * random.standard_normal((rows, len(self._z_mean)))
         x_hat = self.model.decode(torch.from_numpy(z.astype(np.float32)).double())
-        numbers, *words = x_hat if isinstance(x_hat, tuple) else (x_hat,)
-        return (numbers.numpy().astype(self.form.dtype), *(code.numpy() for code in words[:1]))
+        numbers, *codes = x_hat if isinstance(x_hat, tuple) else (x_hat,)
+        return (numbers.numpy().astype(self.form.dtype), *(code.numpy() for code in codes[:1]))
 
 
 def _allowed(
-    off: Array, expected: Array, deviation: Array, unit: Array, far: Array, scale: Array
+    off: Array, expected: Array, std: Array, unit: Array, far: Array, scale: Array
 ) -> Array:
     """How far from expected (B, ...) a graph may be: TOLERANCE of a unit, times far (B,).
 
@@ -207,28 +207,28 @@ def _allowed(
     least = TOLERANCE * unit * rows
     with np.errstate(over="ignore"):
         places = _PLACES * last_place(expected.astype(np.float32))
-    most = np.maximum(least, _MOST * TOLERANCE * deviation * rows + places)
+    most = np.maximum(least, _MOST * TOLERANCE * std * rows + places)
     return np.clip(_ERRS * np.nan_to_num(errs), least, most)
 
 
 def _unit(bounds: Bounds, far: Array) -> Array:
-    """In which these bounds are at most TOLERANCE, of rows so far out (B,); like a deviation."""
+    """In which these bounds are at most TOLERANCE, of rows so far out (B,); like a std."""
     sure = np.where(bounds.jumps, 0, bounds.high - bounds.expected)
     units = np.nan_to_num(sure) / (TOLERANCE * far.reshape(-1, *[1] * (sure.ndim - 1)))
-    largest = units.max(axis=tuple(range(units.ndim - bounds.deviation.ndim)), initial=0)
+    largest = units.max(axis=tuple(range(units.ndim - bounds.std.ndim)), initial=0)
     # The difference of large numbers is no more exact than that.
-    return np.where(largest > 1.01 * bounds.deviation, largest, bounds.deviation)
+    return np.where(largest > 1.01 * bounds.std, largest, bounds.std)
 
 
 def units_of(spread: Array) -> Array:
-    """What errors of latents are measured in, (K,), by their deviations (K,).
+    """What errors of latents are measured in, (K,), by their std (K,).
 
     At least that of all together: a latent that is nearly dead has no useful unit of its own.
     """
     return np.maximum(spread, np.sqrt(np.mean(np.square(spread))))
 
 
-def how_far(s: Array) -> Array:
+def distance_factor(s: Array) -> Array:
     """(B,) by how much rows of scaled values are past FAR or LONG; at least 1. s: (B, ...)."""
     flat = s.reshape(len(s), -1)
     rms = np.sqrt(np.mean(flat**2, axis=1)) if flat.shape[1] else np.zeros(len(s))

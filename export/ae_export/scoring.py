@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ae_export.export_source import Graphs, Subject, examples_of
+from ae_export.export_source import ExportSource, Graphs, examples_of
 from ae_export.graph import trace
 from ae_export.reference import TOLERANCE, Parts
-from ae_export.verify import BATCHES, Pair, in_batches
+from ae_export.verify import BATCHES, Pair, in_all_ways
 from ae_runtime.bundle.manifest import SCORER, Manifest
-from ae_runtime.errors import BundleRefused, VerificationFailed
-from ae_runtime.graphs.admission import ANY_BYTES, admit
-from ae_runtime.model.devices import open_session
+from ae_runtime.errors import VerificationFailed
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -49,39 +47,34 @@ class _OfMixed(_OfArrays):
         return self.model(x_num, x_cat, z, x_hat_num, x_hat_cat, x_hat_prob)
 
 
-def scorer_graph(subject: Subject, graphs: Graphs, manifest: Manifest) -> bytes:
-    """The graph of the subject's scorer, for the rows that the other graphs take and give.
+def scorer_graph(
+    scorer: nn.Module, source: ExportSource, graphs: Graphs, manifest: Manifest
+) -> bytes:
+    """The graph of a scorer, for the rows that the graphs of its source take and give.
 
     Held against the module in float64 on held-out and on edge rows, in batches of 1, 2, 7 and 64:
     each number may be off by 1e-5 of itself plus 1e-5, times how far out the row is. Raises
     VerificationFailed.
     """
-    scorer = subject.scorer
-    assert scorer is not None
     feeds, fetches = manifest.scorer_feeds, manifest.scorer_fetches
-    x = examples_of(subject)
+    x = examples_of(source)
     with torch.no_grad():
-        z = subject.encoder(*x)
-        x_hat = subject.decoder(z)
+        z = source.encoder(*x)
+        x_hat = source.decoder(z)
     x_hat = x_hat if isinstance(x_hat, tuple) else (x_hat,)
     wrapped = (_OfMixed if manifest.is_mixed else _OfArrays)(scorer)
-    raw = trace(wrapped, (*x, z, *x_hat), feeds, fetches)
-    try:
-        admit(SCORER, raw, feeds, fetches, ANY_BYTES)
-    except BundleRefused as error:
-        raise VerificationFailed(f"{error}; nothing was written") from None
-    for parts in (subject.held_out, subject.edge):
-        _verify(raw, scorer, subject, graphs, parts, [feed.name for feed in feeds])
+    raw = trace(SCORER, wrapped, (*x, z, *x_hat), feeds, fetches)
+    for parts in (source.held_out, source.edge):
+        _verify(raw, scorer, source, graphs, parts, [feed.name for feed in feeds])
     return raw
 
 
-def golden_scores(subject: Subject, manifest: Manifest, golden: Mapping[str, Array]) -> Arrays:
-    """What golden.npz holds of the scorer's outputs, for the rows in it, with their deviations."""
-    assert subject.scorer is not None
+def golden_scores(scorer: nn.Module, manifest: Manifest, golden: Mapping[str, Array]) -> Arrays:
+    """What golden.npz holds of a scorer's outputs, for the rows in it, with their std."""
     arrays = tuple(golden[feed.name] for feed in manifest.scorer_feeds)
-    found = dict(zip(OUTPUTS, score_rows(subject.scorer, arrays), strict=True))
-    sizes = {name: np.maximum(np.abs(found[name]).max(axis=0), 1.0) for name in OUTPUTS[1:]}
-    return {name: found[name] for name in sizes} | {
+    outputs = dict(zip(OUTPUTS, score_rows(scorer, arrays), strict=True))
+    sizes = {name: np.maximum(np.abs(outputs[name]).max(axis=0), 1.0) for name in OUTPUTS[1:]}
+    return {name: outputs[name] for name in sizes} | {
         f"{name}_deviation": np.array([size.max()]) for name, size in sizes.items()
     }
 
@@ -96,27 +89,24 @@ def score_rows(scorer: nn.Module, arrays: Parts) -> list[Array]:
 def _verify(
     raw: bytes,
     scorer: nn.Module,
-    subject: Subject,
+    source: ExportSource,
     graphs: Graphs,
     parts: Parts,
     names: list[str],
 ) -> None:
-    pair = Pair(subject, graphs)
+    pair = Pair(source, graphs)
     z = pair.encode(parts, BATCHES[-1])
     arrays = (*parts, z, *pair.decode(z, BATCHES[-1]))
     expected = score_rows(scorer, arrays)
-    far = subject.reference.how_far(parts)
-    for optimised in (True, False):
-        session = open_session(raw, optimised=optimised)
-        for batch in BATCHES:
-            found = in_batches(session, OUTPUTS, dict(zip(names, arrays, strict=True)), batch)
-            for name, values, wanted in zip(OUTPUTS, found, expected, strict=True):
-                allowed = TOLERANCE * (1 + np.abs(wanted))
-                allowed *= far.reshape(-1, *[1] * (wanted.ndim - 1))
-                bad = ~(np.abs(values - wanted) <= allowed)
-                if values.shape != wanted.shape or bad.any():
-                    row = int(np.argwhere(bad)[0][0]) if bad.any() else 0
-                    raise VerificationFailed(
-                        f"the graph disagrees with the scorer: output {name}, row {row}, batch "
-                        f"{batch}; nothing was written"
-                    )
+    far = source.reference.distance_factor(parts)
+    for outputs, batch in in_all_ways(raw, OUTPUTS, dict(zip(names, arrays, strict=True))):
+        for name, values, exact in zip(OUTPUTS, outputs, expected, strict=True):
+            allowed = TOLERANCE * (1 + np.abs(exact))
+            allowed *= far.reshape(-1, *[1] * (exact.ndim - 1))
+            bad = ~(np.abs(values - exact) <= allowed)
+            if values.shape != exact.shape or bad.any():
+                row = int(np.argwhere(bad)[0][0]) if bad.any() else 0
+                raise VerificationFailed(
+                    f"the graph disagrees with the scorer: output {name}, row {row}, batch "
+                    f"{batch}; nothing was written"
+                )

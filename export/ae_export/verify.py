@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_export.export_source import Graphs, Subject
+from ae_export.export_source import ExportSource, Graphs
 from ae_export.reference import TOLERANCE, Bounds, Parts
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import VerificationFailed
@@ -26,7 +26,7 @@ ERROR_CHANGE = 1e-3
 class Agreement:
     """How well graphs agree with the model, over held-out rows.
 
-    encoder, decoder: largest differences, in deviations of a column. error_change: of the
+    encoder, decoder: largest differences, in std of a column. error_change: of the
     reconstruction error, as a share of the model's.
     """
 
@@ -38,9 +38,9 @@ class Agreement:
 class Pair:
     """Sessions of an encoder and a decoder, run in batches of any size."""
 
-    def __init__(self, subject: Subject, graphs: Graphs, *, optimised: bool = True) -> None:
+    def __init__(self, source: ExportSource, graphs: Graphs, *, optimised: bool = True) -> None:
         self._encoder, self._decoder = (open_session(g, optimised=optimised) for g in graphs)
-        self._inputs, self._outputs = _names(subject.inputs), _names(subject.outputs)
+        self._inputs, self._outputs = _names(source.inputs), _names(source.outputs)
 
     def encode(self, parts: Parts, batch: int) -> Array:
         """Z of rows, (B, K) float32."""
@@ -52,11 +52,11 @@ class Pair:
         return in_batches(self._decoder, self._outputs, {"z": z}, batch)
 
 
-def verify(subject: Subject, graphs: Graphs) -> Agreement:
-    """How well the graphs agree with the subject's modules in float64.
+def verify(source: ExportSource, graphs: Graphs) -> Agreement:
+    """How well the graphs agree with the source's modules in float64.
 
     On held-out rows and on edge rows, in batches of 1, 2, 7 and 64, with onnxruntime's
-    optimisations and without. Allowed for each value is 1e-5 of its column's deviation plus one
+    optimisations and without. Allowed for each value is 1e-5 of its column's std plus one
     unit in the last place of the output; where sums in float32 are less exact than that, four times
     what the modules err in that row themselves, at most 1e-4 and eight such units. Integers, and
     latents that are chosen or rounded, must be what the model gives within that. The reconstruction
@@ -64,27 +64,27 @@ def verify(subject: Subject, graphs: Graphs) -> Agreement:
     output, row and error.
     """
     worst = {"z": 0.0, "x_hat": 0.0}
-    for which, parts in (("held-out", subject.held_out), ("edge", subject.edge)):
-        far = subject.reference.how_far(parts)
-        expected_z = subject.reference.encode(parts)
-        for z, x_hat, how in _runs(subject, graphs, parts):
-            bounds = subject.reference.decode(z, far)
+    for which, parts in (("held-out", source.held_out), ("edge", source.edge)):
+        far = source.reference.distance_factor(parts)
+        expected_z = source.reference.encode(parts)
+        for z, x_hat, how in _runs(source, graphs, parts):
+            bounds = source.reference.decode(z, far)
             outputs = [("z", z, expected_z)]
-            outputs += zip(_names(subject.outputs), x_hat, bounds, strict=True)
+            outputs += zip(_names(source.outputs), x_hat, bounds, strict=True)
             for name, found, bound in outputs:
                 largest = _check(name, found, bound, f"{which} row", how)
                 if which == "held-out":
                     key = "z" if name == "z" else "x_hat"
                     worst[key] = max(worst[key], largest)
-    return Agreement(worst["z"], worst["x_hat"], _error_change(subject, graphs))
+    return Agreement(worst["z"], worst["x_hat"], _error_change(source, graphs))
 
 
 def _runs(
-    subject: Subject, graphs: Graphs, parts: Parts
+    source: ExportSource, graphs: Graphs, parts: Parts
 ) -> Iterator[tuple[Array, list[Array], str]]:
     """(z, outputs, how they came about) for each batch size, optimised and not."""
     for optimised in (True, False):
-        pair = Pair(subject, graphs, optimised=optimised)
+        pair = Pair(source, graphs, optimised=optimised)
         for batch in BATCHES:
             z = pair.encode(parts, batch)
             how = f"batch {batch}" + ("" if optimised else ", optimisation off")
@@ -92,7 +92,7 @@ def _runs(
 
 
 def _check(name: str, found: Array, bounds: Bounds, row: str, how: str) -> float:
-    """Largest difference in deviations. Raises VerificationFailed for one past what is allowed."""
+    """Largest difference in std. Raises VerificationFailed for one past what is allowed."""
     if found.shape != bounds.expected.shape:
         raise VerificationFailed(
             f"the graph gives output {name} in shape {found.shape}, the model in "
@@ -111,16 +111,16 @@ def _check(name: str, found: Array, bounds: Bounds, row: str, how: str) -> float
             f"{how}: {value[at]:.9g} instead of {bounds.expected[at]:.9g}; nothing was written"
         )
     difference = np.where(missing | bounds.jumps, 0, np.abs(value - bounds.expected))
-    scale = np.where(bounds.deviation > 0, bounds.deviation, 1)
+    scale = np.where(bounds.std > 0, bounds.std, 1)
     return float((difference / scale).max(initial=0))
 
 
-def _error_change(subject: Subject, graphs: Graphs) -> float:
-    reference, parts = subject.reference, subject.held_out
+def _error_change(source: ExportSource, graphs: Graphs) -> float:
+    reference, parts = source.reference, source.held_out
     z = reference.encode(parts).expected
-    expected = reference.decode(z, reference.how_far(parts))
+    expected = reference.decode(z, reference.distance_factor(parts))
     wanted = reference.error(parts, [bounds.rounded for bounds in expected])
-    found = reconstruction_error(subject, graphs)
+    found = reconstruction_error(source, graphs)
     if abs(found - wanted) > ERROR_CHANGE * wanted + TOLERANCE**2:
         raise VerificationFailed(
             f"the graphs' reconstruction error on held-out rows is {found:.6g}, the model's "
@@ -129,11 +129,21 @@ def _error_change(subject: Subject, graphs: Graphs) -> float:
     return abs(found - wanted) / wanted if wanted > 0 else found
 
 
-def reconstruction_error(subject: Subject, graphs: Graphs) -> float:
-    """Mean squared error of the held-out rows, in deviations, through both graphs."""
-    pair = Pair(subject, graphs)
-    x_hat = pair.decode(pair.encode(subject.held_out, BATCHES[-1]), BATCHES[-1])
-    return subject.reference.error(subject.held_out, x_hat)
+def reconstruction_error(source: ExportSource, graphs: Graphs) -> float:
+    """Mean squared error of the held-out rows, in std, through both graphs."""
+    pair = Pair(source, graphs)
+    x_hat = pair.decode(pair.encode(source.held_out, BATCHES[-1]), BATCHES[-1])
+    return source.reference.error(source.held_out, x_hat)
+
+
+def in_all_ways(
+    graph: bytes, fetches: Sequence[str], feeds: dict[str, Array]
+) -> Iterator[tuple[list[Array], int]]:
+    """(outputs, batch) of a graph for all rows, in each of BATCHES, optimised and not."""
+    for optimised in (True, False):
+        session = open_session(graph, optimised=optimised)
+        for batch in BATCHES:
+            yield in_batches(session, fetches, feeds, batch), batch
 
 
 def in_batches(

@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 RUNTIME = {"ae_runtime", "click", "msgspec", "numpy", "onnxruntime"}
 TRAIN = RUNTIME - {"onnxruntime"} | {
-    *("ae_train", "matplotlib", "safetensors", "sklearn", "threadpoolctl", "tomli_w", "torch"),
+    *("ae_train", "jinja2", "markupsafe", "matplotlib", "safetensors", "sklearn", "threadpoolctl"),
+    *("tomli_w", "torch"),
 }
 # Of the runtime, by extras.need.
 LAZY = {"PIL", "pandas", "pcodec", "pyarrow", "sklearn"}

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from ae_export import export
-from ae_export.export_source import subject_of
+from ae_export.export_source import source_of_run
 from ae_runtime import load
 from ae_runtime.machine.golden import golden_checks, read_golden
 from ae_runtime.model.devices import open_session
@@ -108,9 +108,9 @@ def test_the_decoder(case: Any, batch: int) -> None:
         # Rounded to the nearest; within 1e-5 of a deviation of a half, to either side.
         assert (np.abs(x_hat - expected) <= 0.5 + 1e-5 * dev).all()
         return
-    whole = np.array([c.integer for c in case.run.schema.columns or []])
-    np.testing.assert_array_equal(x_hat[:, whole], np.rint(x_hat[:, whole]))
-    slack = np.where(whole, 0.5, 0)
+    integer = np.array([c.integer for c in case.run.schema.columns or []])
+    np.testing.assert_array_equal(x_hat[:, integer], np.rint(x_hat[:, integer]))
+    slack = np.where(integer, 0.5, 0)
     missing = np.isnan(case.x[case.run.split.train]).all(0)
     assert np.isnan(x_hat[:, missing]).all()
     error = np.abs(x_hat.astype(np.float64) - expected)[:, ~missing]
@@ -177,10 +177,10 @@ def test_a_latent_may_be_off_by_a_share_of_its_own_deviation() -> None:
     x = random.standard_normal((300, 1)) + 0.05 * random.standard_normal((300, 60))
     fields = {"latent_dim": 8, "fit": {"epochs": 0}, "score": {"name": "none"}}
     run = train(make_dataset(x.astype(np.float32)), make_recipe(fields))
-    reference, own = subject_of(run).reference, np.array(run.schema.z_deviation)
+    reference, own = source_of_run(run).reference, np.array(run.schema.z_std)
     together = np.sqrt(np.mean(own**2))
     assert own[0] > 2.5 * together > 20 * own[1]
-    bounds, far = reference.encode(run.probe), reference.how_far(run.probe)[:, None]
+    bounds, far = reference.encode(run.probe), reference.distance_factor(run.probe)[:, None]
     allowed = np.maximum(own, together) * 1e-5 * far
     np.testing.assert_allclose(bounds.high - bounds.expected, allowed, rtol=1e-6)
     np.testing.assert_allclose(bounds.expected - bounds.low, allowed, rtol=1e-6)
@@ -211,8 +211,8 @@ def test_a_column_that_hardly_varies_may_be_off_by_what_float32_loses() -> None:
     x[:, 7] = 1 + 1e-7 * (x @ random.standard_normal(60))
     fields = {"latent_dim": 40, "data": {"scaling": "none"}, "fit": {"epochs": 0}}
     run = train(make_dataset(x.astype(np.float32)), make_recipe(fields))
-    reference, deviation = subject_of(run).reference, np.array(run.schema.x_deviation)
-    z, far = reference.encode(run.probe).expected, reference.how_far(run.probe)
+    reference, deviation = source_of_run(run).reference, np.array(run.schema.x_std)
+    z, far = reference.encode(run.probe).expected, reference.distance_factor(run.probe)
     (bounds,) = reference.decode(z, far)
     allowed = (bounds.high - bounds.expected) / far[:, None]
     others = np.arange(60) != 7

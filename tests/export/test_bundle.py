@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 from ae_export import export, golden, reference
-from ae_export.export_source import subject_of
+from ae_export.export_source import source_of_run
 from ae_runtime import load
 from ae_runtime.bundle import manifest as manifests
 from ae_runtime.bundle.manifest import Column, Manifest
@@ -119,8 +119,8 @@ def test_golden_vectors_of_a_mixed_table(any_case: Callable[[str], Any]) -> None
     np.testing.assert_array_equal(golden["x_hat_cat_deviation"], [np.nan])  # must be equal
     np.testing.assert_array_equal(golden["x_hat_prob_deviation"], [1])
     train = np.ma.masked_invalid(case.x[run.split.train])
-    whole = [0, 0, 1e5]  # a whole number may be one off
-    np.testing.assert_allclose(golden["x_hat_num_deviation"], train.std(0) + whole, rtol=1e-9)
+    integer = [0, 0, 1e5]  # a whole number may be one off
+    np.testing.assert_allclose(golden["x_hat_num_deviation"], train.std(0) + integer, rtol=1e-9)
     # No rounding error turns a word into another one.
     first, second = np.split(golden["x_hat_prob"].astype(float), [3], axis=1)
     for chance in (first, second):
@@ -131,12 +131,12 @@ def test_golden_vectors_of_a_mixed_table(any_case: Callable[[str], Any]) -> None
 def test_golden_rows_that_may_jump_are_left_out(
     any_case: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = subject_of(any_case("mixed").run)
-    assert len(golden.golden(subject, "real")[0]["z"]) == 32
+    source = source_of_run(any_case("mixed").run)
+    assert len(golden.golden(source, "real")[0]["z"]) == 32
     kept = {}
     for tolerance in (1e-5, 0.05, 0.2):
         monkeypatch.setattr(reference, "TOLERANCE", tolerance)
-        arrays, _ = golden.golden(subject, "real")
+        arrays, _ = golden.golden(source, "real")
         kept[tolerance] = arrays["x_num"].tolist()
         margins = [
             np.diff(np.sort(part.astype(float), axis=1)[:, -2:])

@@ -219,14 +219,14 @@ def check_numbers(exact: Exact, expected: Array, found: Array) -> float:
         past_half = np.abs(value - expected.clip(0, 255)) - 0.5
         return float((past_half / exact.x_unit).max(initial=0))
     integer = np.array([c.integer for c in schema.columns or [] if not c.levels], bool)
-    whole = np.broadcast_to(integer if schema.kind == "table" else False, expected.shape)
+    integer = np.broadcast_to(integer if schema.kind == "table" else False, expected.shape)
     missing = np.isnan(expected)
     np.testing.assert_array_equal(np.isnan(found), missing)
-    low, high = (np.where(whole, np.rint(expected + s), expected + s) for s in (-near, near))
+    low, high = (np.where(integer, np.rint(expected + s), expected + s) for s in (-near, near))
     unit = last_place(found)
     assert (missing | ((value >= low - unit) & (value <= high + unit))).all()
     scale = np.where(exact.x_unit > 0, exact.x_unit, 1)
-    return float((np.abs(value - expected) / scale)[~missing & ~whole].max(initial=0))
+    return float((np.abs(value - expected) / scale)[~missing & ~integer].max(initial=0))
 
 
 def check_words(exact: Exact, chance: Array, codes: Array, found: Array) -> float:

@@ -203,7 +203,7 @@ def states(*modules: nn.Module) -> list[Any]:
     ]
 
 
-class Brought(NamedTuple):
+class Bundled(NamedTuple):
     """Modules and their bundle, with what they and torch were before and after the export."""
 
     pair: Pair
@@ -223,11 +223,11 @@ class Brought(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def brought(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Brought]:
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundled]:
     """A pair by its name, exported when it is first asked for."""
-    known: dict[str, Brought] = {}
+    known: dict[str, Bundled] = {}
 
-    def get(name: str) -> Brought:
+    def get(name: str) -> Bundled:
         if name not in known:
             encoder, decoder = made(name)
 
@@ -236,15 +236,15 @@ def brought(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Brought
 
             before, out = state(), tmp_path_factory.mktemp(name) / "bundle"
             exported = export_modules(encoder, decoder, PAIRS[name].rows(300, 7), out)
-            known[name] = Brought(PAIRS[name], encoder, decoder, exported, before, state())
+            known[name] = Bundled(PAIRS[name], encoder, decoder, exported, before, state())
         return known[name]
 
     return get
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_graphs_agree_with_the_modules(name: str, brought: Callable[[str], Brought]) -> None:
-    pair, encoder, decoder, exported, *_ = brought(name)
+def test_graphs_agree_with_the_modules(name: str, bundled: Callable[[str], Bundled]) -> None:
+    pair, encoder, decoder, exported, *_ = bundled(name)
     ae, x = load(exported.location), pair.rows(50, 8)
     assert all(check.ok for check in doctor.examine(ae.model))
     assert ae.manifest.kind == pair.kind
@@ -276,34 +276,37 @@ def check_rows(pair: Pair, expected: Array, ae: Any, z: Array) -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_modules_stay_as_they_are(name: str, brought: Callable[[str], Brought]) -> None:
-    assert brought(name).before == brought(name).after
-    assert brought(name).encoder.training
-    assert all(p.requires_grad for p in brought(name).encoder.parameters())
+def test_the_modules_stay_as_they_are(name: str, bundled: Callable[[str], Bundled]) -> None:
+    assert bundled(name).before == bundled(name).after
+    assert bundled(name).encoder.training
+    assert all(p.requires_grad for p in bundled(name).encoder.parameters())
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv"])
 def test_batch_norms_are_folded_and_dropout_is_gone(
-    name: str, brought: Callable[[str], Brought]
+    name: str, bundled: Callable[[str], Bundled]
 ) -> None:
-    operators = {*brought(name).operators("encoder"), *brought(name).operators("decoder")}
+    operators = {
+        *bundled(name).operators("encoder"),
+        *bundled(name).operators("decoder"),
+    }
     assert not {"BatchNormalization", "Dropout", "Identity"} & operators
     assert not {operator for operator in operators if operator.startswith("Random")}
     if name == "mlp":
-        assert brought(name).operators("encoder").count("Gemm") == 2
-        graph = onnx.load_from_string(brought(name).files["encoder.onnx"]).graph
+        assert bundled(name).operators("encoder").count("Gemm") == 2
+        graph = onnx.load_from_string(bundled(name).files["encoder.onnx"]).graph
         assert {tensor.name for tensor in graph.initializer} >= {"net.0.weight", "net.4.bias"}
 
 
 def test_a_later_version_gives_the_same_modules_the_same_name(
-    brought: Callable[[str], Brought], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundled: Callable[[str], Bundled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair, encoder, decoder, exported, *_ = brought("mlp")
+    pair, encoder, decoder, exported, *_ = bundled("mlp")
     monkeypatch.setattr("ae_export.graph.__version__", "99.0")
     later = export_modules(encoder, decoder, pair.rows(300, 7), tmp_path / "later")
     assert later.model_id == exported.model_id
     raw = (tmp_path / "later" / "encoder.onnx").read_bytes()
-    assert raw != brought("mlp").files["encoder.onnx"]
+    assert raw != bundled("mlp").files["encoder.onnx"]
     with torch.no_grad():
         other = copy.deepcopy(encoder)
         next(other.parameters())[0, 0] += 1
@@ -312,13 +315,13 @@ def test_a_later_version_gives_the_same_modules_the_same_name(
     )
 
 
-def test_a_bundle_of_modules_says_what_it_is(brought: Callable[[str], Brought]) -> None:
-    pair, encoder, decoder, exported, *_ = brought("mlp")
-    files, manifest = brought("mlp").files, load(exported.location).manifest
+def test_a_bundle_of_modules_says_what_it_is(bundled: Callable[[str], Bundled]) -> None:
+    pair, encoder, decoder, exported, *_ = bundled("mlp")
+    files, manifest = bundled("mlp").files, load(exported.location).manifest
     assert (manifest.kind, manifest.columns, manifest.quality) == ("table", None, None)
-    assert (manifest.latent.dim, manifest.latent.bottleneck) == (4, "brought")
+    assert (manifest.latent.dim, manifest.latent.bottleneck) == (4, "custom")
     assert manifest.precision == "fp32"
-    assert files["recipe.toml"] == b"# modules brought by their owner: Encoder and Decoder\n"
+    assert files["recipe.toml"] == b"# custom modules: Encoder and Decoder\n"
     card = files["README.md"].decode()
     headline = "20 numbers -> 4; errors on held-out rows are not known: its modules came without"
     assert f"# Autoencoder: {headline}\n" in card
@@ -345,12 +348,12 @@ def test_a_kind_can_be_said_and_tensors_are_taken(tmp_path: Path) -> None:
     assert example.requires_grad
 
 
-def test_a_zip_holds_the_same_bytes(brought: Callable[[str], Brought], tmp_path: Path) -> None:
-    pair, encoder, decoder, exported, *_ = brought("mlp")
+def test_a_zip_holds_the_same_bytes(bundled: Callable[[str], Bundled], tmp_path: Path) -> None:
+    pair, encoder, decoder, exported, *_ = bundled("mlp")
     done = export_modules(encoder, decoder, pair.rows(300, 7), tmp_path / "a.zip", zip=True)
     raw = (tmp_path / "a.zip").read_bytes()
     assert (done.location, done.bytes) == (tmp_path / "a.zip", len(raw))
-    assert raw == zip_bundle(brought("mlp").files)
+    assert raw == zip_bundle(bundled("mlp").files)
     assert load(raw).model_id == exported.model_id
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
@@ -361,10 +364,10 @@ def row_in(rows: Array, files: dict[str, bytes]) -> set[str]:
 
 @pytest.mark.parametrize("name", ["conv", "mlp"])
 def test_rows_of_the_example_are_in_a_bundle_only_if_asked_for(
-    name: str, brought: Callable[[str], Brought], tmp_path: Path
+    name: str, bundled: Callable[[str], Bundled], tmp_path: Path
 ) -> None:
-    pair, encoder, decoder, *_ = brought(name)
-    example, synthetic = pair.rows(300, 7), brought(name).files
+    pair, encoder, decoder, *_ = bundled(name)
+    example, synthetic = pair.rows(300, 7), bundled(name).files
     export_modules(encoder, decoder, example, tmp_path / "real", golden="real")
     real = {path.name: path.read_bytes() for path in (tmp_path / "real").iterdir()}
     part = example[:, :4]  # is enough

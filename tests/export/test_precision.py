@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ae_export import Exported, building, export, precision
-from ae_export.export_source import Graphs, Subject, subject_of
+from ae_export.export_source import ExportSource, Graphs, source_of_run
 from ae_runtime import load
 from ae_runtime.errors import AeError, RunError, VerificationFailed
 from ae_runtime.machine import doctor
@@ -111,7 +111,7 @@ def test_it_is_smaller_and_says_what_it_is(name: str, int8: Callable[[str], Int8
 
 def mean_squared(run: Run, x: Any, x_hat: Any) -> float:
     """Of numbers in deviations of the training rows, and of the chances of words."""
-    deviation = np.array(run.schema.x_deviation)
+    deviation = np.array(run.schema.x_std)
     errors = [((x_hat[0].astype(np.float64) - x[0]) / deviation).ravel()]
     if run.schema.levels:
         true = [np.eye(n)[x[1][:, at]] for at, n in enumerate(run.schema.levels)]
@@ -202,7 +202,7 @@ def fp32(int8: Callable[[str], Int8], tmp_path_factory: pytest.TempPathFactory) 
 def _traced(fp32: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """Digits are not traced again."""
     graphs = Graphs(fp32["encoder.onnx"], fp32["decoder.onnx"])
-    monkeypatch.setattr(building, "trace_both", lambda subject: graphs)
+    monkeypatch.setattr(building, "trace_both", lambda source: graphs)
 
 
 def test_it_takes_less_than_half_of_fp32(
@@ -303,8 +303,8 @@ def test_rows_that_would_influence_each_other_are_no_choice(
     assert (chosen.encoder, weighed) == (fp32["encoder.onnx"], None)
 
 
-def known_graphs(known: Int8, files: dict[str, bytes]) -> tuple[Subject, Graphs]:
-    return subject_of(known.run), Graphs(files["encoder.onnx"], files["decoder.onnx"])
+def known_graphs(known: Int8, files: dict[str, bytes]) -> tuple[ExportSource, Graphs]:
+    return source_of_run(known.run), Graphs(files["encoder.onnx"], files["decoder.onnx"])
 
 
 def test_a_run_of_an_earlier_version_has_no_rows_for_it(

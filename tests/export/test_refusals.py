@@ -33,16 +33,15 @@ def export_changed(
         case = any_case(name)
         trace = building.trace
 
-        def trace_changed(module: nn.Module, examples: Any, feeds: Any, fetches: Any) -> bytes:
-            which = "encoder" if fetches[0].name == "z" else "decoder"
-            if which != graph:
-                return case.files[f"{which}.onnx"]
-            return trace(change(copy.deepcopy(module), case.run), examples, feeds, fetches)
+        def trace_changed(file: str, module: nn.Module, *ports: Any) -> bytes:
+            if file != f"{graph}.onnx":
+                return case.files[file]
+            return trace(file, change(copy.deepcopy(module), case.run), *ports)
 
         with monkeypatch.context() as patch:
             patch.setattr(building, "trace", trace_changed)
             if not admit:
-                patch.setattr(building, "admit", lambda *arguments: None)
+                patch.setattr("ae_export.graph.admit", lambda *arguments: None)
             with pytest.raises(VerificationFailed) as caught:
                 export(case.run, tmp_path / "bundle")
         assert list(tmp_path.iterdir()) == []  # nothing was written
@@ -67,7 +66,7 @@ def found_and_expected(message: str, output: str, rows: str) -> tuple[float, flo
 @torch.no_grad()
 def shift_code(module: nn.Module, run: Any) -> nn.Module:
     """Every latent a thousandth of a deviation further."""
-    step = 1e-3 * torch.tensor(run.schema.z_deviation).square().mean().sqrt()
+    step = 1e-3 * torch.tensor(run.schema.z_std).square().mean().sqrt()
     module.model.arch.encode_net[-1].bias += step
     return module
 
@@ -206,7 +205,7 @@ def test_graphs_are_held_without_optimisations_too(
 
     case = any_case("float32")
     graphs = Graphs(case.files["encoder.onnx"], case.files["decoder.onnx"])
-    monkeypatch.setattr(building, "trace_both", lambda subject: graphs)
+    monkeypatch.setattr(building, "trace_both", lambda source: graphs)
     monkeypatch.setattr(verify, "open_session", open_other)
     with pytest.raises(VerificationFailed) as caught:
         export(case.run, tmp_path / "bundle")

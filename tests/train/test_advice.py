@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from ae_runtime.bundle.manifest import Quality
-from ae_train.recipe import make_recipe
+from ae_train.network.bottleneck import BOTTLENECKS
+from ae_train.recipe import Resolved, as_resolved, make_recipe
 from ae_train.report.advice import Facts, give_advice, spans, unused_latents
 
 
-def recipe(**sections: Any) -> Any:
+def recipe(**sections: Any) -> Resolved:
     fit = {"objective": "mse", "epochs": 200, **sections.pop("fit", {})}
-    return make_recipe({"latent_dim": 4, "data": {"kind": "table"}, "fit": fit, **sections})
+    arch = {"name": "dense", "width": 8, "depth": 1, "dropout": 0.0, **sections.pop("arch", {})}
+    fields = {"latent_dim": 4, "data": {"kind": "table"}, "arch": arch, "fit": fit, **sections}
+    return as_resolved(make_recipe(fields))
 
 
 def quality(ours: float = 0.1, pca: float = 0.2, is_pca: bool = False) -> Quality:
@@ -25,13 +28,14 @@ def quality(ours: float = 0.1, pca: float = 0.2, is_pca: bool = False) -> Qualit
 
 HEALTHY = Facts(
     recipe=recipe(),
+    bottleneck=BOTTLENECKS["plain"](4),
     train_mse=0.08,
     quality=quality(),
     epochs=50,
     best_epoch=30,
     stopped="patience",
     history=[0.2] + [0.1] * 50,
-    z_deviation=[2.0, 1.0, 0.5, 0.1],
+    z_std=[2.0, 1.0, 0.5, 0.1],
     usage={},
     rows={"train": 800, "validation": 100, "test": 100},
     numbers=20,
@@ -41,7 +45,9 @@ HEALTHY = Facts(
 
 
 def advice(**changes: Any) -> list[str]:
-    return give_advice(replace(HEALTHY, **changes))
+    settings = changes.get("recipe", HEALTHY.recipe).bottleneck
+    bottleneck = BOTTLENECKS[settings.name](4, **settings.settings(4))
+    return give_advice(replace(HEALTHY, bottleneck=bottleneck, **changes))
 
 
 def test_a_healthy_training_gets_no_advice() -> None:
@@ -141,20 +147,20 @@ def test_unused_latents_of_each_bottleneck(name: str, usage: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("name", ["plain", "ordered"])
 def test_unused_latents_by_their_deviation(name: str) -> None:
-    lines = advice(recipe=recipe(bottleneck={"name": name}), z_deviation=[9, 0.01, 3, 0.02])
+    lines = advice(recipe=recipe(bottleneck={"name": name}), z_std=[9, 0.01, 3, 0.02])
     assert lines == ["latents 2, 4 are unused: try --latent 2"]
 
 
 def test_a_small_latent_that_saves_much_of_the_error_is_used() -> None:
     # Spectra: one direction holds nearly all; 0.02 squared is 40 % of what is left of a row.
-    spectra = {"z_deviation": [9.0, 3.0, 1.0, 0.02], "quality": quality(5e-5)}
+    spectra = {"z_std": [9.0, 3.0, 1.0, 0.02], "quality": quality(5e-5)}
     assert advice(train_mse=5e-5, **spectra) == []
     plain = advice(train_mse=5e-5, recipe=recipe(arch={"pca_path": False}), **spectra)
     assert plain == ["latent 4 is unused: try --latent 3"]  # its units are its own there
 
 
 def test_latents_that_hold_rounding_alone_are_unused_where_no_error_is_left() -> None:
-    exact = {"z_deviation": [9.0, 3.0, 6e-8, 5e-8], "quality": quality(1e-15)}
+    exact = {"z_std": [9.0, 3.0, 6e-8, 5e-8], "quality": quality(1e-15)}
     assert advice(train_mse=1e-15, **exact) == ["latents 3-4 are unused: try --latent 2"]
 
 
@@ -172,21 +178,22 @@ def test_posterior_collapse_names_beta() -> None:
 
 def test_heavy_tails_name_the_column_and_the_scaling() -> None:
     assert advice(tails=[3.0, 120.4]) == [
-        "column 'income' reaches 120 deviations: try --set data.scaling=robust"
+        "column 'income' reaches 120 standard deviations: try --set data.scaling=robust"
     ]
     assert advice(tails=[40.0, 120.4, 31.0, float("nan")], names=[None] * 4) == [
-        "column 2 reaches 120 deviations, and 2 others more than 30: try --set data.scaling=robust"
+        "column 2 reaches 120 standard deviations, and 2 others more than 30: try "
+        "--set data.scaling=robust"
     ]
     series = recipe(data={"kind": "series"})
     assert advice(tails=[40.0], names=["flow"], recipe=series) == [
-        "channel 'flow' reaches 40 deviations: try --set data.scaling=robust"
+        "channel 'flow' reaches 40 standard deviations: try --set data.scaling=robust"
     ]
 
 
 def test_heavy_tails_that_are_scaled_robustly_want_another_loss() -> None:
     robust = {"kind": "table", "scaling": "robust"}
     assert advice(tails=[3.0, 50.0], recipe=recipe(data=robust)) == [
-        "column 'income' reaches 50 deviations: try --set fit.objective=huber"
+        "column 'income' reaches 50 standard deviations: try --set fit.objective=huber"
     ]
     for fit in ({"objective": "huber"}, {"objective": "mixed"}):
         assert advice(tails=[3.0, 50.0], recipe=recipe(data=robust, fit=fit)) == []
@@ -222,7 +229,8 @@ def test_spans_are_written_as_people_count() -> None:
 
 
 def test_unused_latents_count_from_zero() -> None:
-    assert unused_latents(recipe(), {}, [1.0, 1e-5, 1.0, 1e-6], left=1.0) == [1, 3]
+    plain = BOTTLENECKS["plain"](4)
+    assert unused_latents(recipe(), plain, {}, [1.0, 1e-5, 1.0, 1e-6], left=1.0) == [1, 3]
 
 
 def test_advice_needs_no_torch() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ae_runtime.errors import RecipeError
 from ae_train.data.dataset import make_dataset
 from ae_train.fit.preparing import prepare
-from ae_train.fit.resolving import resolve
+from ae_train.fit.resolving import fill_in
 from ae_train.network.bottleneck import BOTTLENECKS
 from ae_train.recipe import Bottleneck, Recipe
 from ae_train.run.folder import Run
@@ -82,7 +82,7 @@ def test_a_prefix_of_an_ordered_code_is_a_code(small: Make, rows: np.ndarray) ->
 
 def test_half_of_the_ordered_codes_are_whole_and_the_rest_of_any_length() -> None:
     torch.manual_seed(0)
-    kept = (BOTTLENECKS["ordered"](5, Bottleneck("ordered"))(torch.ones(8000, 5)) != 0).sum(1)
+    kept = (BOTTLENECKS["ordered"](5)(torch.ones(8000, 5)) != 0).sum(1)
     shares = torch.bincount(kept, minlength=6) / 8000
     expected = torch.tensor([0.0, 0.125, 0.125, 0.125, 0.125, 0.5])
     torch.testing.assert_close(shares, expected, atol=2 / 8000, rtol=0)  # one draw from each share
@@ -93,7 +93,7 @@ def test_an_ordered_code_is_trained_for_twice_the_epochs(small: Make, rows: np.n
     fits = [replace(recipe.fit, epochs=None) for recipe in recipes]
     prepared = prepare(make_dataset(rows), recipes[0], torch.device("cpu"))
     epochs = [
-        resolve(replace(recipe, fit=fit), prepared).fit.epochs
+        fill_in(replace(recipe, fit=fit), prepared).fit.epochs
         for recipe, fit in zip(recipes, fits, strict=True)
     ]
     assert epochs == [200, 400]
@@ -159,8 +159,8 @@ def test_a_variational_step_draws_and_its_use_does_not(small: Make, rows: np.nda
 
 @pytest.mark.parametrize("name", BOTTLENECKS)
 def test_bounds_hold_what_a_small_error_may_lead_to(name: str) -> None:
-    settings = BOTTLENECKS[name].resolve(6, Bottleneck(name=name))
-    bottleneck = BOTTLENECKS[name](6, settings).double()
+    settings = Bottleneck(name=name).settings(6)  # type: ignore[arg-type]
+    bottleneck = BOTTLENECKS[name](6, **settings).double()
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(4000, bottleneck.code_dim, generator=generator, dtype=torch.float64)
     tolerance = torch.full((len(h), 1), 1e-2, dtype=torch.float64)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from ae_train.fit.corruption import DEFAULTS
+from ae_train.fit.corruption import CORRUPTIONS
 from ae_train.fit.fitting import _make_optimizer
 from ae_train.network.arch import ARCHS
 from ae_train.network.arch.dense import ACTIVATIONS
@@ -37,7 +37,7 @@ def words(section: str, key: str) -> set[str]:
         ("arch", "activation", ACTIVATIONS),
         ("arch", "code_activation", CODE_ACTIVATIONS),
         ("bottleneck", "name", BOTTLENECKS),
-        ("corruption", "name", {"none": None, **DEFAULTS}),
+        ("corruption", "name", {"none": None, **CORRUPTIONS}),
         ("fit", "objective", OBJECTIVES),
     ],
 )

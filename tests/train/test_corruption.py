@@ -14,7 +14,7 @@ from ae_train.fit.corruption import Corrupt, make_corruption
 from ae_train.fit.fitting import Fitting
 from ae_train.fit.rows import HeldRows
 from ae_train.network.model import Model
-from ae_train.recipe import Corruption, Recipe
+from ae_train.recipe import Corruption, Recipe, as_resolved
 from ae_train.training import train
 
 Make = Callable[..., Recipe]
@@ -122,7 +122,7 @@ def test_swap_takes_whole_words() -> None:
 
 
 def test_the_loss_compares_with_rows_as_they_were(small: Make) -> None:
-    recipe = small(arch={"pca_path": False})
+    recipe = as_resolved(small(arch={"pca_path": False}, fit={"objective": "mse"}))
     model = Model(recipe, Form("table", "float32", (5,)))
     s = torch.randn(40, 5)
     held = HeldRows(s)
@@ -136,7 +136,7 @@ def test_judging_sees_no_corruption(small: Make) -> None:
     def refuse(s: Tensor) -> Tensor:
         raise AssertionError("corrupted outside of a step")
 
-    recipe = small(fit={"epochs": 0})
+    recipe = as_resolved(small(fit={"epochs": 0, "objective": "mse"}))
     held = HeldRows(torch.randn(40, 5))
     model = Model(recipe, Form("table", "float32", (5,)))
     Fitting(model, recipe.fit, held, held, corrupt=refuse).run(lambda epoch, state: None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from ae_runtime.errors import TrainingFailed
@@ -15,7 +16,7 @@ from ae_train.data.form import Form
 from ae_train.fit.fitting import Epoch, Fitting, State
 from ae_train.fit.rows import HeldRows
 from ae_train.network.model import Model
-from ae_train.recipe import Recipe
+from ae_train.recipe import Recipe, as_resolved
 from ae_train.run.folder import Run
 from ae_train.training import train
 
@@ -30,9 +31,10 @@ def same(a: Weights, b: Weights) -> bool:
 def fitted(recipe: Recipe, x: np.ndarray) -> tuple[Fitting, list[Weights]]:
     """A finished fitting on rows x, halved, and the weights after each epoch."""
     torch.manual_seed(0)
-    model = Model(recipe, Form("table", "float32", x.shape[1:]))
+    resolved = as_resolved(replace(recipe, fit=replace(recipe.fit, objective="mse")))
+    model = Model(resolved, Form("table", "float32", x.shape[1:]))
     s = torch.from_numpy(x).float()
-    fitting = Fitting(model, recipe.fit, HeldRows(s[::2]), HeldRows(s[1::2]))
+    fitting = Fitting(model, resolved.fit, HeldRows(s[::2]), HeldRows(s[1::2]))
     weights: list[Weights] = []
 
     def keep(epoch: Epoch, state: State) -> None:

@@ -14,7 +14,7 @@ from ae_train import training
 from ae_train.fit import fitting
 from ae_train.fit.fitting import Epoch, Fitting
 from ae_train.recipe import Recipe
-from ae_train.run.checkpoint import Workplace
+from ae_train.run.checkpoint import Checkpoint
 from ae_train.run.folder import Run
 from ae_train.training import train
 
@@ -76,7 +76,7 @@ def test_the_last_weights_are_kept_where_that_was_asked_for(
 ) -> None:
     recipe = small(fit={"epochs": 40, "keep": "last"})
     weights: list[torch.Tensor] = []
-    judge = Fitting._judge
+    judge = Fitting._evaluate
 
     def spy(self: Fitting, *arguments: object) -> None:
         weights.append(self.model.path.encode_axes.weight.detach().clone())
@@ -93,8 +93,8 @@ def test_the_last_weights_are_kept_where_that_was_asked_for(
 PLACES = {
     "in a step": (Fitting, "_loss", 23),
     "while the epoch is judged": (fitting, "evaluate", 8),
-    "while the epoch is logged": (Workplace, "log", 8),
-    "while a state is saved": (Workplace, "save_state", 8),
+    "while the epoch is logged": (Checkpoint, "log", 8),
+    "while a state is saved": (Checkpoint, "save_state", 8),
 }
 
 

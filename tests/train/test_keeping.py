@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ import torch
 from ae_runtime.tables.windows import Windows
 from ae_train.data.dataset import make_dataset
 from ae_train.fit.blocks import MOST, block_sums, blocks_of, sharing_steps, units_of
-from ae_train.fit.chance import LEVEL, gains_of_best, is_beyond_chance, judged
+from ae_train.fit.chance import LEVEL, gain_of, gains_of_best, is_beyond_chance
 from ae_train.fit.folds import FOLDS, fold_gains
 from ae_train.fit.preparing import prepare
-from ae_train.fit.resolving import resolve
+from ae_train.fit.resolving import fill_in, resolve
 from ae_train.recipe import Recipe, make_recipe
 from ae_train.training import train
 
@@ -23,7 +23,7 @@ Make = Callable[..., Recipe]
 
 def kept(errors: np.ndarray, pca: np.ndarray) -> bool:
     gains = gains_of_best(errors, pca)
-    return is_beyond_chance(judged(gains, pca, len(pca)))
+    return is_beyond_chance(gain_of(gains, pca, len(pca)))
 
 
 @pytest.mark.parametrize("blocks", [2, 6, 32])
@@ -58,10 +58,10 @@ def test_a_gain_everywhere_is_kept_where_a_few_rows_are_most_of_the_error() -> N
 
 def test_six_rows_alone_are_too_few() -> None:
     pca = np.ones(6)
-    gain = judged(0.5 * pca, pca, 6)
+    gain = gain_of(0.5 * pca, pca, 6)
     assert gain.share == gain.chance == 0.5
     assert not is_beyond_chance(gain)
-    assert is_beyond_chance(judged(np.full(7, 0.5), np.ones(7), 7))
+    assert is_beyond_chance(gain_of(np.full(7, 0.5), np.ones(7), 7))
 
 
 def test_a_block_has_no_say_in_the_epoch_that_it_is_judged_at() -> None:
@@ -72,7 +72,7 @@ def test_a_block_has_no_say_in_the_epoch_that_it_is_judged_at() -> None:
 
 
 def test_one_block_cannot_tell() -> None:
-    gain = judged(np.array([0.5]), np.array([1.0]), 7)
+    gain = gain_of(np.array([0.5]), np.array([1.0]), 7)
     assert (gain.share, gain.chance, gain.rows, gain.blocks) == (0.5, None, 7, 1)
     assert not is_beyond_chance(gain)
 
@@ -125,18 +125,40 @@ def test_few_rows_are_judged_with_training_rows_held_out_in_turn(
 ) -> None:
     recipe = small(arch={"width": 16}, fit={"epochs": 60}, score={"name": "none"})
     prepared = prepare(make_dataset(rows[:100], "table"), recipe, torch.device("cpu"))
-    recipe = resolve(recipe, prepared)
-    found = fold_gains(recipe, prepared, 40)
-    again = fold_gains(recipe, prepared, 40)
-    assert found is not None
-    assert again is not None
-    np.testing.assert_array_equal(found, again)
-    gains, pca = found
+    recipe = resolve(fill_in(recipe, prepared), prepared, 2)
+    gains, pca, count = joined(fold_gains(recipe, prepared, 40))
+    np.testing.assert_array_equal(gains, joined(fold_gains(recipe, prepared, 40))[0])
     assert gains.shape == pca.shape == (80,)
+    assert count == 80
     assert gains.sum() > 0.1 * pca.sum()  # three of five columns are curves
-    untrained = fold_gains(recipe, prepared, 0)
-    assert untrained is not None
-    assert np.abs(untrained[0]).max() < 1e-4 * pca.max()  # a network that is PCA, in float32
+    untrained, *_ = joined(fold_gains(recipe, prepared, 0))
+    assert np.abs(untrained).max() < 1e-4 * pca.max()  # a network that is PCA, in float32
+
+
+def joined(
+    folds: Iterable[tuple[np.ndarray, np.ndarray, int]],
+) -> tuple[np.ndarray, np.ndarray, int]:
+    gains, pca, counts = zip(*folds, strict=True)
+    return np.concatenate(gains), np.concatenate(pca), sum(counts)
+
+
+@pytest.mark.parametrize(("strength", "is_pca"), [(0.0, True), (1.0, False)])
+def test_no_more_folds_are_trained_than_tell(small: Make, strength: float, is_pca: bool) -> None:
+    """Noise that is learned by heart, and curves: both are clear before the last fold."""
+    random = np.random.default_rng(0)
+    u = random.uniform(-2, 2, 60)
+    curves = np.stack([u, u * u, np.sin(2 * u), u**3], 1)
+    x = strength * curves + (1 - 0.95 * strength) * random.standard_normal(curves.shape)
+    recipe = small(
+        arch={"width": 32},
+        fit={"epochs": 100, "keep": "last"},
+        latent_dim=1,
+        score={"name": "none"},
+    )
+    quality = train(x, recipe).schema.quality
+    assert quality.gain is not None
+    assert quality.is_pca == is_pca
+    assert 0 < quality.gain.folds < FOLDS
 
 
 def test_too_few_rows_for_folds_leave_it_to_the_validation_rows(small: Make) -> None:
@@ -144,7 +166,7 @@ def test_too_few_rows_for_folds_leave_it_to_the_validation_rows(small: Make) -> 
     recipe = small(data={"validation": 0.6, "test": 0.0}, score={"name": "none"})
     prepared = prepare(make_dataset(x, "table"), recipe, torch.device("cpu"))
     assert len(prepared.train) < FOLDS
-    assert fold_gains(resolve(recipe, prepared), prepared, 1) is None
+    assert list(fold_gains(resolve(fill_in(recipe, prepared), prepared, 2), prepared, 1)) == []
 
 
 def test_other_codes_are_not_held_against_pca() -> None:

@@ -20,7 +20,7 @@ from ae_train.network.mixed import MixedPreprocess
 from ae_train.network.model import Model
 from ae_train.network.objective import Mixed
 from ae_train.network.preprocess import measure
-from ae_train.recipe import Recipe
+from ae_train.recipe import Recipe, Resolved, as_resolved
 from ae_train.training import train
 
 Make = Callable[..., Recipe]
@@ -81,7 +81,7 @@ def test_an_unknown_word_is_all_zeros(preprocess: MixedPreprocess) -> None:
     assert preprocess.present(x, codes)[0, :2].tolist() == [True, False]
 
 
-def model_blind_to_rows(recipe: Recipe) -> Model:
+def model_blind_to_rows(recipe: Resolved) -> Model:
     torch.manual_seed(0)
     model = Model(recipe, FORM)
     assert model.arch is not None
@@ -90,7 +90,7 @@ def model_blind_to_rows(recipe: Recipe) -> Model:
 
 
 def test_what_is_missing_counts_in_no_loss(small: Make, preprocess: MixedPreprocess) -> None:
-    recipe = small(arch={"pca_path": False, "depth": 0}, fit={"objective": "mixed"})
+    recipe = as_resolved(small(arch={"pca_path": False, "depth": 0}, fit={"objective": "mixed"}))
     parts = tensors(dataset(gaps=0.4))
     s, present = preprocess.scale_rows(*parts), preprocess.present(*parts)
     assert not present.all(1).all()

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from ae_train.data.form import Form
@@ -17,7 +18,7 @@ from ae_train.fit.fitting import Epoch, Fitting, evaluate
 from ae_train.fit.rows import HeldRows
 from ae_train.network.arch.dense import ACTIVATIONS
 from ae_train.network.model import CODE_ACTIVATIONS, Model
-from ae_train.recipe import Recipe
+from ae_train.recipe import Recipe, as_resolved
 from ae_train.run.folder import Run
 from ae_train.training import train
 
@@ -26,7 +27,8 @@ Make = Callable[..., Recipe]
 
 def model_of(recipe: Recipe, size: int = 5) -> Model:
     torch.manual_seed(0)
-    return Model(recipe, Form("table", "float32", (size,)))
+    fit = replace(recipe.fit, objective=recipe.fit.objective or "mse")
+    return Model(as_resolved(replace(recipe, fit=fit)), Form("table", "float32", (size,)))
 
 
 def last_layer(net: nn.Sequential | None, weight: float, bias: float) -> nn.Linear:

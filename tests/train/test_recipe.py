@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import tomli_w
 
@@ -16,14 +17,14 @@ from ae_train.recipe import (
     Arch,
     Fit,
     Recipe,
-    differences,
+    as_resolved,
     make_recipe,
     read_recipe,
     set_value,
     to_fields,
 )
+from ae_train.run.checkpoint import differences
 from ae_train.run.folder import Run
-from ae_train.training import train
 
 OTHER_VALUES: dict[str, Any] = {
     "latent_dim": 5,
@@ -106,10 +107,15 @@ def test_defaults() -> None:
     }
 
 
-def test_every_key_survives_toml() -> None:
-    recipe = msgspec.convert(OTHER_VALUES, Recipe)  # no one recipe may set all keys
-    assert to_fields(recipe) == OTHER_VALUES
-    assert msgspec.convert(tomllib.loads(tomli_w.dumps(to_fields(recipe))), Recipe) == recipe
+@pytest.mark.parametrize(
+    ("name", "key"), [("sparse", "active"), ("variational", "beta"), ("quantized", "levels")]
+)
+def test_every_key_survives_toml(name: str, key: str) -> None:
+    settings = {"name": name, key: OTHER_VALUES["bottleneck"][key]}  # no recipe may set all keys
+    fields = OTHER_VALUES | {"bottleneck": settings}
+    recipe = make_recipe(fields)
+    assert to_fields(recipe) == fields
+    assert make_recipe(tomllib.loads(tomli_w.dumps(to_fields(recipe)))) == recipe
 
 
 def test_other_values_leave_out_no_key() -> None:
@@ -121,7 +127,7 @@ def test_other_values_leave_out_no_key() -> None:
 def test_the_recipe_in_a_run_has_no_gaps(finished: Run) -> None:
     assert finished.folder is not None
     path = finished.folder / "recipe.toml"
-    assert make_recipe(read_recipe(path)) == finished.recipe
+    assert as_resolved(make_recipe(read_recipe(path))) == finished.recipe
     fields = tomllib.loads(path.read_text())
     # All settings that mean something for a table of numbers and the choices made.
     assert {name: list(fields[name]) for name in SECTIONS} == {
@@ -218,8 +224,23 @@ def test_an_activation_of_the_code_needs_a_plain_network() -> None:
 
 def test_a_recipe_made_in_python_is_checked_too() -> None:
     with pytest.raises(RecipeError) as caught:
-        train([[0.0]], Recipe(fit=Fit(optimizer="sgd")))  # type: ignore[arg-type]
+        Recipe(fit=Fit(optimizer="sgd"))  # type: ignore[arg-type]
     assert str(caught.value) == "recipe: [fit] optimizer = 'sgd': one of adamw, adadelta"
+    with pytest.raises(RecipeError) as caught:
+        Recipe(latent_dim=0)
+    assert str(caught.value) == "recipe: latent_dim = 0: expected `int` >= 1"
+    with pytest.raises(RecipeError) as caught:
+        Recipe(arch={"width": 3})  # type: ignore[arg-type]
+    assert str(caught.value) == "recipe: arch is no ae_train.recipe.Arch"
+    with pytest.raises(RecipeError, match="would bend the PCA path"):
+        Recipe(arch=Arch(code_activation="relu"))
+    assert type(Recipe(latent_dim=np.int64(3), seed=np.int32(1)).latent_dim) is int
+
+
+def test_a_resolved_recipe_has_no_gaps(finished: Run) -> None:
+    assert as_resolved(finished.recipe) == finished.recipe
+    with pytest.raises(RecipeError, match=r"the recipe is not resolved: .*latent_dim"):
+        as_resolved(Recipe())
 
 
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:

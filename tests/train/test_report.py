@@ -17,6 +17,7 @@ from matplotlib import image
 from msgspec.structs import replace
 
 from ae_runtime.bundle.manifest import Column, Quality
+from ae_train.network.bottleneck import BOTTLENECKS
 from ae_train.recipe import make_recipe
 from ae_train.report import figures, report_rows
 from ae_train.report.document import report_html
@@ -54,6 +55,10 @@ def run(kind: str = "table", row_shape: tuple[int, ...] = (3,), **changes: Any) 
     """What report_html reads of a Run. bottleneck: the section of the recipe."""
     bottleneck = changes.pop("bottleneck", {"name": "plain"})
     recipe = make_recipe({"latent_dim": K, "bottleneck": bottleneck, "data": {"kind": kind}})
+    recipe = replace(recipe, arch=replace(recipe.arch, name="dense", width=8, depth=1, dropout=0.0))
+    latent_dim = len(changes.get("z_std", [0.0] * K))
+    settings = recipe.bottleneck.settings(latent_dim)
+    model = SimpleNamespace(bottleneck=BOTTLENECKS[recipe.bottleneck.name](latent_dim, **settings))
     schema = Schema(
         model_id="a" * 64,
         kind=kind,
@@ -61,16 +66,16 @@ def run(kind: str = "table", row_shape: tuple[int, ...] = (3,), **changes: Any) 
         row_shape=row_shape,
         columns=COLUMNS if kind == "table" else None,
         quality=QUALITY,
-        x_deviation=[10.0, 1.0, 0.0] if kind == "table" else [1.0] * row_shape[-1],
+        x_std=[10.0, 1.0, 0.0] if kind == "table" else [1.0] * row_shape[-1],
         z_mean=[0.0] * K,
-        z_deviation=[2.0, 1.0, 0.5, 0.25],
+        z_std=[2.0, 1.0, 0.5, 0.25],
         rows={"train": 1600, "validation": 200, "test": 200},
         epochs=30,
         best_epoch=28,
         stopped="epochs",
         train_mse=0.045,
     )
-    return SimpleNamespace(recipe=recipe, schema=replace(schema, **changes))
+    return SimpleNamespace(recipe=recipe, schema=replace(schema, **changes), model=model)
 
 
 def gallery(
@@ -253,10 +258,10 @@ def test_a_mixed_table_shows_its_categories_beside_pca() -> None:
     shown = gallery(accuracy=np.array([[0.931], [0.9], [0.61]]), **TABLE)
     page = report_html(described, metrics(), shown)
     assert (
-        "93.1 % of the categories come back right (PCA 90.0 %, always the most frequent word "
+        "93.1 % of the categories come back right (PCA 90.0 %, always the most frequent category "
         "61.0 %)."
     ) in page
-    found = "job model 93.1 % PCA 90.0 % most frequent word 61.0 %"
+    found = "job model 93.1 % PCA 90.0 % most frequent category 61.0 %"
     assert f"Categories that come back right {found}" in text_of(page)
 
 
@@ -289,14 +294,18 @@ def test_worst_rows_say_what_is_furthest_off() -> None:
     arrow = "\N{RIGHTWARDS ARROW}"
     assert (
         f"row error original {arrow} reconstruction 42 2.35 "
-        f"time: 1970-01-02 {arrow} 1970-01-02 00:00:03 (3.0 deviations); age: 71.0 {arrow} 48.2 "
-        f"(2.3 deviations); job: &#x27;admin&#x27; {arrow} &#x27;&lt;b&gt;other&lt;/b&gt;&#x27;"
+        f"time: 1970-01-02 {arrow} 1970-01-02 00:00:03 (3.0 std); age: 71.0 {arrow} 48.2 "
+        f"(2.3 std); job: &#39;admin&#39; {arrow} &#39;&lt;b&gt;other&lt;/b&gt;&#39;"
     ) in text_of(page)
 
 
 def pictures(shown: Gallery, *row_shape: int) -> str:
     """The sections of a page that show images."""
-    return "".join(report_rows.galleries(run("image", row_shape).schema, shown))
+    sections = report_rows.galleries(run("image", row_shape).schema, shown)
+    return "".join(
+        f"<h2>{title}</h2><p>{note}</p>{''.join(figure for _, figure in figures)}"
+        for title, note, _, figures in sections
+    )
 
 
 def sheets_of(page: str) -> list[np.ndarray]:
@@ -431,7 +440,7 @@ def test_the_smallest_training_has_a_report() -> None:
         quality=nothing,
         epochs=0,
         best_epoch=0,
-        z_deviation=[1.0],
+        z_std=[1.0],
         rows={"train": 9, "validation": 1},
     )
     part = Shown(np.array([0]), np.zeros((1, 3)), np.zeros((1, 3)), np.zeros(1))

@@ -128,11 +128,11 @@ SLOWLY = """
 import time
 from ae_train import cli, training
 training.SAVE_STATE_EVERY_S = 0.0
-log = training.Workplace.log
+log = training.Checkpoint.log
 def slow(self, line):
     time.sleep(0.03)  # long enough to be killed between any two files
     log(self, line)
-training.Workplace.log = slow
+training.Checkpoint.log = slow
 cli.main()
 """
 SETTINGS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ae_runtime import __version__ as __version__
+from ae_runtime import __version__
 
 # Read when torch is imported: its threads wait for each other by spinning, by default so long that
 # a training beside a busy neighbour takes ten times as long. This is some microseconds: as fast
@@ -13,18 +13,58 @@ from ae_runtime import __version__ as __version__
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
-    from ae_train.recipe import Recipe
+    from ae_train.network.model import Model
+    from ae_train.recipe import (
+        Arch,
+        Bottleneck,
+        Corruption,
+        Data,
+        Fit,
+        Recipe,
+        Resolved,
+        Scoring,
+        make_recipe,
+    )
     from ae_train.run.folder import Run
+    from ae_train.schema import Schema
+    from ae_train.sklearn import AutoencoderTransformer
     from ae_train.training import train
 
-__all__ = ["Recipe", "Run", "train"]
-_HOME = {"Recipe": "recipe", "Run": "run.folder", "train": "training"}
+_HOMES = {
+    "network.model": ("Model",),
+    "recipe": (
+        "Arch", "Bottleneck", "Corruption", "Data", "Fit", "Recipe", "Resolved", "Scoring",
+        "make_recipe",
+    ),
+    "run.folder": ("Run",),
+    "schema": ("Schema",),
+    "sklearn": ("AutoencoderTransformer",),
+    "training": ("train",),
+}  # fmt: skip
+__all__ = [
+    "Arch",
+    "AutoencoderTransformer",
+    "Bottleneck",
+    "Corruption",
+    "Data",
+    "Fit",
+    "Model",
+    "Recipe",
+    "Resolved",
+    "Run",
+    "Schema",
+    "Scoring",
+    "__version__",
+    "make_recipe",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `ae-train --help` and wrong words are answered before torch is imported.
-    if name in _HOME:
-        from ae_runtime import extras
+    for home, names in _HOMES.items():
+        if name in names:
+            from ae_runtime import extras
 
-        return getattr(extras.need(f"ae_train.{_HOME[name]}", "train"), name)
+            return getattr(extras.need(f"ae_train.{home}", "train"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

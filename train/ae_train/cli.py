@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     metavar="yes|no|ROW",
     help="Whether a text file names its columns, or in which row.  [default: found, and said]",
 )
-@click.option("--missing", help="Numbers and words for a missing value, separated by commas.")
+@click.option("--missing", help="Numbers and text for a missing value, separated by commas.")
 @click.option("--val", help="A file to validate on.  [default: a tenth of the rows]")
 @click.option("--split-by", help="A column: rows that share its value stay in one part.")
 @click.option(
@@ -128,7 +128,7 @@ def ae_train(
     from ae_runtime.extras import need
 
     # Before reading the data, which may take long: may the run be written?
-    need("ae_train.run.checkpoint", "train").Workplace(out, resume, overwrite)
+    need("ae_train.run.checkpoint", "train").Checkpoint(out, resume, overwrite)
     from ae_train.data.loading import load
 
     dataset = load(data, recipe, val, before.schema.columns if before else None)
@@ -290,7 +290,7 @@ def _report(run: Run) -> list[str]:
 def _mixed_line(name: str, figures: MixedQuality) -> str:
     return (
         f"{name:<10} numbers MSE {figures.numeric_mse:.5f}, PCA {figures.pca_numeric_mse:.5f}; "
-        f"words right {figures.accuracy:.1%}, PCA {figures.pca_accuracy:.1%}, "
+        f"categories right {figures.accuracy:.1%}, PCA {figures.pca_accuracy:.1%}, "
         f"most frequent {figures.frequent_accuracy:.1%}"
     )
 

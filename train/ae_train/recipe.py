@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
+from msgspec.structs import fields as fields_of
+from msgspec.structs import force_setattr
 
 from ae_runtime.bundle.manifest import Reading
 from ae_runtime.errors import RecipeError, SourceNotFound
+from ae_train.recipe_check import choices, complaints
 
-# Values that a choice may take are listed here and nowhere else; the dictionaries that carry them
-# out (arch.ARCHS, bottleneck.BOTTLENECKS, objective.OBJECTIVES, ...) are tested to have these keys.
+# The names that a choice may have are listed here and nowhere else. That of a network or of a
+# bottleneck is its file in network/arch or network/bottleneck, and its class.
+
+ArchName = Literal["dense", "conv", "gru"]
+Objective = Literal["mse", "mae", "huber", "bce", "mixed"]
+
+# What a setting is where it is left out and other settings or the data decide.
+# Hidden units, hidden layers, and share of units dropped, by network.
+ARCH_SIZES: dict[ArchName, dict[str, float]] = {
+    "dense": {"width": 256, "depth": 2, "dropout": 0.1},
+    "conv": {"width": 16, "depth": 2, "dropout": 0.0},
+    "gru": {"width": 64, "depth": 1, "dropout": 0.0},
+}
+CONV_PIXELS = 16  # of the shorter side, from which on an image's network is conv, not dense
+ACTIVE_SHARE, BETA, LEVELS = 0.25, 1.0, 8  # of sparse, variational, quantized
+CORRUPTION = 0.1  # its amount
+MIN_LATENTS, MAX_LATENTS = 2, 64
+LEFT_OVER = 0.1  # share of the variance that PCA, or with "auto" the network, leaves at most
+# Steps are what a training is made of: with fewer the errors of most tables still fall, and more
+# take long on large data. Small data are seen at most 200 times.
+STEPS, MIN_EPOCHS, MAX_EPOCHS = 12_000, 10, 200
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +62,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     split_by: str | None = None
     # what columns hold, where it is found out wrongly: types.zip = "category"
     types: dict[str, Literal["number", "category", "boolean", "date"]] = {}
-    # most words of a category that are told apart; the rarer ones become "other"; 2 to 1000
+    # most categories of a column that are told apart; the rarer become "other"; 2 to 1000
     max_levels: Annotated[int, Meta(ge=2, le=100_000)] = 100
     # the row of a text file that holds the names of the columns: "yes" for the first that may,
     # "no" for none, or its number, from 1; left out: found
@@ -50,13 +71,13 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
     decimal: Literal[".", ","] | None = None
     # sign between thousands in text; left out: found, none where the text does not show it
     thousands: Literal[",", ".", " ", "'"] | None = None
-    # numbers and words that stand for a missing value, beside the usual ones (NA, null, ...)
+    # numbers and text that stand for a missing value, beside the usual ones (NA, null, ...)
     missing: list[float | str] | None = None
     # time steps of a series that are one row; left out: 64, or an eighth of a short series
     window: Annotated[int, Meta(ge=1)] | None = None
     # time steps from one window to the next; left out: 1, or more where that makes over 50,000
     stride: Annotated[int, Meta(ge=1)] | None = None
-    # [height, width] in pixels that the images of a folder are brought to; left out: as they are
+    # [height, width] in pixels that the images of a folder are resized to; left out: not at all
     resize: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=2, max_length=2)] | None = (
         None
     )
@@ -78,7 +99,7 @@ class Arch(Struct, frozen=True, forbid_unknown_fields=True):
     """[arch]: the two networks."""
 
     # left out: conv for images of at least 16 x 16 pixels, dense for the rest
-    name: Literal["dense", "conv", "gru"] | None = None
+    name: ArchName | None = None
     # units of a hidden layer, channels for conv; 16 to 4096; left out: the network's own default
     width: Annotated[int, Meta(ge=1, le=65536)] | None = None
     # hidden layers on either side, stages for conv; 0 for none, rarely above 4
@@ -103,22 +124,33 @@ class Bottleneck(Struct, frozen=True, forbid_unknown_fields=True):
     # quantized: values that a latent can take; left out: 8; 2 to 64
     levels: Annotated[int, Meta(ge=2, le=256)] | None = None
 
+    def settings(self, latent_dim: int) -> dict[str, float]:
+        """What the bottleneck of that name reads, by key, with what was left out filled in."""
+        active = max(1, int(ACTIVE_SHARE * latent_dim))
+        defaults = {"active": active, "beta": BETA, "levels": LEVELS}
+        given = {key: getattr(self, key) for key in defaults}
+        return {
+            key: default if given[key] is None else given[key]
+            for key, default in defaults.items()
+            if self.name in BELONGS["bottleneck", key]
+        }
+
 
 class Corruption(Struct, frozen=True, forbid_unknown_fields=True):
     """[corruption]: what is done to a row before the encoder sees it, in training only."""
 
     name: Literal["none", "gaussian", "mask", "swap"] = "none"
-    # gaussian: deviation of the noise in scaled space (left out: 0.1); mask: share of the numbers
+    # gaussian: std of the noise in scaled space (left out: 0.1); mask: share of the numbers
     # that are hidden, swap: share taken from other rows (left out: 0.1)
     amount: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):
-    """[fit]: the loss and how it is brought down."""
+    """[fit]: the loss and how it is minimised."""
 
-    # what is brought down; bce needs scaled data in [0, 1]; left out: mixed for tables with
+    # what is minimised; bce needs scaled data in [0, 1]; left out: mixed for tables with
     # categories (squared error of numbers, cross-entropy of categories), mse for the rest
-    objective: Literal["mse", "mae", "huber", "bce", "mixed"] | None = None
+    objective: Objective | None = None
     optimizer: Literal["adamw", "adadelta"] = "adamw"
     # learning rate: 1e-4 to 1e-2 for adamw, 1 for adadelta
     lr: Annotated[float, Meta(gt=0)] = 1e-3
@@ -140,7 +172,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scoring(Struct, frozen=True, forbid_unknown_fields=True):
-    """[score]: how strange a row is; fitted when the model is trained."""
+    """[score]: how anomalous a row is; fitted when the model is trained."""
 
     # the score that is meant where none is named: the distance to the nearest of k-means centres
     # in softly whitened space, the error of the reconstruction, that error or the latents in units
@@ -150,12 +182,12 @@ class Scoring(Struct, frozen=True, forbid_unknown_fields=True):
     centres: Annotated[int, Meta(ge=1)] = 256
     # share of rows like the held-out ones that are past the threshold; 0.0001 to 0.1
     false_alarm_rate: Annotated[float, Meta(gt=0, lt=1)] = 0.01
-    # share of the rows, the strangest, that scores and threshold are fitted without
+    # share of the rows, the most anomalous, that scores and threshold are fitted without
     trim: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of a training; the resolved one, without gaps, is saved in the run."""
+    """All settings of a training. Raises RecipeError for values that are not allowed."""
 
     # K, numbers that stand for a row; left out: the smallest K in 2..64 whose PCA leaves at most
     # 10 % of the training rows' variance; "auto": the smallest whose network does, found by trying
@@ -169,6 +201,18 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     fit: Fit = Fit()
     score: Scoring = Scoring()
 
+    def __post_init__(self) -> None:
+        for name, section in SECTIONS.items():
+            if not isinstance(getattr(self, name), section):
+                raise RecipeError(f"recipe: {name} is no ae_train.recipe.{section.__name__}")
+        values = _plain({field: getattr(self, field) for field in self.__struct_fields__})
+        if mistakes := _mistakes(values):
+            raise RecipeError(f"recipe: {mistakes}")
+        for field in fields_of(type(self)):  # numbers may have been numpy's
+            force_setattr(self, field.name, msgspec.convert(values[field.name], field.type))
+        if conflict := _conflict(self):
+            raise RecipeError(f"recipe: {conflict}")
+
 
 SECTIONS: dict[str, type[Struct]] = {
     "data": Data,
@@ -178,6 +222,32 @@ SECTIONS: dict[str, type[Struct]] = {
     "fit": Fit,
     "score": Scoring,
 }
+
+
+class ResolvedArch(Arch, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[arch] with a network and its sizes."""
+
+    name: ArchName
+    width: int
+    depth: int
+    dropout: float
+
+
+class ResolvedFit(Fit, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[fit] with an objective and a number of epochs."""
+
+    objective: Objective
+    epochs: int
+
+
+class Resolved(Recipe, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recipe in which nothing is left out that a training needs; it is saved in the run."""
+
+    latent_dim: int
+    arch: ResolvedArch
+    fit: ResolvedFit
+
+
 # Settings that only one value of a choice reads; set beside another value, they are a mistake.
 BELONGS = {
     ("bottleneck", "active"): ("sparse",),
@@ -189,8 +259,8 @@ BELONGS = {
 
 def words_of(section: str, key: str) -> list[str]:
     """The words that a setting may be."""
-    fields = msgspec.structs.fields(SECTIONS[section])
-    return _choices(next(field.type for field in fields if field.name == key))[0]
+    fields = fields_of(SECTIONS[section])
+    return choices(next(field.type for field in fields if field.name == key))[0]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -220,8 +290,34 @@ def set_value(fields: dict[str, Any], assignment: str) -> None:
     fields[last] = value
 
 
+def make_recipe(fields: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """The recipe with these fields, defaults for the rest.
+
+    Raises RecipeError that lists every unknown key, with the one that may have been meant, and
+    every value out of range. Numbers may be numpy's, as a search over arrays of them brings.
+    """
+    values = _plain(fields)
+    if mistakes := _mistakes(values):
+        raise RecipeError(f"{source}: {mistakes}")
+    types = {field.name: field.type for field in fields_of(Recipe)}
+    try:
+        return Recipe(**{key: msgspec.convert(value, types[key]) for key, value in values.items()})
+    except RecipeError as error:
+        raise RecipeError(f"{source}{str(error).removeprefix('recipe')}") from None
+
+
+def as_resolved(recipe: Recipe) -> Resolved:
+    """The same recipe as one that is resolved. Raises RecipeError for one that is not."""
+    try:
+        return msgspec.convert(to_fields(recipe), Resolved)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"the recipe is not resolved: {error}") from None
+
+
 def _plain(value: Any) -> Any:
-    """The same with Python's numbers and words in place of numpy's, at any depth."""
+    """The same with Python's numbers in place of numpy's, and dicts, at any depth."""
+    if isinstance(value, Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -229,107 +325,51 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def make_recipe(fields: dict[str, Any], source: str = "recipe") -> Recipe:
-    """The recipe with these fields, defaults for the rest.
-
-    Raises RecipeError that lists every unknown key, with the one that may have been meant, and
-    every value out of range. Numbers may be numpy's, as a search over arrays of them brings.
-    """
-    fields = _plain(fields)
-    complaints = []
+def _mistakes(fields: dict[str, Any]) -> str:
+    """What is wrong with each key and value, in words."""
     top = {key: value for key, value in fields.items() if key not in SECTIONS}
-    complaints += _complaints("", Recipe, top)
+    found = complaints("", Recipe, top, SECTIONS)
     for name, section in SECTIONS.items():
         values = fields.get(name, {})
         if isinstance(values, dict):
-            complaints += _complaints(f"[{name}] ", section, values)
+            found += complaints(f"[{name}] ", section, values)
         else:
-            complaints.append(f"{name} is a section: write [{name}]")
-    if complaints:
-        raise RecipeError(f"{source}: {'; '.join(complaints)}")
-    recipe = msgspec.convert(fields, Recipe)
+            found.append(f"{name} is a section: write [{name}]")
+    return "; ".join(found)
+
+
+def _conflict(recipe: Recipe) -> str:
+    """What does not go together, in words."""
+    data, arch, corruption = recipe.data, recipe.arch, recipe.corruption
     for (place, key), names in BELONGS.items():
-        values = getattr(recipe, place)
-        if getattr(values, key) is not None and values.name not in names:
-            raise RecipeError(
-                f"{source}: [{place}] {key} belongs to name = {' or '.join(map(repr, names))}, "
-                f"the name is {values.name!r}; leave {key} out, or set the name"
+        section = getattr(recipe, place)
+        if getattr(section, key) is not None and section.name not in names:
+            return (
+                f"[{place}] {key} belongs to name = {' or '.join(map(repr, names))}, "
+                f"the name is {section.name!r}; leave {key} out, or set the name"
             )
-    data = recipe.data
     if data.thousands is not None and data.thousands == data.decimal:
-        raise RecipeError(
-            f"{source}: [data] thousands = {data.thousands!r} is the sign before decimals, too; "
+        return (
+            f"[data] thousands = {data.thousands!r} is the sign before decimals, too; "
             "set decimal to another one"
         )
-    corruption = recipe.corruption
     if corruption.name in ("mask", "swap") and (corruption.amount or 0) >= 1:
-        raise RecipeError(
-            f"{source}: [corruption] amount = {corruption.amount:g} is a share of the numbers; "
+        return (
+            f"[corruption] amount = {corruption.amount:g} is a share of the numbers; "
             "choose less than 1"
         )
-    if recipe.arch.pca_path and recipe.arch.code_activation != "none":
-        raise RecipeError(
-            f"{source}: [arch] code_activation = {recipe.arch.code_activation!r} would bend the "
+    if arch.pca_path and arch.code_activation != "none":
+        return (
+            f"[arch] code_activation = {arch.code_activation!r} would bend the "
             "PCA path; set pca_path = false, or code_activation = 'none'"
         )
-    return recipe
-
-
-def _complaints(where: str, struct: type[Struct], values: dict[str, Any]) -> list[str]:
-    """What is wrong with the keys and values of one section, in words."""
-    found = []
-    known = {field.name: field for field in msgspec.structs.fields(struct)}
-    for key, value in values.items():
-        if key not in known:
-            close = difflib.get_close_matches(key, [*known, *(SECTIONS if not where else ())], 1)
-            hint = f'. Did you mean "{close[0]}"?' if close else f" (known: {', '.join(known)})"
-            found.append(f"{where}{key}: unknown key{hint}")
-            continue
-        try:
-            msgspec.convert(value, known[key].type)
-        except msgspec.ValidationError as error:
-            found.append(f"{where}{key} = {value!r}: {_wanted(known[key].type, value, error)}")
-    return found
-
-
-def _wanted(annotation: Any, value: Any, error: msgspec.ValidationError) -> str:
-    """What a field may hold, in words."""
-    words, only_words = _choices(annotation)
-    if words and (only_words or isinstance(value, str)):
-        return f"one of {', '.join(words)}" + ("" if only_words else ", or a number")
-    return str(error).lower().replace(" | null", "")  # TOML has no null
-
-
-def _choices(annotation: Any) -> tuple[list[str], bool]:
-    """The words a field may hold, and whether words are all it may hold."""
-    if get_origin(annotation) is Literal:
-        return [str(choice) for choice in get_args(annotation)], True
-    parts = [part for part in get_args(annotation) if part is not type(None)]
-    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
-    return words, len(parts) == 1
+    return ""
 
 
 def to_fields(recipe: Recipe) -> dict[str, Any]:
     """The recipe as TOML can hold it: settings that were left out stay out."""
-    fields = msgspec.to_builtins(recipe)
-    return {
-        key: {k: v for k, v in value.items() if v not in (None, {})}
-        if isinstance(value, dict)
-        else value
-        for key, value in fields.items()
-        if value is not None
-    }
-
-
-def differences(a: Recipe, b: Recipe) -> list[str]:
-    """Names of the settings in which two recipes differ."""
-    left, right = _flat(to_fields(a)), _flat(to_fields(b))
-    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
-
-
-def _flat(fields: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        inner = value if isinstance(value, dict) else {"": value}
-        flat |= {f"{key}.{name}".rstrip("."): content for name, content in inner.items()}
-    return flat
+    fields = {field.name: getattr(recipe, field.name) for field in fields_of(Recipe)}
+    for name, section in SECTIONS.items():  # in their order, which is another one in Resolved
+        values = {field.name: getattr(fields[name], field.name) for field in fields_of(section)}
+        fields[name] = {key: value for key, value in values.items() if value not in (None, {})}
+    return {key: value for key, value in fields.items() if value is not None}

@@ -18,7 +18,7 @@ class MixedQuality(msgspec.Struct, frozen=True):
     """A mixed table's figures on one part, for the model, for PCA of the same size on one-hot rows.
 
     numeric_mse: of the numbers, in scaled space. accuracy: share of the present categories that
-    come back right. frequent_accuracy: of always saying each column's most frequent word.
+    come back right. frequent_accuracy: of always saying each column's most frequent one.
     """
 
     numeric_mse: float
@@ -42,8 +42,8 @@ class Schema(msgspec.Struct, frozen=True):
     row_shape: of one sample; of a mixed table, its numbers. columns: of a table, numbers first.
     channel_min, channel_max: of a series, over the training rows; None in older runs. time, step:
     of a series, as in the manifest.
-    x_deviation: standard deviation over the training rows, one per number of a table or channel,
-    in data units. z_mean, z_deviation: (K,), of the latents of the training rows. usage: what the
+    x_std: standard deviation over the training rows, one per number of a table or channel,
+    in data units. z_mean, z_std: (K,), of the latents of the training rows. usage: what the
     bottleneck says of its code on training rows. rows: how many each part of the split has.
     curve: of ordered latents, errors by how many are kept. scores, threshold: of the scorer; None
     in runs without one. step_scores, step_threshold: of the steps of a series that was cut.
@@ -58,9 +58,9 @@ class Schema(msgspec.Struct, frozen=True):
     row_shape: tuple[int, ...]
     columns: list[Column] | None
     quality: Quality
-    x_deviation: list[float]
+    x_std: list[float] = msgspec.field(name="x_deviation")
     z_mean: list[float]
-    z_deviation: list[float]
+    z_std: list[float] = msgspec.field(name="z_deviation")
     rows: dict[str, int]
     epochs: int
     best_epoch: int

@@ -27,7 +27,7 @@ _ROWS = 4096  # computed at once
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """An autoencoder that learns rows of numbers, or of numbers and words, and gives their latents.
+    """An autoencoder that learns rows of numbers and categories, and gives their latents.
 
     recipe: how to train, a Recipe or a dict as in TOML, {"arch": {"width": 64}}; without it the
     defaults, a tenth of the rows to validate on, and none held out. latent_dim ("auto" to try
@@ -59,7 +59,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def fit(self, X: Any, y: Any = None) -> Self:  # scikit-learn's name
         """The transformer, trained on X.
 
-        X: (N, D) numbers, NaN where missing, or a pandas frame, which may hold words, booleans and
+        X: (N, D) numbers, NaN where missing, or a pandas frame, which may hold text, booleans and
         dates. y: ignored. Raises ValueError (DataError, RecipeError) for what cannot be learned.
         """
         rows = self._rows(X, reset=True)
@@ -79,7 +79,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def inverse_transform(self, X: Any) -> Any:
         """Rows that latents X (N, K) stand for, in the columns and units of fit.
 
-        An array; of a frame of latents a frame with its index; words as objects.
+        An array; of a frame of latents a frame with its index; categories as objects.
         """
         check_is_fitted(self)
         z = check_array(X, dtype=np.float64, ensure_min_features=0)
@@ -99,7 +99,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return frame_like(X, ordered)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """How ordinary rows are, (N,): less is stranger, 0 the most; minus ae_runtime's score."""
+        """Minus the anomaly scores of rows, (N,) float64: lower is more anomalous, 0 the most."""
         check_is_fitted(self)
         scorer = self.run_.scorer
         if scorer is None:

@@ -21,11 +21,11 @@ from ae_train.fit.evaluation import baseline_mse
 from ae_train.fit.fitting import Epoch, Fitting, State, Stop
 from ae_train.fit.keeping import model_to_keep
 from ae_train.fit.preparing import prepare
-from ae_train.fit.resolving import resolve, with_latent_dim
+from ae_train.fit.resolving import fill_in, resolve
 from ae_train.fit.sizes import find_sizes
-from ae_train.recipe import Recipe, differences, make_recipe, to_fields
+from ae_train.recipe import Recipe, Resolved
 from ae_train.report.gallery import Gallery
-from ae_train.run.checkpoint import Workplace
+from ae_train.run.checkpoint import Checkpoint, differences
 from ae_train.run.finishing import finish
 from ae_train.run.folder import Run
 from ae_train.schema import Size
@@ -53,21 +53,19 @@ def train(
 
     x: (N, D) numbers, NaN where missing, uint8 images (N, H, W[, C]), windows (N, T, C) with
     recipe.data.kind = "series"; an array, or anything with shape, dtype and slicing that numpy
-    takes. A table of numbers and words: a dict of 1-d columns, or anything with the Arrow C stream
-    (pandas, polars, pyarrow). Or a Dataset. init: a run whose weights and scaling are gone on from;
-    its recipe is the default one. out: folder for the run; None keeps it in memory. It appears when
-    the training is finished; until then OUT.part holds what `resume` goes on from. show: called
-    after each epoch
-    with the PCA's validation error; say: with lines on what is being done. An interrupt (Ctrl-C)
-    ends the training with the best weights so far. The same arguments give the same weights, bit
-    for bit, on the same machine. Raises DataError, RecipeError, DeviceUnavailable, OutputExists,
-    OutputFailed, RunError, TrainingFailed.
+    takes. A table of numbers and categories: a dict of 1-d columns, or anything with the Arrow C
+    stream (pandas, polars, pyarrow). Or a Dataset. init: a run whose weights and scaling the
+    training starts from; its recipe is the default one. out: folder for the run; None keeps it in
+    memory. It appears when the training is finished; until then OUT.part holds what `resume` goes
+    on from. show: called after each epoch, with PCA's validation error; say: with lines on what is
+    being done. An interrupt (Ctrl-C) ends the training with the best weights so far. The same
+    arguments give the same weights, bit for bit, on the same machine. Raises DataError,
+    RecipeError, DeviceUnavailable, OutputExists, OutputFailed, RunError, TrainingFailed.
     """
     before = init if isinstance(init, Run) or init is None else Run.load(init)
     recipe = recipe or (before.recipe if before else Recipe())
-    recipe = make_recipe(to_fields(recipe))  # Recipe(...) itself checks nothing
     data = x if isinstance(x, Dataset) else _dataset(x, recipe)
-    place = None if out is None else Workplace(out, resume, overwrite)
+    place = None if out is None else Checkpoint(out, resume, overwrite)
     where = find_device(device)
     with own_torch(recipe.seed, where):
         return _Training(data, recipe, where, before, place, show, say).run(resume)
@@ -88,7 +86,7 @@ class _Training:
         recipe: Recipe,
         device: torch.device,
         before: Run | None,
-        place: Workplace | None,
+        place: Checkpoint | None,
         show: Show | None,
         say: Say | None,
     ) -> None:
@@ -97,7 +95,7 @@ class _Training:
         _check_form(before, data)
         preprocess = self.before.preprocess if self.before else None
         self.prepared = prepare(data, recipe, device, preprocess)
-        self.recipe = resolve(recipe, self.prepared)
+        self.recipe = fill_in(recipe, self.prepared)
         if before is not None:
             _check_shared(before.recipe, self.recipe)
 
@@ -129,9 +127,8 @@ class _Training:
     def _fit(self, state: State | None, data_id: str | None) -> tuple[Run, Gallery]:
         sizes = self._sizes(data_id or "")
         recipe = self.recipe
-        if sizes:
-            recipe = with_latent_dim(recipe, self.prepared, sizes[-1].latent_dim)
-        assert isinstance(recipe.latent_dim, int)  # resolved
+        if not isinstance(recipe, Resolved):
+            recipe = resolve(recipe, self.prepared, sizes[-1].latent_dim)
         torch.manual_seed(recipe.seed)  # the same whether sizes were tried or not
         model, corrupt = build(recipe, self.prepared, self.before)
         prepared = self.prepared

@@ -6,11 +6,11 @@ from ae_train.fit.corruption import Corrupt, make_corruption
 from ae_train.fit.preparing import Prepared
 from ae_train.fit.rows import HeldRows
 from ae_train.network.model import Model
-from ae_train.recipe import Recipe
+from ae_train.recipe import Resolved
 
 
 def build(
-    recipe: Recipe, prepared: Prepared, init: Model | None = None
+    recipe: Resolved, prepared: Prepared, init: Model | None = None
 ) -> tuple[Model, Corrupt | None]:
     """The model before its first step, on the device of the rows, and what corrupts its input.
 
@@ -29,13 +29,13 @@ def build(
     return model.to(prepared.sample.s.device), make_corruption(recipe.corruption, form)
 
 
-def pca_may_stand_in(model: Model, recipe: Recipe) -> bool:
+def pca_may_stand_in(model: Model, recipe: Resolved) -> bool:
     """Whether the code is K free numbers, squared error counts, and the model started as PCA."""
     free = model.bottleneck.is_identity and recipe.fit.objective == "mse"
     return free and recipe.arch.pca_path
 
 
-def bare_pca(recipe: Recipe, prepared: Prepared) -> Model:
+def bare_pca(recipe: Resolved, prepared: Prepared) -> Model:
     """A model that is PCA, without networks."""
     bare = Model(recipe, prepared.data.form, networks=False)
     bare.preprocess = prepared.preprocess

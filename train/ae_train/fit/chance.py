@@ -12,6 +12,7 @@ from ae_runtime.bundle.manifest import Gain
 Array = NDArray[Any]
 # How often a network that is as good as PCA is taken for a better one, at most.
 LEVEL = 0.01
+EARLY = 0.001  # the same, before all folds are seen
 # Of errors in float32: what is better by less is PCA computed otherwise.
 ROUNDING = 1e-6
 _ALL_SIGNS = 12  # 4,096 choices
@@ -28,16 +29,16 @@ def gains_of_best(errors: Array, pca: Array) -> Array:
     return np.take_along_axis(gains, chosen[None], axis=0)[0]
 
 
-def judged(gains: Array, pca: Array, rows: int, folds: int = 0) -> Gain:
+def gain_of(gains: Array, pca: Array, rows: int, folds: int = 0, level: float = LEVEL) -> Gain:
     """The share of PCA's error that is saved, and how much chance alone would, by blocks (B,).
 
     rows: how many the blocks hold. folds: of how many folds, 0: of validation rows. Where a network
-    is as good as PCA, what a block saves might as well be what it costs: chance is what one in a
-    hundred choices of signs reaches. It needs no normal errors, of which a few rows often are most.
+    is as good as PCA, what a block saves might as well be what it costs: chance is what a share
+    `level` of all choices of signs reaches. It needs no normal errors: a few rows often have most.
     """
     whole = max(float(pca.sum()), 1e-300)
     sums = (_signs(len(gains)) * gains).sum(1)
-    chance = float(np.quantile(sums, 1 - LEVEL, method="higher")) / whole
+    chance = float(np.quantile(sums, 1 - level, method="higher")) / whole
     return Gain(float(sums[0]) / whole, chance if len(gains) > 1 else None, rows, len(gains), folds)
 
 

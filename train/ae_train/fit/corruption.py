@@ -11,23 +11,24 @@ import torch
 from torch import Tensor
 
 from ae_train.data.form import Form
-from ae_train.recipe import Corruption
+from ae_train.recipe import CORRUPTION, Corruption
 
 Corrupt = Callable[[Tensor], Tensor]
-DEFAULTS = {"gaussian": 0.1, "mask": 0.1, "swap": 0.1}
+# By name: (amount, the column of each number) to the function of scaled rows s, (B, ...).
+CORRUPTIONS: dict[str, Callable[[float, Tensor | None], Corrupt]] = {
+    "gaussian": lambda amount, _: lambda s: s + amount * torch.randn_like(s),
+    "mask": lambda amount, of: lambda s: torch.where(_chosen(s, amount, of), 0.0, s),
+    "swap": lambda amount, of: (
+        lambda s: torch.where(_chosen(s, amount, of), _from_others(s, of), s)
+    ),
+}
 
 
 def make_corruption(recipe: Corruption, form: Form) -> Corrupt | None:
     """The corruption of a recipe as a function of scaled rows s, (B, ...); None for none."""
     if recipe.name == "none":
         return None
-    amount = recipe.amount or DEFAULTS[recipe.name]
-    pick = _columns_of(form)
-    if recipe.name == "gaussian":
-        return lambda s: s + amount * torch.randn_like(s)
-    if recipe.name == "mask":
-        return lambda s: torch.where(_chosen(s, amount, pick), 0.0, s)
-    return lambda s: torch.where(_chosen(s, amount, pick), _from_others(s, pick), s)
+    return CORRUPTIONS[recipe.name](recipe.amount or CORRUPTION, _columns_of(form))
 
 
 def _columns_of(form: Form) -> Tensor | None:

@@ -186,11 +186,11 @@ def _number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of the present words of each categorical column that come back right, (Q,) each."""
+    """Share of the present categories of each column that come back right, (Q,) each."""
 
     model: Array
     pca: Array
-    frequent: Array  # of always saying the column's most frequent word
+    frequent: Array  # of always saying the column's most frequent one
 
 
 @torch.no_grad()
@@ -199,7 +199,7 @@ def mixed_quality(
 ) -> tuple[MixedQuality, Accuracy]:
     """A mixed table's figures on rows: of the model, of PCA on one-hot rows, of the training rows.
 
-    sample: training rows, for each column's most frequent word.
+    sample: training rows, for each column's most frequent category.
     """
     model.eval()
     assert isinstance(model.preprocess, MixedPreprocess)
@@ -216,9 +216,11 @@ def mixed_quality(
         squares += torch.stack(errors).cpu()
         numbers += float(there[:, :width].sum())
         said = [y[:, width:] for y in both] + [frequent.expand(len(s), -1)]
-        words = there[:, width:]
-        right += torch.stack([_right(y, s[:, width:], words, levels) for y in said]).cpu()
-        known += torch.stack([part[:, 0].sum() for part in words.split(levels, 1)]).cpu()
+        known_categories = there[:, width:]
+        right += torch.stack(
+            [_right(y, s[:, width:], known_categories, levels) for y in said]
+        ).cpu()
+        known += torch.stack([part[:, 0].sum() for part in known_categories.split(levels, 1)]).cpu()
     mse = (squares / max(numbers, 1)).tolist()
     accuracy = (right.sum(1) / known.sum().clamp(min=1)).tolist()
     each = Accuracy(*(right / known.clamp(min=1)).double().numpy())
@@ -226,7 +228,7 @@ def mixed_quality(
 
 
 def _right(y: Tensor, s: Tensor, there: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """How many words of each column are the most likely ones of y, (Q,)."""
+    """How many categories of each column are the most likely ones of y, (Q,)."""
     parts = zip(*(t.split(levels, 1) for t in (y, s, there)), strict=True)
     return torch.stack(
         [

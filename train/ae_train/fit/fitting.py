@@ -18,7 +18,7 @@ from ae_train.fit.blocks import block_sums
 from ae_train.fit.corruption import Corrupt
 from ae_train.fit.rows import Rows
 from ae_train.network.model import Model
-from ae_train.recipe import Fit
+from ae_train.recipe import ResolvedFit
 
 Stop = Literal["epochs", "patience", "interrupt"]
 
@@ -119,13 +119,12 @@ class Fitting:
     def __init__(
         self,
         model: Model,
-        recipe: Fit,
+        recipe: ResolvedFit,
         train: Rows,
         validation: Rows,
         corrupt: Corrupt | None = None,
         blocks: NDArray[np.int64] | None = None,
     ) -> None:
-        assert recipe.epochs is not None  # filled in when the recipe is resolved
         self.model, self.recipe, self.epochs = model, recipe, recipe.epochs
         self.train, self.validation, self.corrupt = train, validation, corrupt
         self.blocks = blocks
@@ -143,7 +142,7 @@ class Fitting:
         """
         state = self.state
         if not state.model:
-            self._judge(after_epoch, None, math.nan)
+            self._evaluate(after_epoch, None, math.nan)
         try:
             stop = self._epochs(after_epoch)
         except KeyboardInterrupt:
@@ -171,7 +170,7 @@ class Fitting:
             train_loss = self._epoch()
             state.epoch += 1
             pace = (time.monotonic() - started) / (state.epoch - first)
-            self._judge(after_epoch, train_loss, pace * (self.epochs - state.epoch))
+            self._evaluate(after_epoch, train_loss, pace * (self.epochs - state.epoch))
         return "epochs"
 
     def resume(self, state: State) -> None:
@@ -218,7 +217,7 @@ class Fitting:
         per_number = penalty.mean() / s[0].numel()
         return self.model.bottleneck.combine(mean, per_number, self.model.objective.likelihood)
 
-    def _judge(
+    def _evaluate(
         self,
         after_epoch: Callable[[Epoch, State], None],
         train_loss: float | None,
@@ -258,7 +257,7 @@ class Fitting:
             group["lr"] = lr
 
 
-def _make_optimizer(model: Model, recipe: Fit) -> torch.optim.Optimizer:
+def _make_optimizer(model: Model, recipe: ResolvedFit) -> torch.optim.Optimizer:
     parameters = list(model.parameters())
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(

@@ -1,7 +1,8 @@
-"""Training rows held out in turn, to judge with where few validation rows are."""
+"""Training rows held out in turn, to tell with where few validation rows are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ae_train.fit.fitting import Fitting, evaluate
 from ae_train.fit.preparing import Prepared
 from ae_train.fit.rows import HeldRows
 from ae_train.network.pca import fit_pca
-from ae_train.recipe import Recipe
+from ae_train.recipe import Resolved
 
 Array = NDArray[Any]
 FOLDS = 5
@@ -24,49 +25,44 @@ FOLDS = 5
 MOST_ROWS = 20_000
 
 
-def fold_gains(recipe: Recipe, prepared: Prepared, epochs: int) -> tuple[Array, Array] | None:
-    """(gains over PCA, PCA's errors) of each unit of training rows, as sums of squares.
+def fold_gains(
+    recipe: Resolved, prepared: Prepared, epochs: int
+) -> Iterator[tuple[Array, Array, int]]:
+    """(gains over PCA, PCA's errors, rows) of each fold; both by unit of rows, sums of squares.
 
-    Of networks trained for `epochs` on the other folds, beside PCA fitted to them. None where
-    there are too many rows, or too few units, for that.
+    A fold's network is trained for `epochs` on the others, beside PCA fitted to them, when it is
+    asked for. Nothing where there are too many rows, or too few units, for that.
     """
-    train = prepared.train
-    units = units_of(prepared.data, prepared.split.train)
+    train, rows = prepared.train, prepared.split.train
+    units = units_of(prepared.data, rows)
     count = int(units.max()) + 1
     if not isinstance(train, HeldRows) or len(train) > MOST_ROWS or count < FOLDS:
-        return None
-    found = [
-        _fold(recipe, prepared, train, units * FOLDS // count == fold, epochs)
-        for fold in range(FOLDS)
-    ]
-    if any(part is None for part in found):
-        return None
-    errors, pca = np.zeros(len(train)), np.zeros(len(train))
-    for held, ours, theirs in (part for part in found if part is not None):
-        errors[held], pca[held] = ours, theirs
-    gains = block_sums(pca - errors, units)
-    return (gains, block_sums(pca, units)) if np.isfinite(gains).all() else None
+        return
+    folds = []
+    for fold in range(FOLDS):
+        held = units * FOLDS // count == fold
+        kept = ~held
+        kept[kept] = ~sharing_steps(prepared.data, rows[kept], rows[held])
+        folds.append((kept, held))
+    if min(kept.sum() for kept, _ in folds) < max(2, recipe.latent_dim):
+        return
+    for kept, held in folds:
+        errors, pca = _fold(recipe, prepared, _picked(train, kept), _picked(train, held), epochs)
+        labels = units[held] - units[held].min()
+        yield block_sums(pca - errors, labels), block_sums(pca, labels), int(held.sum())
 
 
 def _fold(
-    recipe: Recipe, prepared: Prepared, train: HeldRows, held: Array, epochs: int
-) -> tuple[Array, Array, Array] | None:
-    """Which rows are held out, and the squared errors of each, of the network and of PCA."""
-    rows = prepared.split.train
-    kept = ~held
-    kept[kept] = ~sharing_steps(prepared.data, rows[kept], rows[held])
-    assert isinstance(recipe.latent_dim, int)  # resolved
-    if kept.sum() < max(2, recipe.latent_dim):
-        return None
-    seen, unseen = _picked(train, kept), _picked(train, held)
+    recipe: Resolved, prepared: Prepared, seen: HeldRows, unseen: HeldRows, epochs: int
+) -> tuple[Array, Array]:
+    """Squared errors of each unseen row, of the network and of PCA."""
     pca = fit_pca(seen.s.flatten(1).cpu().numpy(), recipe.latent_dim)
     part = replace(prepared, train=seen, sample=seen, validation=unseen, pca=pca)
     torch.manual_seed(recipe.seed)
     model, corrupt = build(recipe, part)
-    fitting = Fitting(model, recipe.fit, seen, unseen, corrupt)
-    fitting.advance(epochs)
+    Fitting(model, recipe.fit, seen, unseen, corrupt).advance(epochs)
     errors = evaluate(model, unseen).squares.numpy()
-    return held, errors, pca_squares(pca, unseen, recipe.latent_dim)
+    return errors, pca_squares(pca, unseen, recipe.latent_dim)
 
 
 def _picked(rows: HeldRows, which: Array) -> HeldRows:

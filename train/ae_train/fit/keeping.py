@@ -7,17 +7,17 @@ import numpy as np
 from ae_runtime.bundle.manifest import Gain
 from ae_train.fit.blocks import MOST, block_sums, blocks_of
 from ae_train.fit.building import bare_pca, pca_may_stand_in
-from ae_train.fit.chance import ROUNDING, gains_of_best, is_beyond_chance, judged
+from ae_train.fit.chance import EARLY, ROUNDING, gain_of, gains_of_best, is_beyond_chance
 from ae_train.fit.evaluation import pca_squares
 from ae_train.fit.fitting import Fitting, State
-from ae_train.fit.folds import FOLDS, fold_gains
+from ae_train.fit.folds import fold_gains
 from ae_train.fit.preparing import Prepared
 from ae_train.network.model import Model
-from ae_train.recipe import Recipe
+from ae_train.recipe import Resolved
 
 
 def model_to_keep(
-    fitting: Fitting, recipe: Recipe, prepared: Prepared, may_fold: bool
+    fitting: Fitting, recipe: Resolved, prepared: Prepared, may_fold: bool
 ) -> tuple[Model, Gain | None]:
     """The trained model where it is better than PCA beyond chance, else PCA; and its gain.
 
@@ -35,15 +35,16 @@ def model_to_keep(
     return kept, gain
 
 
-def validation_gain(state: State, recipe: Recipe, prepared: Prepared) -> Gain:
+def validation_gain(state: State, recipe: Resolved, prepared: Prepared) -> Gain:
     """The gain over PCA on the validation rows."""
     gains, pca = _validation(state, recipe, prepared)
-    return judged(gains, pca, len(prepared.validation))
+    return gain_of(gains, pca, len(prepared.validation))
 
 
-def _validation(state: State, recipe: Recipe, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+def _validation(
+    state: State, recipe: Resolved, prepared: Prepared
+) -> tuple[np.ndarray, np.ndarray]:
     """(gains, PCA's errors) of each block of validation rows, as sums of squares."""
-    assert isinstance(recipe.latent_dim, int)  # resolved
     assert state.block_errors is not None  # kept from the start on
     squares = pca_squares(prepared.pca, prepared.validation, recipe.latent_dim)
     pca, errors = block_sums(squares, prepared.blocks), state.block_errors.numpy()
@@ -52,15 +53,26 @@ def _validation(state: State, recipe: Recipe, prepared: Prepared) -> tuple[np.nd
     return gains_of_best(errors, pca), pca
 
 
-def _fold_gain(state: State, recipe: Recipe, prepared: Prepared) -> Gain | None:
-    """The gain over PCA on validation rows and on training rows that were held out in turn."""
-    folds = fold_gains(recipe, prepared, state.best_epoch)
-    if folds is None:
-        return None
-    gains, pca = (
-        np.concatenate(parts)
-        for parts in zip(folds, _validation(state, recipe, prepared), strict=True)
-    )
-    blocks = blocks_of(np.arange(len(gains)))
-    rows = len(prepared.train) + len(prepared.validation)
-    return judged(block_sums(gains, blocks), block_sums(pca, blocks), rows, FOLDS)
+def _fold_gain(state: State, recipe: Resolved, prepared: Prepared) -> Gain | None:
+    """The gain over PCA on validation rows and on training rows that were held out in turn.
+
+    Folds are trained until it is clear: the gain is beyond what one in a thousand choices of signs
+    reaches (Haybittle 1971, Peto et al. 1976: looks as strict as that leave the level of the last
+    one as it is), or a loss on two folds, or beyond chance on the first. None without folds.
+    """
+    gains, pca = _validation(state, recipe, prepared)
+    gain, rows = None, len(prepared.validation)
+    folds = enumerate(fold_gains(recipe, prepared, state.best_epoch), 1)
+    for count, (more_gains, more_pca, more_rows) in folds:
+        gains, pca = np.concatenate([gains, more_gains]), np.concatenate([pca, more_pca])
+        if not np.isfinite(gains).all():
+            return None
+        rows += more_rows
+        blocks = blocks_of(np.arange(len(gains)))
+        sums = block_sums(gains, blocks), block_sums(pca, blocks)
+        gain = gain_of(*sums, rows, count)
+        loss = gain_of(-sums[0], sums[1], rows)
+        lost = gain.share <= 0 and (count > 1 or is_beyond_chance(loss))
+        if lost or is_beyond_chance(gain_of(*sums, rows, count, EARLY)):
+            break
+    return gain

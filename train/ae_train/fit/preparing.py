@@ -21,7 +21,7 @@ from ae_train.recipe import Recipe
 AnyPreprocess = Preprocess | MixedPreprocess
 # Numbers of the training rows that statistics and PCA see where the rows are streamed.
 SAMPLE_NUMBERS = 1 << 24
-_JUDGED_NUMBERS = 1 << 23  # of held-out rows that are described column by column, in float64
+_EVALUATION_NUMBERS = 1 << 23  # of held-out rows that are described column by column, in float64
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Prepared:
     """A dataset ready for a model.
 
     train, validation, test: rows in scaled space, on the device. sample: the training rows that
-    statistics and PCA were taken from, all where they fit into memory. judged: held-out rows to
+    statistics and PCA were taken from, all where they fit into memory. evaluation: held-out rows to
     describe the model on, test rows if there are any, and their numbers in the dataset. blocks: of
     each validation row, as they are held.
     """
@@ -42,8 +42,8 @@ class Prepared:
     validation: HeldRows | StreamedRows
     test: HeldRows | StreamedRows
     sample: HeldRows
-    judged: HeldRows
-    judged_rows: NDArray[np.int64]
+    evaluation: HeldRows
+    evaluation_rows: NDArray[np.int64]
     pca: Pca
     blocks: Labels
 
@@ -70,7 +70,7 @@ def prepare(
     if len(sample_rows) < len(split.train):
         train = make_rows(data, preprocess, split.train, device)
     held_out = split.test if len(split.test) else split.validation
-    judged_rows = held_out[: max(1, _JUDGED_NUMBERS // max(1, data.form.numbers))]
+    evaluation_rows = held_out[: max(1, _EVALUATION_NUMBERS // max(1, data.form.numbers))]
     validation = make_rows(data, preprocess, split.validation, device)
     validated = validation.rows if isinstance(validation, StreamedRows) else split.validation
     return Prepared(
@@ -82,8 +82,8 @@ def prepare(
         validation=validation,
         test=make_rows(data, preprocess, split.test, device),
         sample=sample,
-        judged=held_rows(data, preprocess, judged_rows).to(device),
-        judged_rows=judged_rows,
+        evaluation=held_rows(data, preprocess, evaluation_rows).to(device),
+        evaluation_rows=evaluation_rows,
         pca=pca,
         blocks=blocks_of(units_of(data, validated)),
     )

@@ -1,4 +1,4 @@
-"""What a recipe leaves out, filled in from the data: the resolved recipe has no gaps."""
+"""What a recipe leaves out, filled in from the data."""
 
 from __future__ import annotations
 
@@ -6,61 +6,71 @@ from msgspec.structs import replace
 
 from ae_runtime.errors import DataError, RecipeError
 from ae_train.data.form import Form
-from ae_train.fit.corruption import DEFAULTS
 from ae_train.fit.preparing import Prepared
-from ae_train.network.arch import ARCHS, check_arch, default_arch
+from ae_train.network.arch import check_arch, default_arch
 from ae_train.network.bottleneck import BOTTLENECKS
 from ae_train.network.pca import default_latent_dim
-from ae_train.recipe import Arch, Recipe
+from ae_train.recipe import (
+    ARCH_SIZES,
+    CORRUPTION,
+    MAX_EPOCHS,
+    MIN_EPOCHS,
+    STEPS,
+    Arch,
+    Objective,
+    Recipe,
+    Resolved,
+    as_resolved,
+)
 
-# Steps are what a training is made of: with fewer the errors of most tables still fall, and more
-# take long on large data. Small data are seen at most 200 times.
-STEPS, MIN_EPOCHS, MAX_EPOCHS = 12_000, 10, 200
 
-
-def resolve(recipe: Recipe, prepared: Prepared) -> Recipe:
-    """The recipe without gaps, but for latent_dim = "auto".
+def fill_in(recipe: Recipe, prepared: Prepared) -> Recipe:
+    """The recipe with what was left out, resolved but for latent_dim = "auto".
 
     Raises DataError if the code would be larger than the data, RecipeError for choices that do
     not go together.
     """
     form = prepared.data.form
+    corruption = recipe.corruption
+    if corruption.name != "none" and corruption.amount is None:
+        corruption = replace(corruption, amount=CORRUPTION)
     recipe = replace(
         recipe,
-        latent_dim=recipe.latent_dim or default_latent_dim(prepared.pca),
-        data=replace(recipe.data, kind=form.kind, **_windows_of(recipe, prepared)),
-        arch=_resolved_arch(recipe, form),
+        data=replace(recipe.data, kind=form.kind, **_windows_of(prepared)),
+        arch=_filled_arch(recipe.arch, form),
+        corruption=corruption,
         fit=replace(
             recipe.fit, objective=_objective(recipe, form), epochs=_epochs(recipe, prepared)
         ),
     )
-    corruption = recipe.corruption
-    if corruption.name != "none" and corruption.amount is None:
-        corruption = replace(corruption, amount=DEFAULTS[corruption.name])
-        recipe = replace(recipe, corruption=corruption)
-    if recipe.latent_dim != "auto":
-        recipe = with_latent_dim(recipe, prepared, recipe.latent_dim or 0)
-    return recipe
+    if recipe.latent_dim == "auto":
+        return recipe
+    return resolve(recipe, prepared, recipe.latent_dim or default_latent_dim(prepared.pca))
 
 
-def with_latent_dim(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Recipe:
-    """The recipe for a latent size. Raises DataError if that is larger than the data."""
+def resolve(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Resolved:
+    """The recipe, filled in but for the latent size, with this one.
+
+    Raises DataError if that is larger than the data, RecipeError if the bottleneck cannot have it.
+    """
     numbers, rows = prepared.data.form.numbers, len(prepared.split.train)
     limit, what = min((numbers, "numbers of a row"), (rows, "training rows"))
     if latent_dim > limit:
         raise DataError(
             f"latent_dim = {latent_dim} is larger than the {limit} {what}; choose at most {limit}"
         )
-    settings = BOTTLENECKS[recipe.bottleneck.name].resolve(latent_dim, recipe.bottleneck)
-    return replace(recipe, latent_dim=latent_dim, bottleneck=settings)
+    settings = recipe.bottleneck.settings(latent_dim)
+    BOTTLENECKS[recipe.bottleneck.name](latent_dim, **settings)
+    bottleneck = replace(recipe.bottleneck, **settings)
+    return as_resolved(replace(recipe, latent_dim=latent_dim, bottleneck=bottleneck))
 
 
-def _resolved_arch(recipe: Recipe, form: Form) -> Arch:
-    name = recipe.arch.name or default_arch(form)
+def _filled_arch(arch: Arch, form: Form) -> Arch:
+    name = arch.name or default_arch(form)
     check_arch(name, form)
-    defaults = ARCHS[name].DEFAULTS.items()
-    left_out = {key: value for key, value in defaults if getattr(recipe.arch, key) is None}
-    return replace(recipe.arch, name=name, **left_out)
+    sizes = ARCH_SIZES[name].items()
+    left_out = {key: value for key, value in sizes if getattr(arch, key) is None}
+    return replace(arch, name=name, **left_out)
 
 
 def _epochs(recipe: Recipe, prepared: Prepared) -> int:
@@ -71,7 +81,7 @@ def _epochs(recipe: Recipe, prepared: Prepared) -> int:
     return effort * max(MIN_EPOCHS, min(MAX_EPOCHS, -(-STEPS // steps)))
 
 
-def _objective(recipe: Recipe, form: Form) -> str:
+def _objective(recipe: Recipe, form: Form) -> Objective:
     objective = recipe.fit.objective or ("mixed" if form.is_mixed else "mse")
     if objective == "mixed" and not form.is_mixed:
         raise RecipeError(
@@ -86,8 +96,7 @@ def _objective(recipe: Recipe, form: Form) -> str:
     return objective
 
 
-def _windows_of(recipe: Recipe, prepared: Prepared) -> dict[str, int]:
-    part = prepared.data.parts[0]
+def _windows_of(prepared: Prepared) -> dict[str, int]:
     if prepared.data.stride is None:
         return {}
-    return {"window": part.shape[1], "stride": prepared.data.stride}
+    return {"window": prepared.data.parts[0].shape[1], "stride": prepared.data.stride}

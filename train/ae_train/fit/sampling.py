@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ae_train.fit.preparing import Prepared
 from ae_train.fit.rows import Rows
-from ae_train.network.bottleneck.variational import Variational
 from ae_train.network.model import Model
 from ae_train.network.sampler import Sampler
 
@@ -33,7 +32,7 @@ def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) ->
     """
     known, held = _codes(model, prepared.sample, seed), _codes(model, prepared.validation, seed)
     best = _mixtures(known, held, seed)
-    if isinstance(model.bottleneck, Variational):
+    if model.bottleneck.has_prior:
         prior = _standard_normal(latent_dim)
         best = max(prior, best, key=lambda mixture: float(mixture.score(held)))
     return _sampler(model, best.weights_, best.means_, np.linalg.cholesky(best.covariances_))
@@ -83,7 +82,7 @@ def _codes(model: Model, rows: Rows, seed: int) -> Array:
     """
     codes = torch.cat([model.code(s.cpu()) for s, _ in rows.blocks()])
     codes = codes[:: max(1, -(-len(codes) // _ROWS))]
-    if isinstance(model.bottleneck, Variational):
+    if model.bottleneck.has_prior:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             codes = model.bottleneck(codes)

@@ -13,9 +13,9 @@ from ae_train.fit.evaluation import baseline_mse
 from ae_train.fit.fitting import Fitting
 from ae_train.fit.keeping import validation_gain
 from ae_train.fit.preparing import Prepared
-from ae_train.fit.resolving import with_latent_dim
-from ae_train.network.pca import LEFT_OVER, default_latent_dim
-from ae_train.recipe import Recipe
+from ae_train.fit.resolving import resolve
+from ae_train.network.pca import default_latent_dim
+from ae_train.recipe import LEFT_OVER, Recipe
 from ae_train.schema import Size
 
 TRIED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -53,21 +53,21 @@ def is_enough(size: Size, mean_mse: float) -> bool:
 
 
 def _try(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Size:
-    epochs = -(-(recipe.fit.epochs or 0) // _SHARE_OF_EPOCHS)
-    recipe = with_latent_dim(recipe, prepared, latent_dim)
-    recipe = replace(recipe, fit=replace(recipe.fit, epochs=epochs))
+    settings = resolve(recipe, prepared, latent_dim)
+    epochs = -(-settings.fit.epochs // _SHARE_OF_EPOCHS)
+    settings = replace(settings, fit=replace(settings.fit, epochs=epochs))
     torch.manual_seed(recipe.seed)
-    model, corrupt = build(recipe, prepared)
+    model, corrupt = build(settings, prepared)
     errors: list[float] = []
     fitting = Fitting(
-        model, recipe.fit, prepared.train, prepared.validation, corrupt, prepared.blocks
+        model, settings.fit, prepared.train, prepared.validation, corrupt, prepared.blocks
     )
     stopped = fitting.run(lambda epoch, _: errors.append(epoch.validation_mse))
     if stopped == "interrupt":  # a curve cut short would choose another size
         raise KeyboardInterrupt
     pca_mse = baseline_mse(prepared.pca, prepared.validation, latent_dim)
     mse = errors[fitting.state.best_epoch]
-    if pca_may_stand_in(model, recipe):  # what is no better by more than chance counts as PCA
-        gain = validation_gain(fitting.state, recipe, prepared)
+    if pca_may_stand_in(model, settings):  # what is no better by more than chance counts as PCA
+        gain = validation_gain(fitting.state, settings, prepared)
         mse = pca_mse * (1 - gain.share) if is_beyond_chance(gain) else pca_mse
     return Size(latent_dim, mse, pca_mse)

@@ -14,7 +14,7 @@ from ae_train.network.objective import OBJECTIVES
 from ae_train.network.pca import Pca
 from ae_train.network.pca_path import PcaPath
 from ae_train.network.preprocess import Preprocess
-from ae_train.recipe import Recipe
+from ae_train.recipe import Resolved
 
 CODE_ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
@@ -28,19 +28,18 @@ class Model(nn.Module):
 
     preprocess: Preprocess | MixedPreprocess
 
-    def __init__(self, recipe: Recipe, form: Form, networks: bool = True) -> None:
+    def __init__(self, recipe: Resolved, form: Form, networks: bool = True) -> None:
         super().__init__()
-        if not isinstance(recipe.latent_dim, int) or recipe.arch.name is None:
-            raise ValueError("a model needs a resolved recipe")
         self.preprocess = MixedPreprocess(form) if form.is_mixed else Preprocess(form)
-        self.bottleneck = BOTTLENECKS[recipe.bottleneck.name](recipe.latent_dim, recipe.bottleneck)
+        settings = recipe.bottleneck.settings(recipe.latent_dim)
+        self.bottleneck = BOTTLENECKS[recipe.bottleneck.name](recipe.latent_dim, **settings)
         self.path = PcaPath(form, recipe.latent_dim) if recipe.arch.pca_path else None
         self.arch = None
         if networks:
             sizes = self.bottleneck.code_dim, self.bottleneck.decoder_dim
             self.arch = ARCHS[recipe.arch.name](form, *sizes, recipe.arch)
         self.code_activation = CODE_ACTIVATIONS[recipe.arch.code_activation]()
-        self.objective = OBJECTIVES[recipe.fit.objective or "mse"](form)
+        self.objective = OBJECTIVES[recipe.fit.objective](form)
 
     def start_from(self, pca: Pca) -> None:
         """Become PCA, if there is a path for it."""

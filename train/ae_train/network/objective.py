@@ -60,7 +60,7 @@ class Mae(Mse):
 
 
 class Huber(Mse):
-    """Squared error below one deviation, absolute error beyond (Huber 1964)."""
+    """Squared error below one std, absolute error beyond (Huber 1964)."""
 
     def loss(self, y: Tensor, s: Tensor) -> Tensor:
         return nn.functional.huber_loss(y, s, reduction="none")
@@ -101,7 +101,7 @@ class Mixed(Mse):
     """Squared error of each number, cross-entropy of each categorical column.
 
     Cross-entropies are in units of the column's entropy over the training rows, so that what
-    knows nothing of a row pays about 1 for any column, be it of numbers or words.
+    knows nothing of a row pays about 1 for any column, be it of numbers or categories.
     """
 
     likelihood: ClassVar[bool] = True

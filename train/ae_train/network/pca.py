@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_train.recipe import LEFT_OVER, MAX_LATENTS, MIN_LATENTS
+
 Array = NDArray[Any]
 _BLOCK_ROWS = 8192
 _EXACT, _LEADING = 2048, 256
-MIN_DEFAULT, MAX_DEFAULT, LEFT_OVER = 2, 64, 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,6 @@ def default_latent_dim(pca: Pca) -> int:
     """The smallest K in 2..64 whose components leave at most 10 % of the variance; less than D."""
     left = 1 - np.cumsum(pca.variance) / pca.total
     enough = left <= LEFT_OVER + 1e-12
-    smallest = int(np.argmax(enough)) + 1 if enough.any() else MAX_DEFAULT
+    smallest = int(np.argmax(enough)) + 1 if enough.any() else MAX_LATENTS
     fewer = max(1, pca.axes.shape[1] - 1)  # as many as a row has would compress nothing
-    return min(max(smallest, MIN_DEFAULT), MAX_DEFAULT, len(pca.axes), fewer)
+    return min(max(smallest, MIN_LATENTS), MAX_LATENTS, len(pca.axes), fewer)

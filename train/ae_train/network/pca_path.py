@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ae_train.data.form import Form
 from ae_train.network.pca import Pca
 
-_LEAST = 1e-6  # of the largest deviation: axes below are rounding errors
+_LEAST = 1e-6  # of the largest std: axes below are rounding errors
 
 
 class PcaPath(nn.Module):
@@ -32,16 +32,16 @@ class PcaPath(nn.Module):
         unit_scale: give latents of unit variance.
         """
         axes = torch.from_numpy(pca.axes[: self.decode_axes.in_features]).float()
-        deviation = torch.ones(len(axes), 1)
+        std = torch.ones(len(axes), 1)
         if unit_scale:
             variance = torch.from_numpy(pca.variance[: len(axes)]).float()[:, None]
-            deviation = variance.sqrt().clamp(min=_LEAST * float(variance.max().sqrt()))
+            std = variance.sqrt().clamp(min=_LEAST * float(variance.max().sqrt()))
         mean = torch.from_numpy(pca.mean)
         self.center.copy_(mean)
         self.encode_axes.weight.zero_()
-        self.encode_axes.weight[: len(axes)] = axes / deviation
+        self.encode_axes.weight[: len(axes)] = axes / std
         self.decode_axes.weight.zero_()
-        scaled = axes * deviation * gain  # (rank, D)
+        scaled = axes * std * gain  # (rank, D)
         self.decode_axes.weight[:, : len(axes)] = scaled.T
         self.decode_axes.bias.copy_(gain * mean + shift)
 

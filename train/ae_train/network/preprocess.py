@@ -25,12 +25,12 @@ _COUNTED = 1 << 20  # bytes counted at once: bincount makes 8 of each
 class Statistics:
     """What scaling needs of the training rows, one number per table column or image channel.
 
-    All float64. deviation: standard deviation, 0 for a constant column, NaN for one without any
+    All float64. std: standard deviation, 0 for a constant column, NaN for one without any
     value. missing: share of NaN.
     """
 
     mean: Array
-    deviation: Array
+    std: Array
     median: Array
     quartiles: Array  # (2, D): 25 % and 75 %
     min: Array
@@ -44,8 +44,8 @@ def measure(data: Dataset, rows: NDArray[np.int64]) -> Statistics:
     columns = x if data.form.kind == "table" else _by_channel(x, data.form)
     parts = [_measure_column(columns[:, d]) for d in range(columns.shape[1])]
     table = np.array(parts, np.float64).reshape(-1, 8).T
-    mean, deviation, median, low, high, least, most, missing = table
-    return Statistics(mean, deviation, median, np.stack([low, high]), least, most, missing)
+    mean, std, median, low, high, least, most, missing = table
+    return Statistics(mean, std, median, np.stack([low, high]), least, most, missing)
 
 
 def _by_channel(x: Array, form: Form) -> Array:
@@ -85,15 +85,15 @@ def _measure_bytes(column: Array) -> tuple[float, ...]:
     values, total = np.arange(256.0), int(counts.sum())
     seen = np.flatnonzero(counts)
     mean = float(counts @ values) / total
-    deviation = (float(counts @ (values - mean) ** 2) / total) ** 0.5
+    std = (float(counts @ (values - mean) ** 2) / total) ** 0.5
     places = np.array([0.25, 0.5, 0.75]) * (total - 1)  # between two sorted values
     sums = counts.cumsum()
     below = np.searchsorted(sums, np.floor(places), "right")
     above = np.searchsorted(sums, np.ceil(places), "right")
     low, median, high = below + (above - below) * (places % 1)
     if len(seen) == 1:  # exactly, as for other numbers
-        mean, deviation = values[seen[0]], 0.0
-    return (mean, deviation, median, low, high, float(seen[0]), float(seen[-1]), 0.0)
+        mean, std = values[seen[0]], 0.0
+    return (mean, std, median, low, high, float(seen[0]), float(seen[-1]), 0.0)
 
 
 def _offset_and_scale(
@@ -103,14 +103,14 @@ def _offset_and_scale(
 
     Nothing varies, too, by less than can be divided by in the arithmetic of the edge.
     """
-    varies = statistics.deviation > 0
+    varies = statistics.std > 0
     if scaling == "standard":
-        offset, scale = statistics.mean, statistics.deviation
+        offset, scale = statistics.mean, statistics.std
     elif scaling == "robust":
         spread = (statistics.quartiles[1] - statistics.quartiles[0]) / _TO_SIGMA
         # More than half of the values are equal: the quartiles say nothing of the rest.
         offset = statistics.median
-        scale = np.where(spread > 0, spread, statistics.deviation)
+        scale = np.where(spread > 0, spread, statistics.std)
     elif scaling == "range":
         offset, scale = statistics.min, statistics.max - statistics.min
     else:
@@ -129,9 +129,9 @@ def _settle(module: Preprocess, _: object) -> None:  # a function, so that model
 class Preprocess(nn.Module):
     """Scale what goes in, fill what is missing, and undo both for what comes out.
 
-    levels: of a table's words, which are MixedPreprocess's: none.
+    levels: none; categories are MixedPreprocess's.
     Works in the arithmetic of the edge: double for float64 rows, so that a column whose mean is
-    1e6 deviations stays exact, single for uint8 and float32. Its buffers are saved with the model.
+    1e6 std stays exact, single for uint8 and float32. Its buffers are saved with the model.
     """
 
     levels: tuple[int, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ae_train.network.bottleneck import Bottleneck
+from ae_train.network.bottleneck.plain import Plain
 
 
 class Sampler(nn.Module):
@@ -24,13 +24,13 @@ class Sampler(nn.Module):
     means: Tensor
     factors: Tensor
 
-    def __init__(self, bottleneck: Bottleneck, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, bottleneck: Plain, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.__dict__["bottleneck"] = bottleneck  # not a submodule: it is saved with the model
         for name, tensor in sorted(tensors.items()):  # a loaded one has the same graph
             self.register_buffer(name, tensor)
 
-    bottleneck: Bottleneck
+    bottleneck: Plain
 
     @property
     def noise_dim(self) -> int:

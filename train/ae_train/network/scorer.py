@@ -1,4 +1,4 @@
-"""How strange a row is, as a module that is exported: a row, its latents and reconstruction in."""
+"""Anomaly scores as a module that is exported: a row, its latents and its reconstruction in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ae_train.network.mixed import MixedPreprocess
 from ae_train.network.preprocess import Preprocess
 
-# Places in `scores`. A score is a root mean square, in deviations of a column, over what a row
+# Places in `scores`. A score is a root mean square, in std of a column, over what a row
 # has; "combined" is a weighted mean of the others in units of how they spread over held-out rows.
 NAMES = ("nearest", "error", "whitened", "latent", "combined")
 
@@ -24,7 +24,7 @@ class Scorer(nn.Module):
     tensors: by name, R axes of W scaled numbers, N centres, K latents.
     mean (W,), axes (R, W), gain (R,), unit (W,): the inverse covariance of scaled rows,
     P = (I - axes' gain axes) / rest, as unit = 1 / (rest * sqrt(P's diagonal)). spread (R,),
-    spread_rest (): what makes them white, more softly: deviations along the axes, and the variance
+    spread_rest (): what makes them white, more softly: std along the axes, and the variance
     of what is left. centres (N, R): of k-means, in that space.
     error_mean (W,), error_axes (R', W), error_gain (R',), error_rest (): that of their errors.
     z_mean (K,), z_axes (K, K): what makes latents white.
@@ -102,7 +102,8 @@ class Scorer(nn.Module):
         """(score (B,), parts (B, columns) or (B, *row_shape), scores (B, 5)), float32.
 
         arrays: what went into the encoder, z, and what came out of the decoder, in data units.
-        parts: by how many deviations each number, word or pixel is off from what the others say.
+        parts: by how many std each number, category or pixel is off from what the others say: its
+        contribution.
         """
         count = 1 + isinstance(self.preprocess, MixedPreprocess)
         x, z, x_hat = arrays[:count], arrays[count], arrays[count + 1 :]
@@ -120,7 +121,7 @@ class Scorer(nn.Module):
         present: (B, ...) bool, which numbers there are; None: all. What is missing is taken to be
         as the model says, and is no part. With P the inverse covariance, a part
         (P (s - mean))_d / sqrt(P_dd) is the difference of a number to its regression on all others,
-        in deviations of that difference (Whittaker 1990, Graphical Models in Applied Multivariate
+        in std of that difference (Whittaker 1990, Graphical Models in Applied Multivariate
         Statistics, chapter 5).
         """
         # Rows are columns here: a product with a constant on its left is what onnxruntime computes
@@ -152,10 +153,10 @@ class Scorer(nn.Module):
         return torch.cat([four, combined]).T.float(), off.T.float()
 
     def _by_column(self, off: Tensor) -> Tensor:
-        """Numbers and, of each categorical column, the word that is most off. off: (B, W)."""
+        """Contributions of numbers and of each column's most unlikely category. off: (B, W)."""
         levels = self.preprocess.levels
-        numbers, *words = off.split([off.shape[1] - sum(levels), *levels], 1)
-        return torch.cat([numbers, *(word.amax(1, keepdim=True) for word in words)], 1)
+        numbers, *categories = off.split([off.shape[1] - sum(levels), *levels], 1)
+        return torch.cat([numbers, *(each.amax(1, keepdim=True) for each in categories)], 1)
 
 
 def _times(matrix: Tensor, columns: Tensor) -> Tensor:
@@ -172,7 +173,7 @@ def _column(numbers: Tensor) -> Tensor:
 
 
 def scaled_back(preprocess: Preprocess | MixedPreprocess, x_hat: tuple[Tensor, ...]) -> Tensor:
-    """What a decoder gave, in scaled space: numbers, then the probabilities of words."""
+    """What a decoder gave, in scaled space: numbers, then the probabilities of categories."""
     if isinstance(preprocess, MixedPreprocess):
         numbers = preprocess.numbers.scale_rows(x_hat[0])
         return torch.cat([numbers, x_hat[2].to(numbers.dtype)], 1)

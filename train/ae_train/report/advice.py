@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ae_runtime.bundle.manifest import Quality
-from ae_train.recipe import Recipe
+from ae_train.recipe import Resolved
+
+if TYPE_CHECKING:
+    from ae_train.network.bottleneck.plain import Plain
 
 # Validation over training error. Held-out rows are always a little harder; at 1.5 a third of the
 # validation error is there only because the training rows were learned by heart.
 OVERFIT = 1.5
-# Of the mean's error. Below it, a ratio of errors is one of numbers that nobody can see.
+# Share of the mean's error. Below it, a ratio of errors is one of numbers that nobody can see.
 NEGLIGIBLE = 1e-3
-# What the second half of the epochs took off the error, when the last epoch was the best. A
+# Share of the error that the second half of the epochs took, when the last one was the best. A
 # learning rate that falls to zero makes the last epoch the best in any training; less than a tenth
 # in half of the time is hardly worth as much time again.
 STILL_FALLING = 0.1
-# Nats a row: what a unit may say and still leave the decoder with less than a rounding error.
-UNUSED_NATS = 0.01
-# Of the largest deviation of a latent; squared, a ten-thousandth of the largest variance.
-UNUSED_DEVIATION = 0.01
-# Of the error that is left: spectra have small latents that are worth more than all that is left.
+# Share of the largest std of a latent; squared, a ten-thousandth of the largest variance.
+UNUSED_STD = 0.01
+# Share of the error that is left: spectra have small latents that are worth more than all of it.
 UNUSED_OF_ERROR = 0.01
-# Of the largest deviation again: what rounding alone makes of a latent that PCA has no use for.
+# Share of the largest std: what rounding alone makes of a latent that PCA has no use for.
 ROUNDING = 1e-5
-# Bits: one value for 99.4 % of the rows.
-UNUSED_BITS = 0.05
-# Of a variational code: one idle unit in three is a size chosen too large, most of them a collapse.
-COLLAPSE = 0.5
-# Deviations from the mean, which a normal column never leaves by 6. At 30 the square of one value
+# Standard deviations from the mean; a normal column never reaches 6. At 30 the square of one value
 # is as large as those of 900 rows together.
 TAIL = 30.0
 # Latents over numbers of a row.
@@ -43,22 +40,23 @@ FEW_ROWS = 20
 class Facts:
     """What advice is drawn from, all known at the end of a training.
 
-    recipe: resolved. train_mse: of the kept model as used, on the training rows, in scaled space.
-    history: validation_mse of each epoch from 0 on. z_deviation: (K,), over the training rows.
-    usage: what the bottleneck's describe said. rows: how many are in "train", "validation" and
-    "test". numbers: of a row in scaled space. tails: (P,) largest |x - mean| of each column of a
-    table or channel of a series over its training rows, in standard deviations; NaN and 0 where
-    nothing varies. names: (P,) theirs, None where they have none.
+    train_mse: of the kept model as used, on the training rows, in scaled space. history:
+    validation_mse of each epoch from 0 on. z_std: (K,), over the training rows. usage: what the
+    bottleneck's describe said. rows: how many are in "train", "validation" and "test". numbers: of
+    a row in scaled space. tails: (P,) largest |x - mean| of each column of a table or channel of a
+    series over its training rows, in standard deviations; NaN and 0 where nothing varies. names:
+    (P,) theirs, None where they have none.
     """
 
-    recipe: Recipe
+    recipe: Resolved
+    bottleneck: Plain
     train_mse: float
     quality: Quality
     epochs: int
     best_epoch: int
     stopped: Literal["epochs", "patience", "interrupt"]
     history: Sequence[float]
-    z_deviation: Sequence[float]
+    z_std: Sequence[float]
     usage: Mapping[str, Any]
     rows: Mapping[str, int]
     numbers: int
@@ -68,40 +66,26 @@ class Facts:
 
 def give_advice(facts: Facts) -> list[str]:
     """One sentence for each thing worth doing, what spoils the figures first; often none."""
-    lines = [
-        _few_rows(facts),
-        _interrupted(facts),
-        _overfit(facts),
-        _still_falling(facts),
-        _is_pca(facts),
-        _below_pca(facts),
-        _unused(facts),
-        _heavy_tails(facts),
-        _not_compressed(facts),
-    ]
-    return [line for line in lines if line]
+    return [sentence for advise in _ADVICE if (sentence := advise(facts))]
 
 
 def unused_latents(
-    recipe: Recipe, usage: Mapping[str, Any], z_deviation: Sequence[float], left: float
+    recipe: Resolved,
+    bottleneck: Plain,
+    usage: Mapping[str, Any],
+    z_std: Sequence[float],
+    left: float,
 ) -> list[int]:
     """Which latents, counted from 0, say next to nothing of a row.
 
-    usage, z_deviation: as in Facts. left: mean squared error of a whole row, summed over its
-    numbers in scaled space.
+    usage, z_std: as in Facts. left: mean squared error of a whole row, summed over its numbers in
+    scaled space.
     """
-    name = recipe.bottleneck.name
-    if name == "variational":
-        return _below(usage["kl"], UNUSED_NATS)
-    if name == "quantized":
-        return _below(usage["entropy"], UNUSED_BITS)
-    if name == "sparse":
-        return list(usage["dead"])
-    share = UNUSED_DEVIATION
+    share = UNUSED_STD
     if recipe.arch.pca_path:  # latents are in the units of the rows there
         error = (UNUSED_OF_ERROR * left) ** 0.5
-        share = min(share, max(ROUNDING, error / max(*z_deviation, 1e-30)))
-    return _below(z_deviation, share * max(z_deviation))
+        share = min(share, max(ROUNDING, error / max(*z_std, 1e-30)))
+    return bottleneck.unused(usage, z_std, share * max(z_std))
 
 
 def spans(numbers: Sequence[int]) -> str:
@@ -118,10 +102,6 @@ def spans(numbers: Sequence[int]) -> str:
 def column_label(name: str | None, at: int, noun: str = "column") -> str:
     """What a column or channel is called in a sentence; at: its place, counted from 0."""
     return f"{noun} {at + 1 if name is None else repr(name)}"
-
-
-def _below(values: Sequence[float], limit: float) -> list[int]:
-    return [at for at, value in enumerate(values) if value < limit]
 
 
 def _few_rows(facts: Facts) -> str:
@@ -149,7 +129,7 @@ def _overfit(facts: Facts) -> str:
     matters = quality.validation_mse > NEGLIGIBLE * quality.mean_mse
     if not matters or quality.validation_mse < OVERFIT * facts.train_mse:
         return ""
-    found = (
+    gap = (
         f"validation error is {quality.validation_mse / facts.train_mse:.1f} times the training "
         "error"
         if facts.train_mse > 0
@@ -159,14 +139,14 @@ def _overfit(facts: Facts) -> str:
     if quality.is_pca:
         tries.append("fewer latents (--latent)")
     else:
-        dropout = recipe.arch.dropout or 0.0
+        dropout = recipe.arch.dropout
         if dropout < 0.5:
             tries.append(f"[arch] dropout = {0.2 if dropout < 0.2 else min(dropout + 0.2, 0.5):g}")
         if recipe.corruption.name == "none":
             tries.append("[corruption] name = 'gaussian'")
     last = tries.pop()
     return (
-        f"{found}: the training rows were learned by heart in part; "
+        f"{gap}: the training rows were learned by heart in part; "
         f"try {', '.join(tries)}{',' if len(tries) > 1 else ''} or {last}"
     )
 
@@ -211,25 +191,21 @@ def _below_pca(facts: Facts) -> str:
 
 
 def _unused(facts: Facts) -> str:
-    latent_dim = len(facts.z_deviation)
+    latent_dim, bottleneck = len(facts.z_std), facts.bottleneck
     left = facts.quality.validation_mse * facts.numbers
-    unused = unused_latents(facts.recipe, facts.usage, facts.z_deviation, left)
+    unused = unused_latents(facts.recipe, bottleneck, facts.usage, facts.z_std, left)
     if not unused:
         return ""
-    left = max(1, latent_dim - len(unused))
+    used = max(1, latent_dim - len(unused))
     subject = f"latent {spans(unused)} is" if len(unused) == 1 else f"latents {spans(unused)} are"
-    if facts.recipe.bottleneck.name == "variational" and len(unused) > COLLAPSE * latent_dim:
-        beta = facts.recipe.bottleneck.beta or 1.0
-        return (
-            f"{subject} unused, {len(unused)} of {latent_dim}: the KL divergence costs more than "
-            f"they would save; try --set bottleneck.beta={beta / 4:g}, or --latent {left}"
-        )
-    return f"{subject} unused: try --latent {left}"
+    if why := bottleneck.why_unused(len(unused)):
+        return f"{subject} unused, {len(unused)} of {latent_dim}: {why}, or --latent {used}"
+    return f"{subject} unused: try --latent {used}"
 
 
 def _heavy_tails(facts: Facts) -> str:
     recipe = facts.recipe
-    found = sorted(
+    tails = sorted(
         ((tail, at) for at, tail in enumerate(facts.tails) if tail > TAIL),
         key=lambda pair: -pair[0],
     )
@@ -238,22 +214,36 @@ def _heavy_tails(facts: Facts) -> str:
     helps = recipe.fit.objective == "mse" or (
         recipe.fit.objective != "bce" and recipe.data.scaling != "robust"
     )
-    if not found or not helps:
+    if not tails or not helps:
         return ""
     noun = "channel" if recipe.data.kind == "series" else "column"
-    tail, at = found[0]
-    others = len(found) - 1
+    tail, at = tails[0]
+    others = len(tails) - 1
     more = f", and {others} other{'s' * (others > 1)} more than {TAIL:g}" if others else ""
     first = column_label(facts.names[at] if facts.names else None, at, noun)
-    return f"{first} reaches {tail:.0f} deviations{more}: try --set {remedy}"
+    return f"{first} reaches {tail:.0f} standard deviations{more}: try --set {remedy}"
 
 
 def _not_compressed(facts: Facts) -> str:
-    latent_dim = len(facts.z_deviation)
-    frees = facts.recipe.bottleneck.name in ("plain", "ordered", "variational")
-    if not frees or facts.numbers < 2 or latent_dim < NOT_COMPRESSED * facts.numbers:
+    latent_dim = len(facts.z_std)
+    dense = facts.bottleneck.is_dense and facts.numbers > 1
+    if not dense or latent_dim < NOT_COMPRESSED * facts.numbers:
         return ""
     return (
         f"{latent_dim} latents for {facts.numbers} numbers a row compress next to nothing: "
         f"try --latent {max(1, facts.numbers // 2)}"
     )
+
+
+# What spoils the figures first. A new sentence is a function, and its place here.
+_ADVICE = (
+    _few_rows,
+    _interrupted,
+    _overfit,
+    _still_falling,
+    _is_pca,
+    _below_pca,
+    _unused,
+    _heavy_tails,
+    _not_compressed,
+)

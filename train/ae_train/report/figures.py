@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib import image, style
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -47,7 +47,7 @@ _COLUMNS = 12  # images side by side
 _GAP = 3
 
 
-def curves(metrics: Sequence[dict[str, Any]], best_epoch: int) -> str:
+def curves(metrics: Sequence[dict[str, Any]], best_epoch: int) -> Markup:
     """Errors by epoch on a logarithmic axis, PCA's beside them, the kept epoch marked.
 
     metrics: the lines of metrics.jsonl. Where the loss is not the squared error, it has a panel of
@@ -92,7 +92,7 @@ def sizes(
     ours: Sequence[float],
     pca: Sequence[float],
     kept: int | None = None,
-) -> str:
+) -> Markup:
     """Error against the number of latents, PCA's beside it, the size that was kept marked.
 
     what: the curve in words.
@@ -116,7 +116,7 @@ def sizes(
     return _svg(f"sizes {what}", f"{what}: {alt}", (9, 3.2), draw)
 
 
-def latent_map(z: Array, errors: Array) -> str:
+def latent_map(z: Array, errors: Array) -> Markup:
     """Rows along the two principal axes of their latents, coloured by error.
 
     z: (B, K). errors: (B,) mean squared error of each row.
@@ -152,7 +152,9 @@ def latent_map(z: Array, errors: Array) -> str:
     return _svg("latents", alt, (6, 4.2), draw)
 
 
-def usage(values: Sequence[float], unused: Sequence[int], label: str, limit: float | None) -> str:
+def usage(
+    values: Sequence[float], unused: Sequence[int], label: str, limit: float | None
+) -> Markup:
     """What each latent says, as bars; those that say nothing in another colour.
 
     limit: what a latent can say at most, if there is such a bound.
@@ -183,7 +185,7 @@ def usage(values: Sequence[float], unused: Sequence[int], label: str, limit: flo
     return _svg("usage", f"{alt}{_short(heights.max())}; {int(idle.sum())} unused", (6, 4.2), draw)
 
 
-def windows(name: str, x: Array, x_hat: Array) -> str:
+def windows(name: str, x: Array, x_hat: Array) -> Markup:
     """Windows of one channel side by side, the reconstruction over the original.
 
     name: of the figure in the page, ASCII. x, x_hat: (n, T).
@@ -208,7 +210,7 @@ def windows(name: str, x: Array, x_hat: Array) -> str:
     return _svg(name, alt, (9, 1.5), draw)
 
 
-def tiles(x: Array, x_hat: Array, low: float, high: float) -> str:
+def tiles(x: Array, x_hat: Array, low: float, high: float) -> Markup:
     """Images in rows of twelve, each above its reconstruction. x, x_hat: (n, H, W[, C]) uint8.
 
     low, high: the values that are drawn black and white, in both alike.
@@ -293,7 +295,7 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _svg(name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+def _svg(name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Markup:
     """A figure as SVG for a page, the same bytes for the same numbers.
 
     name: tells the ids of this figure from those of others on the page. size: in inches.
@@ -307,10 +309,9 @@ def _svg(name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure]
         figure.savefig(text, format="svg", metadata=metadata)
     svg = text.getvalue()
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
-    label = html.escape(alt)
-    return _wide(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip())
+    return _wide(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1).strip())
 
 
-def _wide(picture: str) -> str:
+def _wide(picture: str) -> Markup:
     """A picture that is moved, not shrunk past reading, where the page is narrower than it."""
-    return f"<div class=wide>{picture}</div>"
+    return Markup(f"<div class=wide>{picture}</div>")  # nothing here is a user's

@@ -39,7 +39,7 @@ class Gallery:
     column_error: root mean squared error of each column of a table, (P,), or channel of a series,
     (C,), in its standard deviations over the training rows, NaN for what does not vary; None for
     images. accuracy: (3, Q) of a mixed table, the share of each categorical column's values that
-    come back right from the model, from PCA, and from always saying the most frequent word.
+    come back right from the model, from PCA, and from always saying the most frequent one.
     extremes: of images, (2, C), the smallest and the largest value of each channel over the
     training rows.
     """

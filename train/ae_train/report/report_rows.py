@@ -1,17 +1,17 @@
-"""Parts of a report that show the rows themselves: galleries, columns, categories."""
+"""What a report shows of the rows themselves: galleries, columns, categories."""
 
 from __future__ import annotations
 
 import math
-from html import escape
+from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from ae_runtime.bundle.manifest import Column
 from ae_train.report import figures
 from ae_train.report.advice import column_label
 from ae_train.report.gallery import Gallery, Shown
-from ae_train.report.page import bars, percent, section
 from ae_train.schema import Schema
 
 _WINDOWS = 3  # side by side
@@ -26,19 +26,43 @@ _LAST_DATE = 2.5e11  # seconds, in the year 9892
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
-def galleries(schema: Schema, gallery: Gallery) -> list[str]:
-    """Sections of reconstructions by kind: some rows, then the worst."""
-    typical, worst = gallery.typical, gallery.worst
+class Bar(NamedTuple):
+    """A horizontal bar. share: of the full length; past it, it fades. css: its class."""
+
+    name: str
+    share: float
+    words: str
+    css: str
+
+
+class Pictures(NamedTuple):
+    """A section of figures, each with a heading or "". rows: which are shown."""
+
+    title: str
+    note: str
+    rows: str
+    figures: list[tuple[str, Markup]]
+
+
+def percent(share: float) -> str:
+    """A share in words: "93.1 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def galleries(schema: Schema, gallery: Gallery) -> list[Pictures]:
+    """Reconstructions of images or windows: some rows, then the worst; none of a table."""
     if schema.kind == "table":
-        note = f"Rows of the {gallery.part} part, and the columns that are furthest off in them."
-        return [section("Worst rows", _worst_rows(schema, worst), note)]
+        return []
+    titles = ("Reconstructions", gallery.typical), ("The worst", gallery.worst)
     if schema.kind == "image":
         low, high, note = _shades(schema, gallery)
-        pages = tuple(figures.tiles(part.x, part.x_hat, low, high) for part in (typical, worst))
-    else:
-        note = "The original in grey, the reconstruction in blue."
-        pages = _windows(schema, typical, "typical"), _windows(schema, worst, "worst")
-    return [section("Reconstructions", pages[0], note), section("The worst", pages[1], note)]
+        tiles = [figures.tiles(shown.x, shown.x_hat, low, high) for _, shown in titles]
+        return [
+            Pictures(title, note, "", [("", sheet)])
+            for (title, _), sheet in zip(titles, tiles, strict=True)
+        ]
+    note = "The original in grey, the reconstruction in blue."
+    return [Pictures(title, note, *_windows(schema, shown, title)) for title, shown in titles]
 
 
 def _shades(schema: Schema, gallery: Gallery) -> tuple[float, float, str]:
@@ -56,66 +80,65 @@ def _shades(schema: Schema, gallery: Gallery) -> tuple[float, float, str]:
     return low, high, note
 
 
-def _windows(schema: Schema, shown: Shown, name: str) -> str:
-    """A strip of windows for each of some channels: those with the largest errors."""
+def _windows(schema: Schema, shown: Shown, title: str) -> tuple[str, list[tuple[str, Markup]]]:
+    """A strip of windows for each of some channels, those with the largest errors."""
     x, x_hat = shown.x[:_WINDOWS].astype(np.float64), shown.x_hat[:_WINDOWS].astype(np.float64)
-    deviation = np.asarray(schema.x_deviation)
+    std = np.asarray(schema.x_std)
     there = ~np.isnan(x)
     squares = np.where(there, (x_hat - np.where(there, x, 0)) ** 2, 0.0).mean((0, 1))
-    errors = squares / np.where(deviation > 0, deviation, np.inf) ** 2
+    errors = squares / np.where(std > 0, std, np.inf) ** 2
     chosen = np.sort(np.argsort(-errors, kind="stable")[:_CHANNELS])
-    names = _names(schema)
+    names, place = _names(schema), title.removeprefix("The ").lower()
     strips = [
-        f"<h3>{escape(names[c])}</h3>{figures.windows(f'{name}-{c}', x[:, :, c], x_hat[:, :, c])}"
-        for c in chosen
+        (names[c], figures.windows(f"{place}-{c}", x[:, :, c], x_hat[:, :, c])) for c in chosen
     ]
     rows = ", ".join(f"{row + 1:,}" for row in shown.rows[:_WINDOWS])
     more = x.shape[2] - len(chosen)
     rest = f" {more} of {x.shape[2]} channels, with less error here, are left out." if more else ""
-    return f"<p class=note>Windows {rows}.{rest}</p>{''.join(strips)}"
+    return f"Windows {rows}.{rest}", strips
 
 
-def _worst_rows(schema: Schema, shown: Shown) -> str:
-    lines = [
-        f"<tr><td>{shown.rows[at] + 1:,}</td><td>{shown.errors[at]:.3g}</td>"
-        f"<td>{'; '.join(map(escape, _furthest(schema, shown, at)))}</td></tr>"
+def worst_rows(schema: Schema, shown: Shown) -> list[tuple[int, float, list[str]]]:
+    """(number, error, columns furthest off) of a table's worst rows; none of other kinds."""
+    if schema.kind != "table":
+        return []
+    return [
+        (int(shown.rows[at]) + 1, float(shown.errors[at]), _furthest(schema, shown, at))
         for at in range(min(_WORST_ROWS, len(shown.rows)))
     ]
-    head = f"<tr><th>row</th><th>error</th><th>original {_ARROW} reconstruction</th></tr>"
-    return f"<table class=rows>{head}{''.join(lines)}</table>"
 
 
 def _furthest(schema: Schema, shown: Shown, at: int) -> list[str]:
-    """What is furthest off in a row, in words: "age: 71 -> 48 (1.7 deviations)"."""
-    assert schema.columns is not None
-    names, deviation = _names(schema), np.asarray(schema.x_deviation)
+    """What is furthest off in a row, in words: "age: 71 -> 48 (1.7 std)"."""
+    columns = schema.columns or []
+    names, std = _names(schema), np.asarray(schema.x_std)
     x, x_hat = shown.x[at].astype(np.float64), shown.x_hat[at].astype(np.float64)
     with np.errstate(over="ignore"):
-        far = np.abs(x_hat - x) / np.where(deviation > 0, deviation, np.inf)
+        far = np.abs(x_hat - x) / np.where(std > 0, std, np.inf)
     far = np.nan_to_num(far).clip(max=_MOST)
     words = []
     for d in np.argsort(-far, kind="stable")[:_FURTHEST]:
         if far[d] >= 0.05:
-            ours, theirs = (_value(v, schema.columns[d], deviation[d]) for v in (x[d], x_hat[d]))
-            words.append(f"{names[d]}: {ours} {_ARROW} {theirs} ({far[d]:.1f} deviations)")
+            ours, theirs = (_value(value, columns[d], std[d]) for value in (x[d], x_hat[d]))
+            words.append(f"{names[d]}: {ours} {_ARROW} {theirs} ({far[d]:.1f} std)")
     if shown.codes is None or shown.codes_hat is None:
         return words
-    for q, (code, found) in enumerate(zip(shown.codes[at], shown.codes_hat[at], strict=True)):
-        levels = schema.columns[len(x) + q].levels
-        if code >= 0 and code != found and levels:
-            ours, theirs = (repr(levels[c])[:_NAME] for c in (code, found))
+    for q, (code, code_hat) in enumerate(zip(shown.codes[at], shown.codes_hat[at], strict=True)):
+        levels = columns[len(x) + q].levels
+        if code >= 0 and code != code_hat and levels:
+            ours, theirs = (repr(levels[c])[:_NAME] for c in (code, code_hat))
             words.append(f"{names[len(x) + q]}: {ours} {_ARROW} {theirs}")
     return words
 
 
-def _value(value: float, column: Column, deviation: float) -> str:
-    """A value in words, to a hundredth of a deviation."""
+def _value(value: float, column: Column, std: float) -> str:
+    """A value in words, to a hundredth of a standard deviation."""
     if column.type == "date" and abs(value) < _LAST_DATE:
         moment = str(np.datetime64(round(value), "s")).replace("T", " ")
         return moment.removesuffix(" 00:00:00")
-    if not 1e-4 < deviation < 1e15 or abs(value) > 1e15:
+    if not 1e-4 < std < 1e15 or abs(value) > 1e15:
         return f"{value:.4g}"
-    digits = 0 if column.integer else max(0, 2 - math.floor(math.log10(deviation)))
+    digits = 0 if column.integer else max(0, 2 - math.floor(math.log10(std)))
     return f"{value:.{digits}f}"
 
 
@@ -126,52 +149,51 @@ def _in_units(rmse: float, column: Column) -> str:
     return f"\N{PLUS-MINUS SIGN}{rmse:.3g}"
 
 
-def columns(schema: Schema, gallery: Gallery) -> str:
-    """Columns or channels by error, the worst first."""
+def columns(schema: Schema, gallery: Gallery) -> tuple[str, list[Bar]] | None:
+    """What is said of columns or channels, and their bars, the worst first; None of images."""
     if gallery.column_error is None or not len(gallery.column_error):
-        return ""
+        return None
     names, errors = _names(schema), np.nan_to_num(gallery.column_error)
     order = np.argsort(-errors, kind="stable")
     most = max(float(errors.max()), 1.0)
-    lengths = []
+    bars = []
     for at in order[:_BARS]:
         words = f"{errors[at]:.3f}"
         column = schema.columns[at] if schema.columns is not None else None
         if column is not None and column.rmse is not None:
             words += f" ({_in_units(column.rmse, column)})"
-        lengths.append((names[at], errors[at] / most, words, "model"))
-    more = len(order) - len(lengths)
+        bars.append(Bar(names[at], errors[at] / most, words, "model"))
+    more = len(order) - len(bars)
     rest = f" The {more:,} others have less error." if more else ""
     units = ", in brackets in its own units" if schema.columns is not None else ""
     note = (
         f"Root mean squared error in standard deviations{units}; 1 is what saying the mean would "
         f"give.{rest}"
     )
-    return f"<p class=note>{note}</p>{bars(lengths)}"
+    return note, bars
 
 
-def categories(schema: Schema, gallery: Gallery) -> str:
-    """Accuracy by categorical column, the worst first, beside PCA's and the frequent word's."""
+def categories(schema: Schema, gallery: Gallery) -> list[tuple[str, list[Bar]]]:
+    """Accuracy by categorical column, the worst first, beside PCA's and the frequent category's."""
     if gallery.accuracy is None:
-        return ""
-    ours, pca, frequent = np.nan_to_num(gallery.accuracy)
+        return []
+    shares = np.nan_to_num(gallery.accuracy)
     names = _names(schema)[schema.row_shape[0] :]
-    blocks = []
-    for at in np.argsort(ours, kind="stable")[:_BARS]:
-        lengths = [
-            (name, float(share), percent(float(share)), css)
-            for name, share, css in (
-                ("model", ours[at], "model"),
-                ("PCA", pca[at], "pca"),
-                ("most frequent word", frequent[at], "mean"),
-            )
-        ]
-        blocks.append(f"<div><h3>{escape(names[at])}</h3>{bars(lengths)}</div>")
-    return f"<div class=two>{''.join(blocks)}</div>"
+    looks = ("model", "model"), ("PCA", "pca"), ("most frequent category", "mean")
+    return [
+        (
+            names[at],
+            [
+                Bar(name, float(share), percent(float(share)), css)
+                for (name, css), share in zip(looks, shares[:, at], strict=True)
+            ],
+        )
+        for at in np.argsort(shares[0], kind="stable")[:_BARS]
+    ]
 
 
 def _names(schema: Schema) -> list[str]:
-    """What the columns or channels are called, numbers first; shortened, not yet escaped."""
+    """What the columns or channels are called, numbers first; shortened."""
     names: list[str | None] = [column.name for column in schema.columns or ()]
     if schema.columns is None:
         names += schema.channels or [None] * schema.row_shape[-1]

@@ -16,7 +16,7 @@ import tomli_w
 from ae_runtime import outputs
 from ae_runtime.errors import OutputExists, RunError
 from ae_train.fit.fitting import State
-from ae_train.recipe import Recipe, differences, make_recipe, read_recipe, to_fields
+from ae_train.recipe import Recipe, make_recipe, read_recipe, to_fields
 from ae_train.run.folder import RECIPE, Run, is_run
 from ae_train.schema import Size
 
@@ -26,7 +26,7 @@ _APART = ("random", "device_random", "block_errors")
 SIZES, REPORT = "sizes.json", "report.html"
 
 
-class Workplace:
+class Checkpoint:
     """Where a run grows: OUT.part, which becomes OUT when the training is finished.
 
     Raises OutputExists, before anything is written, where OUT or an unfinished run stands in the
@@ -52,7 +52,7 @@ class Workplace:
             raise RunError(f"there is no unfinished run {self.part} to resume; leave out --resume")
 
     def start(self, recipe: Recipe) -> None:
-        """Make an empty workplace that names its recipe."""
+        """Make an empty folder that names its recipe."""
         with outputs.said_in_one_line(self.out):
             shutil.rmtree(self.part, ignore_errors=True)
             self.part.mkdir()
@@ -175,3 +175,17 @@ def _is_barely_begun(part: Path) -> bool:
     if part.is_symlink() or not part.is_dir():
         return False
     return {path.name for path in part.iterdir()} <= {outputs.part_of(Path(RECIPE)).name}
+
+
+def differences(a: Recipe, b: Recipe) -> list[str]:
+    """Names of the settings in which two recipes differ."""
+    left, right = _flat(to_fields(a)), _flat(to_fields(b))
+    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{key}.{name}".rstrip("."): content for name, content in inner.items()}
+    return flat

@@ -26,11 +26,11 @@ from ae_train.fit.evaluation import (
 from ae_train.fit.fitting import State, Stop, evaluate
 from ae_train.fit.preparing import Prepared
 from ae_train.fit.sampling import fit_sampler
-from ae_train.network.bottleneck.ordered import Ordered
+from ae_train.network.bottleneck.plain import Plain
 from ae_train.network.mixed import MixedPreprocess
 from ae_train.network.model import Model
 from ae_train.network.preprocess import Preprocess
-from ae_train.recipe import Recipe
+from ae_train.recipe import Resolved
 from ae_train.report.advice import Facts, give_advice
 from ae_train.report.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
 from ae_train.run.folder import Run, model_id
@@ -46,7 +46,7 @@ _CALIBRATION_NUMBERS = 1 << 22
 
 def finish(
     model: Model,
-    recipe: Recipe,
+    recipe: Resolved,
     prepared: Prepared,
     state: State,
     stopped: Stop,
@@ -59,14 +59,13 @@ def finish(
     metrics: of each epoch from 0 on. gain: what the model was kept for, or PCA in its place.
     """
     data, form, statistics = prepared.data, prepared.data.form, prepared.statistics
-    assert isinstance(recipe.latent_dim, int)  # resolved
     held_out = (prepared.validation, prepared.test)
-    errors = squared_errors(model, prepared.judged)
-    z_mean, z_deviation = latent_statistics(model, prepared.sample)
+    errors = squared_errors(model, prepared.evaluation)
+    z_mean, z_std = latent_statistics(model, prepared.sample)
     mixed, accuracy = _mixed(model, recipe.latent_dim, prepared) if form.is_mixed else (None, None)
     columns = data.columns
     if columns is not None:
-        x = data.take(prepared.judged_rows)[0]
+        x = data.take(prepared.evaluation_rows)[0]
         columns = describe_columns(columns, _scaling_of(model), statistics, errors, x)
     schema = Schema(
         model_id="",
@@ -78,9 +77,9 @@ def finish(
             quality(model, prepared.pca, recipe.latent_dim, *held_out, gain),
             **_in_words(model, recipe.latent_dim, prepared, mixed),
         ),
-        x_deviation=np.nan_to_num(statistics.deviation).tolist(),
+        x_std=np.nan_to_num(statistics.std).tolist(),
         z_mean=z_mean,
-        z_deviation=z_deviation,
+        z_std=z_std,
         rows={n: len(getattr(prepared.split, n)) for n in ("train", "validation", "test")},
         epochs=state.epoch,
         best_epoch=state.best_epoch,
@@ -108,9 +107,9 @@ def finish(
         step_scores=found and found.step_scores,
         step_threshold=found and found.step_threshold,
         model_id=model_id(model, recipe, form, data.columns),
-        advice=give_advice(_facts(schema, recipe, prepared, metrics)),
+        advice=give_advice(_facts(schema, recipe, model.bottleneck, prepared, metrics)),
     )
-    probe = data.take(prepared.judged_rows[:PROBE_ROWS])
+    probe = data.take(prepared.evaluation_rows[:PROBE_ROWS])
     calibration = _calibration(prepared)
     run = Run(
         recipe,
@@ -131,7 +130,7 @@ def _ends(values: NDArray[np.float64]) -> list[float | None]:
 
 
 def _curve(model: Model, latent_dim: int, prepared: Prepared) -> list[Prefix] | None:
-    if not isinstance(model.bottleneck, Ordered):
+    if not model.bottleneck.is_ordered:
         return None
     return curve_of_prefixes(
         model,
@@ -147,7 +146,7 @@ def _in_words(
     """The figures that need no knowledge of scaled space, over the held-out rows."""
     scale = _scaling_of(model).scale.cpu().numpy().astype(np.float64)
     errors = range_errors(
-        model, prepared.pca, latent_dim, prepared.judged, scale, prepared.statistics
+        model, prepared.pca, latent_dim, prepared.evaluation, scale, prepared.statistics
     )
     last = list(mixed.values())[-1] if mixed else None
     return {
@@ -185,36 +184,41 @@ def _mixed(
 
 
 def _facts(
-    schema: Schema, recipe: Recipe, prepared: Prepared, metrics: Sequence[dict[str, Any]]
+    schema: Schema,
+    recipe: Resolved,
+    bottleneck: Plain,
+    prepared: Prepared,
+    metrics: Sequence[dict[str, Any]],
 ) -> Facts:
     statistics = prepared.statistics
     furthest = np.fmax(statistics.max - statistics.mean, statistics.mean - statistics.min)
-    deviation = np.where(statistics.deviation > 0, statistics.deviation, np.nan)
+    std = np.where(statistics.std > 0, statistics.std, np.nan)
     names: Sequence[str | None] = schema.channels or [None] * len(furthest)
     if schema.columns is not None:
         names = [column.name for column in schema.columns if not column.levels]
     return Facts(
         recipe=recipe,
+        bottleneck=bottleneck,
         train_mse=schema.train_mse,
         quality=schema.quality,
         epochs=schema.epochs,
         best_epoch=schema.best_epoch,
         stopped=schema.stopped,
         history=[line["validation_mse"] for line in metrics],
-        z_deviation=schema.z_deviation,
+        z_std=schema.z_std,
         usage=schema.usage,
         rows=schema.rows,
         numbers=schema.form.numbers,
-        tails=(furthest / deviation).tolist(),
+        tails=(furthest / std).tolist(),
         names=names,
     )
 
 
 @torch.no_grad()
 def _gallery(model: Model, prepared: Prepared, errors: Array, accuracy: Accuracy | None) -> Gallery:
-    """What the report shows of the judged rows. errors: (N, ...) as squared_errors gives them."""
+    """What the report shows of held-out rows. errors: (N, ...) as squared_errors gives them."""
     data, form = prepared.data, prepared.data.form
-    rows = prepared.judged_rows[:MAP_ROWS]
+    rows = prepared.evaluation_rows[:MAP_ROWS]
     by_row = mean_of_present(errors[: len(rows)], 1)
     z = model.encode(*(torch.from_numpy(part) for part in data.take(rows))).numpy()
 
@@ -222,8 +226,8 @@ def _gallery(model: Model, prepared: Prepared, errors: Array, accuracy: Accuracy
         parts = data.take(rows[at])
         x_hat = model.decode(torch.from_numpy(z[at]))
         back = [part.numpy() for part in (x_hat if isinstance(x_hat, tuple) else (x_hat,))]
-        words = (parts[1], back[1]) if form.is_mixed else (None, None)
-        return Shown(rows[at], parts[0], back[0], by_row[at], *words)
+        codes = (parts[1], back[1]) if form.is_mixed else (None, None)
+        return Shown(rows[at], parts[0], back[0], by_row[at], *codes)
 
     typical, worst = rows_to_show(by_row)
     return Gallery(
@@ -249,5 +253,5 @@ def _column_error(model: Model, prepared: Prepared, errors: Array) -> Array:
     if form.kind == "series":
         errors = errors.reshape(-1, numbers)
     scale = _scaling_of(model).scale.cpu().numpy()
-    deviation = np.where(prepared.statistics.deviation > 0, prepared.statistics.deviation, np.nan)
-    return np.sqrt(mean_of_present(errors[:, :numbers], 0)) * scale / deviation
+    std = np.where(prepared.statistics.std > 0, prepared.statistics.std, np.nan)
+    return np.sqrt(mean_of_present(errors[:, :numbers], 0)) * scale / std

@@ -25,7 +25,7 @@ from ae_train.data.form import Form
 from ae_train.network.model import Model
 from ae_train.network.sampler import Sampler
 from ae_train.network.scorer import Scorer
-from ae_train.recipe import Recipe, make_recipe, read_recipe, to_fields
+from ae_train.recipe import Recipe, Resolved, as_resolved, make_recipe, read_recipe, to_fields
 from ae_train.schema import Schema, dump_schema, parse_schema
 
 RECIPE, SCHEMA, WEIGHTS = "recipe.toml", "schema.json", "model.safetensors"
@@ -42,12 +42,12 @@ class Run:
     model: in data units, see model.Model. probe: held-out rows that export verifies graphs on, as
     the encoder takes them: (P, ...), or numbers and codes of a mixed table. split: which rows
     were trained on, validated on and held out. calibration: some training rows, as probe, that
-    export finds the ranges of int8 with; () in runs of an earlier version. scorer: how strange rows
-    are; None where no score was wanted, and in runs of an earlier version. sampler: draws new
+    export finds the ranges of int8 with; () in runs of an earlier version. scorer: how anomalous
+    rows are; None where no score was wanted, and in runs of an earlier version. sampler: draws new
     latents; None in runs of an earlier version.
     """
 
-    recipe: Recipe
+    recipe: Resolved
     schema: Schema
     model: Model
     probe: tuple[NDArray[Any], ...]
@@ -92,7 +92,7 @@ class Run:
                 hint = "; it is a bundle already, ae-run works with it"
             raise RunError(f"{folder} {found}{hint}")
         try:
-            recipe = make_recipe(read_recipe(folder / RECIPE), str(folder / RECIPE))
+            recipe = as_resolved(make_recipe(read_recipe(folder / RECIPE), str(folder / RECIPE)))
             schema = parse_schema((folder / SCHEMA).read_bytes())
             model = make_model(recipe, schema)
             model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
@@ -134,7 +134,7 @@ def model_id(model: Model, recipe: Recipe, form: Form, columns: list[Column] | N
     return digest.hexdigest()
 
 
-def make_model(recipe: Recipe, schema: Schema) -> Model:
+def make_model(recipe: Resolved, schema: Schema) -> Model:
     """A model without weights for a run; one that found nothing better than PCA has no networks."""
     return Model(recipe, schema.form, networks=not schema.quality.is_pca)
 

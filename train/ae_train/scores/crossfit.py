@@ -1,4 +1,4 @@
-"""A scorer of all rows, and what new rows will score: found with scorers of some of the rows."""
+"""A scorer of all rows, and what unseen rows will score: by scorers of some of the rows."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Crossed:
 
 
 def fit_scorer(model: Model, prepared: Prepared, settings: Scoring, seed: int) -> Scores:
-    """The scorer of a model on the CPU, quantiles of what new rows score, and a threshold.
+    """The scorer of a model on the CPU, quantiles of what unseen rows score, and a threshold.
 
-    The scorer is fitted on all rows. What a new row scores is told by scorers of most of the rows,
-    for those that were left out; by one, that has not seen the held-out rows, where these are many,
-    or where the caller said which they are. All scores but "nearest" come from the model, and of
-    these only rows count that it was not trained on, if there are any. Without the share
-    settings.trim of the rows that is strangest.
+    The scorer is fitted on all rows. What an unseen row scores is estimated by scorers of most of
+    the rows, on the rows that were left out; by a single one, on the held-out rows, where these are
+    many or where the caller said which they are. All scores but "nearest" depend on the model: for
+    them only rows count that it was not trained on, if there are any. The share settings.trim of
+    the rows, the most anomalous, is left out of all this.
     """
     data = prepared.data
     numbers = some(np.arange(len(data)), data.form.numbers, FIT_ROWS)

@@ -40,7 +40,7 @@ class Measured:
 
 def measure(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Measured:
     """These rows of the data, by a model on the CPU."""
-    parts, gappy = [], False
+    parts, any_missing = [], False
     for s, present in make_rows(data, model.preprocess, rows, torch.device("cpu")).blocks():
         with torch.no_grad():
             z = model.bottleneck.encode(model.code(s))
@@ -48,10 +48,10 @@ def measure(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Measured:
             back = decoded if isinstance(decoded, tuple) else (decoded,)
             s_hat = scaled_back(model.preprocess, back)
         there = torch.ones_like(s, dtype=torch.bool) if present is None else present
-        gappy = gappy or not bool(there.all())
+        any_missing = any_missing or not bool(there.all())
         parts.append((s.flatten(1), s_hat.flatten(1), z, there.flatten(1)))
     s, s_hat, z, there = (torch.cat(each) for each in zip(*parts, strict=True))
-    return Measured(s, s_hat, z, there if gappy else None)
+    return Measured(s, s_hat, z, there if any_missing else None)
 
 
 def some(rows: NDArray[np.int64], width: int, most: int) -> NDArray[np.int64]:

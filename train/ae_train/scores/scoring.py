@@ -23,20 +23,20 @@ SHRINK = 0.01  # of the mean variance, added to that of each axis
 # none, directions of noise count as much as the others; with much, those that find broken relations
 # count for little.
 SOFT = 0.3
-# Variance of an error that says nothing: a hundredth of a deviation, squared. Where errors are
+# Variance of an error that says nothing: a hundredth of a std, squared. Where errors are
 # smaller, another machine's rounding of x_hat would show in what is divided by them.
 EXACT = 1e-4
 CENTRE_NUMBERS = 1 << 20  # of all centres together: 4 MB in the bundle
 MIN_CENTRES, ROWS_A_CENTRE = 16, 4
-SHARED = 5  # rows at least that a centre is the mean of, as a word of a category stands for
+SHARED = 5  # rows at least that a centre is the mean of, as a category stands for
 MIN_AXES = 16
-_TRIMS = 3  # times that scores are fitted again without the strangest rows
+_TRIMS = 3  # times that scores are fitted again without the most anomalous rows
 # Of the combination, in the order of NAMES: by trials on the sets of `make bench-anomaly`.
 _WEIGHTS = (2.0, 0.0, 1.0, 0.0)
 
 
 def fit_calmest(model: Model, rows: Measured, settings: Scoring, seed: int) -> Scorer:
-    """A scorer of all rows but the share settings.trim that it finds the strangest itself."""
+    """A scorer of all rows but the share settings.trim that scores highest by its own scores."""
     kept = rows
     for _ in range(_TRIMS if settings.trim else 0):
         scorer = _fit(model, kept, settings, seed)
@@ -123,7 +123,7 @@ def _inverse(pca: Pca, least: float) -> tuple[Array, float]:
 
 
 def _softly(pca: Pca) -> tuple[Array, float]:
-    """(deviations along the axes (R,), variance of what is left), both of them grown by SOFT."""
+    """(std along the axes (R,), variance of what is left), both of them grown by SOFT."""
     variance, left = _leading(pca)
     shrink = max(SOFT * _mean_variance(pca), 1e-12)
     return np.sqrt(variance + shrink), left + shrink

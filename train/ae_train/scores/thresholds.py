@@ -25,7 +25,7 @@ def calibrated(own: Array, unseen: Array) -> Array:
     """What rows like these will score, (N,). own: what the scorer gives, which was fitted on them.
 
     unseen: what scorers that were not fitted on them give. A value that many rows share is one that
-    new rows fall on as well, so it stays what the scorer gives.
+    unseen rows fall on as well, so it stays what the scorer gives.
     """
     own, unseen = own.astype(np.float64), unseen.astype(np.float64)
     _, group, count = np.unique(

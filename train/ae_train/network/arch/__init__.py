@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from ae_runtime.errors import RecipeError
-from ae_train import recipe
 from ae_train.data.form import Form
-from ae_train.network.arch.conv import Conv
-from ae_train.network.arch.dense import Dense
-from ae_train.network.arch.gru import Gru
+from ae_train.recipe import CONV_PIXELS, ArchName, ResolvedArch, words_of
 
 
 class Arch(Protocol):
-    """What a pair of networks is to the model, besides a torch module.
+    """What a pair of networks is to the model, besides a torch module. KINDS: of rows it takes."""
 
-    DEFAULTS: settings of the recipe that it may leave out: width, depth, dropout. KINDS: of rows
-    that it takes.
-    """
-
-    DEFAULTS: ClassVar[dict[str, float]]
     KINDS: ClassVar[tuple[str, ...]]
 
     def __init__(
-        self, form: Form, code_dim: int, decoder_dim: int, recipe: recipe.Arch
+        self, form: Form, code_dim: int, decoder_dim: int, recipe: ResolvedArch
     ) -> None: ...
 
     def encode(self, s: Tensor) -> Tensor:
@@ -38,18 +31,17 @@ class Arch(Protocol):
         """Give zeros from both at first, so that a model on a PCA path starts as PCA."""
 
 
-# A new network is one file with a class like Dense, its line here, and its word in recipe.py.
-# Operators that it brings into the graph are admitted in ae_runtime/graphs/admission.py.
-ARCHS: dict[str, type[Arch]] = {"dense": Dense, "conv": Conv, "gru": Gru}
+# A new network is a file with a class of its name like Dense, and its name and sizes in recipe.py.
+# Operators that it brings into the graph are admitted in ae_runtime/graphs.
+ARCHS: dict[str, type[Arch]] = {
+    name: getattr(import_module(f"ae_train.network.arch.{name}"), name.capitalize())
+    for name in words_of("arch", "name")
+}
 
 
-# Pixels of the shorter side from which on neighbourhoods are worth a convolution.
-MIN_IMAGE = 16
-
-
-def default_arch(form: Form) -> str:
+def default_arch(form: Form) -> ArchName:
     """The network for rows of this form."""
-    if form.kind == "image" and min(form.row_shape[:2]) >= MIN_IMAGE:
+    if form.kind == "image" and min(form.row_shape[:2]) >= CONV_PIXELS:
         return "conv"
     return "dense"
 

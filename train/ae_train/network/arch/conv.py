@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ae_train.data.form import Form
 from ae_train.network.arch.dense import ACTIVATIONS
-from ae_train.recipe import Arch
+from ae_train.recipe import ResolvedArch
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d}
 _TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -25,13 +25,10 @@ class Conv(nn.Module):
     Images (H, W[, C]) are convolved in two dimensions, windows of series (T, C) in one.
     """
 
-    DEFAULTS: ClassVar[dict[str, float]] = {"width": 16, "depth": 2, "dropout": 0.0}
     KINDS: ClassVar[tuple[str, ...]] = ("image", "series")
 
-    def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: Arch) -> None:
+    def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: ResolvedArch) -> None:
         super().__init__()
-        assert recipe.width is not None  # filled in when the recipe is resolved
-        assert recipe.depth is not None
         self.row_shape = form.row_shape
         axes = 1 if form.kind == "series" else 2
         self.has_channels = len(form.row_shape) > axes
@@ -67,16 +64,13 @@ class Conv(nn.Module):
         self.decode_net = nn.Sequential(*up)
 
     def encode(self, s: Tensor) -> Tensor:
-        """The code, (B, code_dim). s: (B, *row_shape), scaled."""
-        return self.encode_net(s.movedim(-1, 1) if self.has_channels else self._one_channel(s))
+        return self.encode_net(
+            s.movedim(-1, 1) if self.has_channels else s.reshape(-1, 1, *self.row_shape)
+        )
 
     def decode(self, u: Tensor) -> Tensor:
-        """The network's output y, (B, *row_shape). u: (B, decoder_dim)."""
         y = self.decode_net(self.head(u).reshape(-1, *self.smallest))
         return y.movedim(1, -1) if self.has_channels else y.reshape(-1, *self.row_shape)
-
-    def _one_channel(self, s: Tensor) -> Tensor:
-        return s.reshape(-1, 1, *self.row_shape)
 
     def start_at_zero(self) -> None:
         for layer in (self.encode_net[-1], (self.decode_net or self.head)[-1]):
@@ -84,6 +78,6 @@ class Conv(nn.Module):
                 nn.init.zeros_(parameter)
 
 
-def _hidden(inputs: int, activation: nn.Module, recipe: Arch) -> list[nn.Module]:
+def _hidden(inputs: int, activation: nn.Module, recipe: ResolvedArch) -> list[nn.Module]:
     layers: list[nn.Module] = [nn.Linear(inputs, _HIDDEN), activation]
     return [*layers, nn.Dropout(recipe.dropout)] if recipe.dropout else layers

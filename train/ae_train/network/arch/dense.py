@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ae_train.data.form import Form
-from ae_train.recipe import Arch
+from ae_train.recipe import ResolvedArch
 
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
@@ -15,10 +15,9 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tan
 class Dense(nn.Module):
     """Perceptrons of `depth` hidden layers of `width` units, on rows of any shape, flattened."""
 
-    DEFAULTS: ClassVar[dict[str, float]] = {"width": 256, "depth": 2, "dropout": 0.1}
     KINDS: ClassVar[tuple[str, ...]] = ("table", "image", "series")
 
-    def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: Arch) -> None:
+    def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: ResolvedArch) -> None:
         super().__init__()
         self.row_shape = form.scaled_shape
         size = form.numbers
@@ -26,11 +25,9 @@ class Dense(nn.Module):
         self.decode_net = _perceptron(decoder_dim, size, recipe)
 
     def encode(self, s: Tensor) -> Tensor:
-        """The code, (B, code_dim). s: (B, *row_shape), scaled."""
         return self.encode_net(s.flatten(1))
 
     def decode(self, u: Tensor) -> Tensor:
-        """The network's output y, (B, *row_shape). u: (B, decoder_dim)."""
         y = self.decode_net(u)
         return y.reshape(-1, *self.row_shape) if len(self.row_shape) > 1 else y
 
@@ -40,10 +37,8 @@ class Dense(nn.Module):
                 nn.init.zeros_(parameter)
 
 
-def _perceptron(inputs: int, outputs: int, recipe: Arch) -> nn.Sequential:
+def _perceptron(inputs: int, outputs: int, recipe: ResolvedArch) -> nn.Sequential:
     """`depth` hidden layers, each with activation and dropout, and a bare output layer."""
-    assert recipe.width is not None  # filled in when the recipe is resolved
-    assert recipe.depth is not None
     layers: list[nn.Module] = []
     for _ in range(recipe.depth):
         layers += [nn.Linear(inputs, recipe.width), ACTIVATIONS[recipe.activation]()]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ae_train.data.form import Form
-from ae_train.recipe import Arch
+from ae_train.recipe import ResolvedArch
 
 
 class Gru(nn.Module):
@@ -21,14 +21,10 @@ class Gru(nn.Module):
     learned vector of that step, and so has nothing of its own output to go wrong by.
     """
 
-    DEFAULTS: ClassVar[dict[str, float]] = {"width": 64, "depth": 1, "dropout": 0.0}
     KINDS: ClassVar[tuple[str, ...]] = ("series",)
 
-    def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: Arch) -> None:
+    def __init__(self, form: Form, code_dim: int, decoder_dim: int, recipe: ResolvedArch) -> None:
         super().__init__()
-        assert recipe.width is not None  # filled in when the recipe is resolved
-        assert recipe.depth is not None
-        assert recipe.dropout is not None
         steps, channels = form.row_shape
         width, depth = recipe.width, max(1, recipe.depth)
         between = recipe.dropout if depth > 1 else 0.0
@@ -40,14 +36,12 @@ class Gru(nn.Module):
         self.to_output = nn.Linear(width, channels)
 
     def encode(self, s: Tensor) -> Tensor:
-        """The code, (B, code_dim). s: (B, T, C), scaled."""
         states, _ = self.reader(s)  # (B, T, width)
         return self.to_code(states[:, -1])
 
     def decode(self, u: Tensor) -> Tensor:
-        """The network's output y, (B, T, C). u: (B, decoder_dim)."""
-        given = torch.tanh(self.from_code(u)[:, None] + self.steps)  # (B, T, width)
-        states, _ = self.writer(given)
+        inputs = torch.tanh(self.from_code(u)[:, None] + self.steps)  # (B, T, width)
+        states, _ = self.writer(inputs)
         return self.to_output(states)
 
     def start_at_zero(self) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ae_train.network.bottleneck.plain import Plain
-from ae_train.recipe import Bottleneck
 
 # Share of a step's rows whose code stays whole. The others are cut to a length of 1 to K - 1, each
 # as likely: errors fall about as 1/length, so every doubling of the length counts the same. With
@@ -27,10 +26,11 @@ class Ordered(Plain):
     answer of its own for each length, and is as any other decoder for a whole code.
     """
 
+    is_ordered = True
     effort = 2
 
-    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
-        super().__init__(latent_dim, recipe)
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim)
         self.decoder_dim = 2 * latent_dim
         chances = torch.full((latent_dim,), _WHOLE)
         if latent_dim > 1:

@@ -2,45 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ae_train.recipe import Bottleneck
+
+class CodeSummary(NamedTuple):
+    """What a report says of a code.
+
+    stands: what stands for a row, "8 latents" say. values: one for each latent, with a label and
+    the limit that they cannot pass, None without. note: a sentence on whole codes, or "".
+    """
+
+    stands: str
+    values: Sequence[float]
+    label: str
+    limit: float | None = None
+    note: str = ""
 
 
 class Plain(nn.Module):
-    """z = h: latent_dim free numbers."""
+    """z = h: latent_dim free numbers. Other bottlenecks derive from it and say what differs.
 
+    code_dim: numbers that the encoder network gives, the latents' own first. decoder_dim: numbers
+    that the decoder network takes, z first. encode and spread are traced to ONNX: rows must not
+    influence each other there, nothing may be random, and the operators must be among those that
+    ae_runtime/graphs admits. Settings of the recipe that only one bottleneck reads are arguments of
+    its constructor, by their names.
+    """
+
+    # encode gives the first K of its input back, so that a model that starts as PCA is PCA.
     is_identity = True
+    # The first k latents are a good code of k numbers, for every k.
+    is_ordered = False
+    # A code says as much as K free numbers do.
+    is_dense = True
+    # It works best on latents of unit variance: PCA's are divided by their std at the start.
     unit_scale = False
+    # Latents of a standard normal distribution are good codes; a call draws from a row's own.
+    has_prior = False
+    # Steps that it is trained for by default, in those of a plain code.
     effort = 1
+    # Values that each latent can take; None: any.
+    levels: int | None = None
 
-    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
+    def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = self.code_dim = self.decoder_dim = latent_dim
 
-    @classmethod
-    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
-        return recipe
-
     def forward(self, h: Tensor) -> Tensor:
+        """Latents for a training step, (B, K); may be random. h: (B, code_dim)."""
         return self.encode(h)
 
     def encode(self, h: Tensor) -> Tensor:
+        """Latents for use, (B, K); deterministic. h: (B, code_dim)."""
         return h
 
     def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest z, (B, K) each, that h may give if it is off by `tolerance`.
+
+        tolerance: (B, 1). Verification and golden rows need it where z jumps.
+        """
         return self.encode(h - tolerance), self.encode(h + tolerance)
 
     def spread(self, z: Tensor) -> Tensor:
+        """What the decoder network sees, (B, decoder_dim). z: (B, K)."""
         return z
 
     def penalty(self, h: Tensor) -> Tensor | None:
+        """What this code costs besides the errors it leaves, (B,) nats; None: nothing."""
         return None
 
     def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
+        """The whole loss of a step.
+
+        loss: mean reconstruction loss per number. penalty: mean penalty per number. likelihood:
+        whether the loss is a negative log-likelihood in nats as it stands.
+        """
         return loss
 
     def describe(self, h: Tensor) -> dict[str, Any]:
+        """Figures of the code over these rows, as JSON holds them. h: (N, code_dim)."""
         return {}
+
+    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
+        """What a report says of the code.
+
+        usage: what `describe` gave for the training rows. z_std: (K,) over the same.
+        """
+        stands = f"{self.latent_dim} latents" if self.latent_dim > 1 else "One latent"
+        return CodeSummary(stands, z_std, "standard deviation over the training rows")
+
+    def unused(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> list[int]:
+        """Latents, counted from 0, that say next to nothing of a row. usage, z_std: as above."""
+        return below(z_std, least_std)
+
+    def why_unused(self, count: int) -> str:
+        """Why so many latents are unused and what to try, if it is not that K is too large."""
+        return ""
+
+
+def below(values: Sequence[float], limit: float) -> list[int]:
+    """Places of the values that are less than the limit."""
+    return [at for at, value in enumerate(values) if value < limit]

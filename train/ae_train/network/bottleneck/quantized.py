@@ -7,16 +7,15 @@ kept normal, so that the normal distribution function spreads them evenly over t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from msgspec.structs import replace
 from torch import Tensor
 
-from ae_train.network.bottleneck.plain import Plain
-from ae_train.recipe import Bottleneck
+from ae_train.network.bottleneck.plain import CodeSummary, Plain, below
 
-_LEVELS = 8
+_UNUSED_BITS = 0.05  # one value for 99.4 % of the rows
 
 
 class Quantized(Plain):
@@ -27,16 +26,13 @@ class Quantized(Plain):
     """
 
     is_identity = False
+    is_dense = False
     unit_scale = True
+    levels: int
 
-    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
-        super().__init__(latent_dim, recipe)
-        assert recipe.levels is not None  # filled in by resolve
-        self.levels = recipe.levels
-
-    @classmethod
-    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
-        return replace(recipe, levels=_LEVELS if recipe.levels is None else recipe.levels)
+    def __init__(self, latent_dim: int, levels: int) -> None:
+        super().__init__(latent_dim)
+        self.levels = levels
 
     def forward(self, h: Tensor) -> Tensor:
         smooth = 2 * _normal_cdf(h) - 1
@@ -69,6 +65,24 @@ class Quantized(Plain):
             "bits": self.latent_dim * math.log2(self.levels),
             "perplexity": float(2 ** _entropy(codes)),
         }
+
+    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
+        most = math.log2(self.levels)
+        share = sum(usage["entropy"]) / self.latent_dim / most
+        return CodeSummary(
+            f"{usage['bits']:.0f} bits in {self.latent_dim} latents",
+            usage["entropy"],
+            "entropy in bits",
+            most,
+            f"{self.levels} values each, {usage['bits']:.4g} bits a row; entropy on average "
+            f"{100 * share:.0f} % of what they hold; perplexity of whole codes "
+            f"{usage['perplexity']:.4g}.",
+        )
+
+    def unused(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> list[int]:
+        return below(usage["entropy"], _UNUSED_BITS)
 
     def _indices(self, h: Tensor) -> Tensor:
         """The j of each latent, (B, K), in h's dtype."""

@@ -5,52 +5,42 @@ Makhzani & Frey 2013, k-Sparse Autoencoders.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from msgspec.structs import replace
 from torch import Tensor
 
 from ae_runtime.errors import RecipeError
-from ae_train.network.bottleneck.plain import Plain
-from ae_train.recipe import Bottleneck
+from ae_train.network.bottleneck.plain import CodeSummary, Plain
 
 _LEAST_USE = 0.1  # of an even share of the rows; a unit that wins fewer is helped
 
 
 class Sparse(Plain):
-    """z = h where |h| is among the `active` largest of its row (of equals the first), else 0.
+    """z = h where |h| is among the `active` largest of its row (of equals the first), else 0."""
 
-    A fourth of the latents, unless the recipe says how many.
-    """
+    is_dense = False
 
-    is_identity = False
-
-    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
-        super().__init__(latent_dim, recipe)
-        assert recipe.active is not None  # filled in by resolve
-        self.active = recipe.active
-        self.is_identity = self.active == latent_dim
-        before = torch.ones(latent_dim, latent_dim).triu()  # [j, i] = 1 for j <= i
-        self.register_buffer("before", before, persistent=False)
-
-    before: Tensor
-
-    @classmethod
-    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
-        active = max(1, latent_dim // 4) if recipe.active is None else recipe.active
+    def __init__(self, latent_dim: int, active: int) -> None:
+        super().__init__(latent_dim)
         if active > latent_dim:
             raise RecipeError(
                 f"[bottleneck] active = {active}, but there are {latent_dim} latents; "
                 "set it lower, or latent_dim higher"
             )
-        return replace(recipe, active=active)
+        self.active = active
+        self.is_identity = active == latent_dim
+        before = torch.ones(latent_dim, latent_dim).triu()  # [j, i] = 1 for j <= i
+        self.register_buffer("before", before, persistent=False)
+
+    before: Tensor
 
     def encode(self, h: Tensor) -> Tensor:
         return torch.where(self._chosen(h), h, 0.0)
 
     def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a unit that may be chosen or not, both 0 and its value."""
+        """Both 0 and its value, of a unit that may be chosen or not."""
         if self.is_identity:
             return super().bounds(h, tolerance)
         size = h.abs()
@@ -83,6 +73,16 @@ class Sparse(Plain):
             "usage": usage.tolist(),
             "dead": torch.nonzero(usage == 0).flatten().tolist(),
         }
+
+    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
+        few = f"{self.active} of {self.latent_dim} latents"
+        note = f"{few} are used by each row."
+        return CodeSummary(few, usage["usage"], "share of rows that use it", note=note)
+
+    def unused(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> list[int]:
+        return list(usage["dead"])
 
     def _chosen(self, h: Tensor) -> Tensor:
         """Which units of each row are kept, exactly `active` of them, (B, K) bool."""

@@ -7,35 +7,32 @@ Decoders), so that squared error and divergence are both in nats and need no wei
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from msgspec.structs import replace
 from torch import Tensor
 
-from ae_train.network.bottleneck.plain import Plain
-from ae_train.recipe import Bottleneck
+from ae_train.network.bottleneck.plain import CodeSummary, Plain, below
 
-_START = -3.0  # log variance: noise of a fifth of a deviation, which leaves a start near PCA
-_SPAN = 10.0  # log variances beyond are cut off: deviations of .007 to 148
+_START = -3.0  # log variance: noise of a fifth of a std, which leaves a start near PCA
+_SPAN = 10.0  # log variances beyond are cut off: std of .007 to 148
 _TINY = 1e-9  # mean squared error below which nothing is gained
-_UNUSED = 0.01  # nats a row; a unit below says nothing of the row
+_UNUSED = 0.01  # nats a row; what a unit says below is less than the decoder's rounding error
+# Share of the units: one idle unit in three is a size chosen too large, most of them a collapse.
+_COLLAPSE = 0.5
 
 
 class Variational(Plain):
     """z ~ N(mean, variance) in training, the mean in use; h = (mean, log variance + 3)."""
 
     unit_scale = True
+    has_prior = True
 
-    def __init__(self, latent_dim: int, recipe: Bottleneck) -> None:
-        super().__init__(latent_dim, recipe)
+    def __init__(self, latent_dim: int, beta: float) -> None:
+        super().__init__(latent_dim)
         self.code_dim = 2 * latent_dim
-        assert recipe.beta is not None  # filled in by resolve
-        self.beta = recipe.beta
-
-    @classmethod
-    def resolve(cls, latent_dim: int, recipe: Bottleneck) -> Bottleneck:
-        return replace(recipe, beta=1.0 if recipe.beta is None else recipe.beta)
+        self.beta = beta
 
     def forward(self, h: Tensor) -> Tensor:
         mean, log_variance = self._split(h)
@@ -61,6 +58,24 @@ class Variational(Plain):
         """kl: mean nats of each unit; unused: units that say nothing."""
         kl = self._divergence(h).mean(0)
         return {"kl": kl.tolist(), "unused": torch.nonzero(kl < _UNUSED).flatten().tolist()}
+
+    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
+        note = f"KL divergence of a whole row: {sum(usage['kl']):.3g} nats."
+        plain = super().summary(usage, z_std)
+        return plain._replace(values=usage["kl"], label="KL divergence of a row in nats", note=note)
+
+    def unused(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> list[int]:
+        return below(usage["kl"], _UNUSED)
+
+    def why_unused(self, count: int) -> str:
+        if count <= _COLLAPSE * self.latent_dim:
+            return ""
+        return (
+            "the KL divergence costs more than they would save; try --set "
+            f"bottleneck.beta={self.beta / 4:g}"
+        )
 
     def _split(self, h: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = h.chunk(2, 1)
