@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from ae_train.data.dataset import make_dataset
 from ae_train.fit.blocks import MOST, block_sums, blocks_of, sharing_steps, units_of
 from ae_train.fit.chance import LEVEL, gain_of, gains_of_best, is_beyond_chance
 from ae_train.fit.folds import FOLDS, fold_gains
+from ae_train.fit.keeping import gain_with_folds
 from ae_train.fit.preparing import prepare
 from ae_train.fit.resolving import fill_in, resolve
 from ae_train.recipe import Recipe, make_recipe
@@ -142,23 +143,38 @@ def joined(
     return np.concatenate(gains), np.concatenate(pca), sum(counts)
 
 
-@pytest.mark.parametrize(("strength", "is_pca"), [(0.0, True), (1.0, False)])
-def test_no_more_folds_are_trained_than_tell(small: Make, strength: float, is_pca: bool) -> None:
-    """Noise that is learned by heart, and curves: both are clear before the last fold."""
+@pytest.mark.parametrize(
+    ("saved", "asked", "better"), [(0.3, 1, True), (-0.3, 1, False), (0.0, FOLDS, False)]
+)
+def test_no_more_folds_are_trained_than_tell(saved: float, asked: int, better: bool) -> None:
+    """A gain everywhere and a loss everywhere are clear at once, chance is looked at to the end."""
     random = np.random.default_rng(0)
-    u = random.uniform(-2, 2, 60)
-    curves = np.stack([u, u * u, np.sin(2 * u), u**3], 1)
-    x = strength * curves + (1 - 0.95 * strength) * random.standard_normal(curves.shape)
-    recipe = small(
-        arch={"width": 32},
-        fit={"epochs": 100, "keep": "last"},
-        latent_dim=1,
-        score={"name": "none"},
-    )
-    quality = train(x, recipe).schema.quality
-    assert quality.gain is not None
-    assert quality.is_pca == is_pca
-    assert 0 < quality.gain.folds < FOLDS
+    made = 0
+
+    def folds() -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        nonlocal made
+        for _ in range(FOLDS):
+            made += 1
+            pca = random.uniform(1, 2, 10)
+            yield saved * pca + 0.1 * np.tile([1.05, -1.0], 5) * (saved == 0), pca, 10
+
+    gain = gain_with_folds(np.array([0.01, 0.01]), np.ones(2), 2, folds())
+    assert gain is not None
+    assert made == gain.folds == asked
+    assert gain.rows == 2 + 10 * asked
+    assert is_beyond_chance(gain) == better
+
+
+def test_a_loss_that_may_be_chance_is_looked_at_twice() -> None:
+    folds = [(np.array([-0.2, 0.1]), np.ones(2), 2)] * FOLDS
+    gain = gain_with_folds(np.array([0.01]), np.ones(1), 1, iter(folds))
+    assert gain is not None
+    assert gain.folds == 2
+    assert gain.share < 0
+
+
+def test_without_folds_nothing_is_said() -> None:
+    assert gain_with_folds(np.ones(2), np.ones(2), 2, iter(())) is None
 
 
 def test_too_few_rows_for_folds_leave_it_to_the_validation_rows(small: Make) -> None:

@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
-from msgspec.structs import fields as fields_of
 from msgspec.structs import force_setattr
 
 from ae_runtime.bundle.manifest import Reading
 from ae_runtime.errors import RecipeError, SourceNotFound
-from ae_train.recipe_check import choices, complaints
+from ae_train.recipe_check import choices, complaints, fields_of
 
 # The names that a choice may have are listed here and nowhere else. That of a network or of a
 # bottleneck is its file in network/arch or network/bottleneck, and its class.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def gain_of(gains: Array, pca: Array, rows: int, folds: int = 0, level: float = 
     return Gain(float(sums[0]) / whole, chance if len(gains) > 1 else None, rows, len(gains), folds)
 
 
+@cache
 def _signs(blocks: int) -> Array:
     """Signs of blocks, (N, B), all positive first: every choice if these are few, else some."""
     if blocks <= _ALL_SIGNS:

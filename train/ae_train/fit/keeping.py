@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Gain
 from ae_train.fit.blocks import MOST, block_sums, blocks_of
@@ -14,6 +18,8 @@ from ae_train.fit.folds import fold_gains
 from ae_train.fit.preparing import Prepared
 from ae_train.network.model import Model
 from ae_train.recipe import Resolved
+
+Array = NDArray[Any]
 
 
 def model_to_keep(
@@ -30,7 +36,9 @@ def model_to_keep(
     unclear = gain.share > ROUNDING and not is_beyond_chance(gain)
     few = gain.blocks < MOST and recipe.data.validation != "train"
     if unclear and few and may_fold:
-        gain = _fold_gain(fitting.state, recipe, prepared) or gain
+        sums = _validation(fitting.state, recipe, prepared)
+        folds = fold_gains(recipe, prepared, fitting.state.best_epoch)
+        gain = gain_with_folds(*sums, len(prepared.validation), folds) or gain
     kept = fitting.model if is_beyond_chance(gain) else bare_pca(recipe, prepared)
     return kept, gain
 
@@ -53,17 +61,18 @@ def _validation(
     return gains_of_best(errors, pca), pca
 
 
-def _fold_gain(state: State, recipe: Resolved, prepared: Prepared) -> Gain | None:
-    """The gain over PCA on validation rows and on training rows that were held out in turn.
+def gain_with_folds(
+    gains: Array, pca: Array, rows: int, folds: Iterable[tuple[Array, Array, int]]
+) -> Gain | None:
+    """The gain over PCA on validation rows and on those of folds; None without folds.
 
-    Folds are trained until it is clear: the gain is beyond what one in a thousand choices of signs
-    reaches (Haybittle 1971, Peto et al. 1976: looks as strict as that leave the level of the last
-    one as it is), or a loss on two folds, or beyond chance on the first. None without folds.
+    gains, pca: of each block of so many validation rows. folds: the same of each, made when it is
+    asked for. No more are, once it is clear: the gain is beyond what one in a thousand choices of
+    signs reaches (Haybittle 1971, Peto et al. 1976: looks as strict as that leave the level of the
+    last one as it is), or a loss on two folds, or a loss beyond chance on the first.
     """
-    gains, pca = _validation(state, recipe, prepared)
-    gain, rows = None, len(prepared.validation)
-    folds = enumerate(fold_gains(recipe, prepared, state.best_epoch), 1)
-    for count, (more_gains, more_pca, more_rows) in folds:
+    gain = None
+    for count, (more_gains, more_pca, more_rows) in enumerate(folds, 1):
         gains, pca = np.concatenate([gains, more_gains]), np.concatenate([pca, more_pca])
         if not np.isfinite(gains).all():
             return None

@@ -18,6 +18,7 @@ Array = NDArray[Any]
 COMPONENTS = (1, 2, 4, 8, 16, 32)  # that are tried; the held-out rows choose
 ROWS_A_COMPONENT = 20  # training rows, at least, for each latent of a component
 RIDGE = 1e-3  # of the mean variance, added to each latent's
+_WORSE = 2  # sizes in a row that are no better than the best so far: more are not tried
 _ROWS = 20_000
 
 
@@ -54,15 +55,17 @@ def _mixtures(known: Array, held: Array, seed: int) -> Any:
     from threadpoolctl import threadpool_limits
 
     ridge = max(RIDGE * float(known.var(0).mean()), 1e-12)
-    best, highest = None, -np.inf
+    best, highest, worse = None, -np.inf, 0
     # One thread: sums in another order would give other bits.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out rows judge it anyhow
         for count in COMPONENTS:
-            if count > 1 and len(known) < ROWS_A_COMPONENT * count * known.shape[1]:
+            few = count > 1 and len(known) < ROWS_A_COMPONENT * count * known.shape[1]
+            if few or worse == _WORSE:
                 break
             mixture = GaussianMixture(count, reg_covar=ridge, random_state=seed).fit(known)
             likelihood = float(mixture.score(held))
+            worse = 0 if likelihood > highest else worse + 1
             if likelihood > highest:
                 best, highest = mixture, likelihood
     return best
