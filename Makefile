@@ -6,7 +6,7 @@ DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-SOURCES := $(shell find runtime train export -name '*.py')
+SOURCES := $(shell find runtime train export -name '*.py' -o -name '*.j2' -o -name py.typed)
 
 .PHONY: demo test test-arm test-pythons format check soak docs dist clean bench-start bench-digits bench-quality bench-mnist bench-train bench-precision bench-portability bench-runtime bench-anomaly bench-thresholds bench-features bench-samples bench-compress bench-margins bench-noise test-cpus
 

@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from ae_export.export_source import ExportSource, Facts, Graphs, examples_of
-from ae_export.golden import GoldenRows, golden_of_int8, to_npz
+from ae_export.golden import GoldenRows, golden_of_int8
 from ae_export.golden import golden as golden_of
 from ae_export.graph import trace
 from ae_export.precision import Precision, Weighed, check_calibration, choose
@@ -24,6 +24,7 @@ from ae_runtime import extras
 from ae_runtime.bundle import manifest as manifests
 from ae_runtime.bundle.manifest import Golden, Manifest
 from ae_runtime.bundle.opening import MANIFEST, file_entry
+from ae_train.run.folder import to_npz
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _with_outputs(graph: bytes, names: Sequence[str]) -> bytes:
 def _seen(
     name: str, lows: list[NDArray[Any]], highs: list[NDArray[Any]], row_shape: tuple[int, ...]
 ) -> Seen:
-    """From each row's least and greatest value, in batches."""
+    """The range of a tensor, from each row's least and greatest value, in batches."""
     low, high = np.concatenate(lows), np.concatenate(highs)
     largest = np.maximum(np.abs(low), np.abs(high))
     if not np.isfinite(largest).all():

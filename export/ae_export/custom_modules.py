@@ -62,7 +62,7 @@ class CustomModules:
         self.x_hat_stds: tuple[Array, ...] = (self.std,)
 
     def _unit(self, spread: Array, z: Array) -> Array:
-        """What errors of x_hat are measured in: the std of each column, but for the smallest.
+        """Units of the errors of x_hat: the std of each column, but for the smallest.
 
         A network gives a column that hardly varies no more exactly than the others, so it is held
         to what the module itself errs there in float32, but at most to a std of all columns.
@@ -129,27 +129,27 @@ class CustomModules:
     def _run(self, which: str, rows: Array) -> Array:
         """What a module gives for rows, computed in float64 throughout."""
         with torch.no_grad(), _float64():
-            found = self._checked(self._exact[which], rows, which, exact=True)
-        return found.numpy().astype(np.float64)
+            output = self._checked(self._exact[which], rows, which, exact=True)
+        return output.numpy().astype(np.float64)
 
     def _checked(self, module: nn.Module, rows: Array, which: str, exact: bool = False) -> Tensor:
-        given = torch.from_numpy(np.ascontiguousarray(rows))
+        tensor = torch.from_numpy(np.ascontiguousarray(rows))
         try:
-            found = module(given.double() if exact and given.is_floating_point() else given)
+            output = module(tensor.double() if exact and tensor.is_floating_point() else tensor)
         except Exception as error:  # whatever somebody's module may raise
             reason = (str(error).splitlines() or [""])[0]
             how = "in float64, which it is verified in" if exact else "at all"
             todo = "; register its tensors as buffers" if exact else ""
             raise VerificationFailed(
-                f"the {which} does not take {_form(given)} {how}: {type(error).__name__}: "
+                f"the {which} does not take {_form(tensor)} {how}: {type(error).__name__}: "
                 f"{reason}{todo}"
             ) from None
-        if not isinstance(found, Tensor):
+        if not isinstance(output, Tensor):
             raise VerificationFailed(
-                f"the {which} gives {type(found).__name__}, not a tensor; wrap it in a module that "
-                "picks one"
+                f"the {which} gives {type(output).__name__}, not a tensor; wrap it in a module "
+                "that picks one"
             )
-        return found
+        return output
 
     def _check_behaviour(self) -> None:
         """Raise VerificationFailed for modules that are no function of one row at a time."""

@@ -103,7 +103,7 @@ class _Decoder(nn.Module):
 
 
 def source_of_run(run: Run) -> ExportSource:
-    """What of a run is exported, with edge rows for what may come and the data do not hold."""
+    """The export source of a run, with edge rows for what may come and the data do not hold."""
     schema = run.schema
     numbers: list[int | None] = [None, *schema.row_shape]
     inputs, outputs = [Port("x", schema.dtype, numbers)], [Port("x_hat", schema.dtype, numbers)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ Array = NDArray[Any]
 ROWS = 32
 MISSING_ROWS = 2  # of the synthetic ones, the first have missing values
 _SPARE = 4  # so many times as many rows are drawn, since some may be no use
-# Of a std, for int8: another processor may round a number the other way, which moves what is
+# Share of a std, for int8: another processor may round a number the other way, which moves what is
 # computed from it by a step of its scale.
 INT8_TOLERANCE = 0.01
 GoldenRows = Literal["synthetic", "real"]
@@ -26,7 +25,7 @@ Golden = tuple[dict[str, Array], float]  # arrays of golden.npz, and the toleran
 
 
 def golden(source: ExportSource, which: GoldenRows) -> Golden:
-    """Rows, z and outputs by name, the std of the last two, and the tolerance.
+    """Golden vectors: rows, z and outputs by name, the std of the last two, and the tolerance.
 
     The answers are the float64 model's. synthetic: rows decoded from latents drawn from a normal
     distribution with the training latents' mean and std, so that a bundle carries no
@@ -44,7 +43,7 @@ def golden(source: ExportSource, which: GoldenRows) -> Golden:
 
 
 def golden_of_int8(source: ExportSource, graphs: Graphs, which: GoldenRows) -> Golden:
-    """The same for graphs in int8, whose answers are their own.
+    """Golden vectors of graphs in int8, whose answers are their own.
 
     They are what the graphs' operators give as they stand, without onnxruntime's optimisations:
     integer kernels must give the same but for roundings. Only rows are kept in which they do
@@ -56,9 +55,9 @@ def golden_of_int8(source: ExportSource, graphs: Graphs, which: GoldenRows) -> G
     pairs = [(z_here, z, source.reference.z_std)]
     pairs += zip(x_hat_here, x_hat, _stds(source, INT8_TOLERANCE / 2), strict=True)
     same = np.ones(len(z), bool)
-    for found, expected, std in pairs:
+    for here, expected, std in pairs:
         allowed = np.nan_to_num(INT8_TOLERANCE / 2 * std + last_place(expected))
-        far = np.abs(found.astype(np.float64) - expected.astype(np.float64)) > allowed
+        far = np.abs(here.astype(np.float64) - expected.astype(np.float64)) > allowed
         same &= ~far.reshape(len(far), -1).any(axis=1)
     rows = np.flatnonzero(same)[:ROWS]
     if not len(rows):
@@ -68,13 +67,6 @@ def golden_of_int8(source: ExportSource, graphs: Graphs, which: GoldenRows) -> G
         )
     kept, x_hat = tuple(part[rows] for part in parts), [values[rows] for values in x_hat]
     return _arrays(source, kept, z[rows], x_hat, INT8_TOLERANCE), INT8_TOLERANCE
-
-
-def to_npz(arrays: dict[str, Array]) -> bytes:
-    """The bytes of an .npz archive."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
 
 
 def _arrays(
@@ -89,9 +81,9 @@ def _arrays(
 
 
 def _stds(source: ExportSource, tolerance: float) -> list[Array]:
-    """Those that differences of each output are measured in.
+    """The units that differences of each output are measured in.
 
-    Of a column of whole numbers so large that a machine may be one off, as it may in uint8.
+    A column of whole numbers gets one so large that a machine may be one off, as it may in uint8.
     """
     first, *rest = source.reference.x_hat_stds
     return [first + source.reference.integer / tolerance, *rest]

@@ -113,20 +113,20 @@ def _layers(graph: Any) -> list[_Layer]:
 
 def _before_activations(graph: Any) -> set[str]:
     """Tensors that no activation lies before."""
-    found = {value.name for value in (*graph.input, *graph.initializer)}
+    tensors = {value.name for value in (*graph.input, *graph.initializer)}
     for node in graph.node:
-        if node.op_type not in ACTIVATIONS and all(name in found for name in node.input if name):
-            found.update(node.output)
-    return found
+        if node.op_type not in ACTIVATIONS and all(name in tensors for name in node.input if name):
+            tensors.update(node.output)
+    return tensors
 
 
 def _before_another_activation(graph: Any) -> set[str]:
     """Tensors that an activation lies behind."""
-    found: set[str] = set()
+    tensors: set[str] = set()
     for node in reversed(graph.node):
-        if node.op_type in ACTIVATIONS or found.intersection(node.output):
-            found.update(node.input)
-    return found
+        if node.op_type in ACTIVATIONS or tensors.intersection(node.output):
+            tensors.update(node.input)
+    return tensors
 
 
 def _before_float_relu(graph: Any, chosen: Iterable[_Layer]) -> set[str]:
@@ -153,7 +153,7 @@ def _output_axis(node: Any, weight: Array) -> int | None:
 
 
 def _large(layers: list[_Layer], seen: Mapping[str, Seen]) -> list[_Layer]:
-    """Those that most multiplications are in."""
+    """The layers that do most of the multiplications."""
     costs = [layer.sum_length * prod(seen[layer.y].row_shape) for layer in layers]
     least = LEAST_SHARE * sum(costs)
     return [

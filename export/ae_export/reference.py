@@ -14,7 +14,6 @@ from torch import Tensor
 from ae_runtime.machine.golden import last_place
 from ae_train.network.mixed import MixedPreprocess
 from ae_train.network.model import in_float64
-from ae_train.network.preprocess import Preprocess
 from ae_train.run.folder import Run
 
 Array = NDArray[Any]
@@ -31,7 +30,7 @@ _ERRS, _MOST, _PLACES = 4.0, 10.0, 8.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one output may be, value by value.
+    """Bounds of one output, value by value.
 
     expected: (B, ...) float64, what the model gives. low, high: what is right at least and at
     most, but for one unit in the last place of a float. std: broadcasts against rows; errors
@@ -47,14 +46,14 @@ class Bounds:
 
     @property
     def rounded(self) -> Array:
-        """What is expected of a decoder's output, rounded and clipped where the output is."""
+        """The expected output of a decoder, rounded and clipped where the output is."""
         return np.where(
             self.jumps, np.clip(np.rint(self.expected), self.low, self.high), self.expected
         )
 
     @property
     def open(self) -> Array:
-        """(B,) bool, rows in which a rounding error can make something jump."""
+        """Which rows a rounding error can make jump, (B,) bool."""
         either: Array = self.jumps & (self.high > self.low)
         return np.asarray(either.any(axis=tuple(range(1, either.ndim))))
 
@@ -62,22 +61,22 @@ class Bounds:
 class Reference(Protocol):
     """A model in float64, as verification and golden vectors need it."""
 
-    # In which errors may be TOLERANCE: of latents (K,), of each output; NaN for categories. A
-    # std, or more where sums in float32 are less exact: reports are in those of Bounds.
+    # Units of errors, which may be TOLERANCE of one: std of latents (K,) and of each output, or
+    # more where sums in float32 are less exact; NaN for categories. Reports are in those of Bounds.
     z_std: Array
     x_hat_stds: tuple[Array, ...]
     integer: Array  # of the first output, which columns of floats are rounded to whole numbers
 
     def encode(self, parts: Parts) -> Bounds:
-        """Of z, for rows in data units."""
+        """What z may be, for rows in data units."""
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
-        """Of each output. far: (B,) from distance_factor of the rows that z was encoded from."""
+        """What each output may be. far: (B,) distance factors of the rows encoded to z."""
 
     def distance_factor(self, parts: Parts) -> Array:
-        """(B,) by how much a row's scaled values are past FAR or LONG; at least 1.
+        """Distance factors (B,): how far a row's scaled values are past FAR or LONG; at least 1.
 
-        As they are, and in std from their means.
+        Both as they are, and in std from their means.
         """
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
@@ -93,15 +92,16 @@ class RunReference:
     def __init__(self, run: Run) -> None:
         schema, model = run.schema, in_float64(run.model)
         self.model, self.form = model, schema.form
+        self._scaling = model.preprocess.numbers
         self._z_mean, self._z_spread = np.array(schema.z_mean), np.array(schema.z_std)
         self._single = run.model
         self._z_unit = self.z_std = units_of(self._z_spread)
         self._x_unit = self._x_std = np.array(schema.x_std)
-        self.integer = self._numbers.integer.numpy() & (schema.dtype != "uint8")
-        # Of scaled values the means, and the largest std of a column, which most of the
-        # latents' own is of; these are 0 and 1 by the standard only.
+        self.integer = self._scaling.integer.numpy() & (schema.dtype != "uint8")
+        # Means of the scaled values, and the largest std of a column, which most of the latents'
+        # own comes from; they are 0 and 1 with standard scaling only.
         self._middle = self._scaled(run.probe).mean(axis=0)
-        scaled = self._x_std * _numpy(self._numbers.gain)
+        scaled = self._x_std * _numpy(self._scaling.gain)
         self._std = float(scaled.max(initial=0)) or 1.0
         # What may be off on one row may be so on others: other machines add in other orders. Until
         # this is known, units are std.
@@ -112,11 +112,6 @@ class RunReference:
         self.x_hat_stds: tuple[Array, ...] = (self._x_unit,)
         if schema.form.is_mixed:
             self.x_hat_stds = (self._x_unit, np.array([np.nan]), np.ones(1))
-
-    @property
-    def _numbers(self) -> Preprocess:
-        found = self.model.preprocess
-        return found.numbers if isinstance(found, MixedPreprocess) else found
 
     def distance_factor(self, parts: Parts) -> Array:
         s = self._scaled(parts)
@@ -145,19 +140,19 @@ class RunReference:
         numbers, *chances = map(_numpy, self.model.decode_unrounded(torch.from_numpy(z).double()))
         with torch.no_grad():
             single, *_ = map(_numpy, self._single.decode_unrounded(torch.from_numpy(z).float()))
-        scale, std = _numpy(self._numbers.scale), self._x_std
+        scale, std = _numpy(self._scaling.scale), self._x_std
         slack = _allowed(single - numbers, numbers, std, self._x_unit, far, scale)
-        integer = np.broadcast_to(self._numbers.integer.numpy(), numbers.shape)
+        integer = np.broadcast_to(self._scaling.integer.numpy(), numbers.shape)
         ends = self._round(numbers - slack, integer), self._round(numbers + slack, integer)
         bounds = [Bounds(numbers, *ends, std, integer)]
         return bounds + self._categories(chances[0], far) if chances else bounds
 
     def _round(self, x: Array, integer: Array) -> Array:
         x = np.where(integer, np.rint(x), x)
-        return np.clip(x, 0, 255) if self._numbers.dtype == "uint8" else x
+        return np.clip(x, 0, 255) if self._scaling.dtype == "uint8" else x
 
     def _categories(self, chance: Array, far: Array) -> list[Bounds]:
-        """Of codes and of probabilities, which are in units of their own. chance: (B, levels)."""
+        """What codes and probabilities may be, in units of their own. chance: (B, levels)."""
         slack = np.minimum(TOLERANCE * far, 1.0)[:, None]
         low, high, expected = [], [], []
         assert isinstance(self.model.preprocess, MixedPreprocess)
@@ -177,7 +172,7 @@ class RunReference:
         ]
 
     def error(self, parts: Parts, x_hat: Sequence[Array]) -> float:
-        """Of numbers and, of a mixed table, of each category's probability against 0 or 1."""
+        """Mean squared error of numbers, and of each category's probability against 0 or 1."""
         std = self._x_std
         unit = np.where(std > 0, std, np.inf)
         errors = [((x_hat[0].astype(np.float64) - parts[0]) / unit).ravel()]
@@ -189,8 +184,8 @@ class RunReference:
 
     def draw(self, random: np.random.Generator, rows: int) -> Parts:
         z = self._z_mean + self._z_spread * random.standard_normal((rows, len(self._z_mean)))
-        x_hat = self.model.decode(torch.from_numpy(z.astype(np.float32)).double())
-        numbers, *codes = x_hat if isinstance(x_hat, tuple) else (x_hat,)
+        latents = torch.from_numpy(z.astype(np.float32)).double()
+        numbers, *codes = self.model.decode_parts(latents)
         return (numbers.numpy().astype(self.form.dtype), *(code.numpy() for code in codes[:1]))
 
 
@@ -212,7 +207,7 @@ def _allowed(
 
 
 def _unit(bounds: Bounds, far: Array) -> Array:
-    """In which these bounds are at most TOLERANCE, of rows so far out (B,); like a std."""
+    """Units, like std, in which these bounds are at most TOLERANCE. far: (B,) distance factors."""
     sure = np.where(bounds.jumps, 0, bounds.high - bounds.expected)
     units = np.nan_to_num(sure) / (TOLERANCE * far.reshape(-1, *[1] * (sure.ndim - 1)))
     largest = units.max(axis=tuple(range(units.ndim - bounds.std.ndim)), initial=0)
@@ -221,7 +216,7 @@ def _unit(bounds: Bounds, far: Array) -> Array:
 
 
 def units_of(spread: Array) -> Array:
-    """What errors of latents are measured in, (K,), by their std (K,).
+    """Units of the errors of latents, (K,), from their std (K,).
 
     At least that of all together: a latent that is nearly dead has no useful unit of its own.
     """
@@ -229,7 +224,7 @@ def units_of(spread: Array) -> Array:
 
 
 def distance_factor(s: Array) -> Array:
-    """(B,) by how much rows of scaled values are past FAR or LONG; at least 1. s: (B, ...)."""
+    """Distance factors (B,): how far rows of scaled values are past FAR or LONG; at least 1."""
     flat = s.reshape(len(s), -1)
     rms = np.sqrt(np.mean(flat**2, axis=1)) if flat.shape[1] else np.zeros(len(s))
     return np.maximum.reduce(

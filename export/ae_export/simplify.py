@@ -54,7 +54,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def _squeeze_direction(graph: Any, node: Any) -> None:
-    """Of one direction, Y (T, 1, B, H) to (T, B, H) by Squeeze in place of a computed Reshape."""
+    """Bring Y (T, 1, B, H) of one direction to (T, B, H) by Squeeze, not by a computed Reshape."""
     direction = node.attributes.get("direction")
     if direction is not None and direction.as_string() == "bidirectional":
         return
@@ -75,15 +75,15 @@ def _squeeze_direction(graph: Any, node: Any) -> None:
 
 
 def _shorten_reshape(node: Any) -> None:
-    """Of Reshapes in a row only the last does anything, and one to the shape there is does not."""
+    """Keep only the last of Reshapes in a row, and none to the shape that is there already."""
     shape = node.inputs[1].const_value
     if shape is None or 0 in shape.numpy():  # a 0 stands for a size of what goes in
         return
     while (before := node.inputs[0].producer()) is not None and before.op_type == "Reshape":
         node.replace_input_with(0, before.inputs[0])
-    wanted, given = shape.numpy().tolist(), node.inputs[0].shape
-    same = given is not None and len(given) == len(wanted) and wanted[0] == -1
-    if same and list(given)[1:] == wanted[1:] and not node.outputs[0].is_graph_output():
+    target, before_shape = shape.numpy().tolist(), node.inputs[0].shape
+    same = before_shape is not None and len(before_shape) == len(target) and target[0] == -1
+    if same and list(before_shape)[1:] == target[1:] and not node.outputs[0].is_graph_output():
         node.outputs[0].replace_all_uses_with(node.inputs[0])
 
 
@@ -132,9 +132,9 @@ def _without_wrapper(name: str) -> str:
 
 def _unique(name: str, taken: set[str]) -> str:
     """name, or name_2, name_3, ..., that nothing has; taken from now on."""
-    found, count = name, 1
-    while found in taken:
+    unique, count = name, 1
+    while unique in taken:
         count += 1
-        found = f"{name}_{count}"
-    taken.add(found)
-    return found
+        unique = f"{name}_{count}"
+    taken.add(unique)
+    return unique

@@ -71,8 +71,8 @@ def verify(source: ExportSource, graphs: Graphs) -> Agreement:
             bounds = source.reference.decode(z, far)
             outputs = [("z", z, expected_z)]
             outputs += zip(_names(source.outputs), x_hat, bounds, strict=True)
-            for name, found, bound in outputs:
-                largest = _check(name, found, bound, f"{which} row", how)
+            for name, values, bound in outputs:
+                largest = _check(name, values, bound, f"{which} row", how)
                 if which == "held-out":
                     key = "z" if name == "z" else "x_hat"
                     worst[key] = max(worst[key], largest)
@@ -91,21 +91,21 @@ def _runs(
             yield z, pair.decode(z, batch), how
 
 
-def _check(name: str, found: Array, bounds: Bounds, row: str, how: str) -> float:
+def _check(name: str, output: Array, bounds: Bounds, row: str, how: str) -> float:
     """Largest difference in std. Raises VerificationFailed for one past what is allowed."""
-    if found.shape != bounds.expected.shape:
+    if output.shape != bounds.expected.shape:
         raise VerificationFailed(
-            f"the graph gives output {name} in shape {found.shape}, the model in "
+            f"the graph gives output {name} in shape {output.shape}, the model in "
             f"{bounds.expected.shape}; nothing was written"
         )
-    unit = last_place(found) if found.dtype.kind == "f" else 0
-    value = found.astype(np.float64)
+    unit = last_place(output) if output.dtype.kind == "f" else 0
+    value = output.astype(np.float64)
     missing = np.isnan(bounds.expected)
     inside = (value >= bounds.low - unit) & (value <= bounds.high + unit)
     inside = np.where(missing, np.isnan(value), inside)
     if not inside.all():
         at = tuple(int(i) for i in np.argwhere(~inside)[0])
-        column = int(np.ravel_multi_index(at[1:], found.shape[1:]))
+        column = int(np.ravel_multi_index(at[1:], output.shape[1:]))
         raise VerificationFailed(
             f"the graph disagrees with the model: output {name}, {row} {at[0]}, column {column}, "
             f"{how}: {value[at]:.9g} instead of {bounds.expected[at]:.9g}; nothing was written"
@@ -119,14 +119,14 @@ def _error_change(source: ExportSource, graphs: Graphs) -> float:
     reference, parts = source.reference, source.held_out
     z = reference.encode(parts).expected
     expected = reference.decode(z, reference.distance_factor(parts))
-    wanted = reference.error(parts, [bounds.rounded for bounds in expected])
-    found = reconstruction_error(source, graphs)
-    if abs(found - wanted) > ERROR_CHANGE * wanted + TOLERANCE**2:
+    of_model = reference.error(parts, [bounds.rounded for bounds in expected])
+    of_graphs = reconstruction_error(source, graphs)
+    if abs(of_graphs - of_model) > ERROR_CHANGE * of_model + TOLERANCE**2:
         raise VerificationFailed(
-            f"the graphs' reconstruction error on held-out rows is {found:.6g}, the model's "
-            f"{wanted:.6g}; nothing was written"
+            f"the graphs' reconstruction error on held-out rows is {of_graphs:.6g}, the model's "
+            f"{of_model:.6g}; nothing was written"
         )
-    return abs(found - wanted) / wanted if wanted > 0 else found
+    return abs(of_graphs - of_model) / of_model if of_model > 0 else of_graphs
 
 
 def reconstruction_error(source: ExportSource, graphs: Graphs) -> float:

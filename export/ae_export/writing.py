@@ -15,7 +15,7 @@ CARD = "README.md"
 
 
 def check_out(out: Path, overwrite: bool, zipped: bool) -> None:
-    """Return if a bundle may be written to `out`. Raises OutputExists."""
+    """Raise OutputExists unless a bundle may be written to `out`."""
     if zipped or not outputs.is_empty_folder(out):
         outputs.check_free(out, _is_ours(out, zipped), overwrite, "a bundle of ae-export")
     part = outputs.part_of(out)

@@ -68,6 +68,20 @@ def test_commands_are_run_as_modules_too(runtime_bin: Path) -> None:
         assert (done.stdout, done.stderr) == (f"ae-{name} {version('ae-toolkit')}\n", "")
 
 
+def test_files_that_are_no_code_are_installed_too(runtime_bin: Path) -> None:
+    """The page of the report and the marks of types, as they are in the sources."""
+    installed = next((runtime_bin.parent / "lib").glob("python*/site-packages"))
+    brought = []
+    for root in (ROOT / "runtime", ROOT / "train", ROOT / "export"):
+        for file in root.rglob("*"):
+            if file.is_file() and file.suffix not in (".py", ".pyc"):
+                name = file.relative_to(root)
+                assert (installed / name).read_bytes() == file.read_bytes()
+                brought.append(name.as_posix())
+    assert "ae_train/report/report.html.j2" in brought
+    assert "ae_train/py.typed" in brought
+
+
 def test_digits_are_reconstructed_there_as_here(runtime_bin: Path, tmp_path: Path) -> None:
     import ae_runtime
     from ae_train.data.loading import load_digits

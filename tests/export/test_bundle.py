@@ -22,7 +22,7 @@ from ae_runtime.bundle import manifest as manifests
 from ae_runtime.bundle.manifest import Column, Manifest
 from ae_runtime.cli import ae_run
 from ae_runtime.machine import doctor
-from ae_train.recipe import make_recipe, read_recipe
+from ae_train.recipe import as_resolved, make_recipe, read_recipe
 from ae_train.schema import dump_schema, parse_schema
 
 
@@ -218,7 +218,7 @@ def test_an_image_has_no_columns(any_case: Callable[[str], Any]) -> None:
 
 
 def test_the_recipe_is_the_resolved_one(case: Any) -> None:
-    assert make_recipe(read_recipe(case.bundle / "recipe.toml")) == case.run.recipe
+    assert as_resolved(make_recipe(read_recipe(case.bundle / "recipe.toml"))) == case.run.recipe
 
 
 def test_the_card_says_what_and_how_good(case: Any) -> None:

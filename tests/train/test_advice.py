@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from ae_runtime.bundle.manifest import Quality
 from ae_train.network.bottleneck import BOTTLENECKS
 from ae_train.recipe import Resolved, as_resolved, make_recipe
-from ae_train.report.advice import Facts, give_advice, spans, unused_latents
+from ae_train.report.advice import Facts, give_advice, spans, summary_of
 
 
 def recipe(**sections: Any) -> Resolved:
@@ -26,28 +26,29 @@ def quality(ours: float = 0.1, pca: float = 0.2, is_pca: bool = False) -> Qualit
     return Quality(validation_mse=ours, pca_mse=pca, mean_mse=1.0, is_pca=is_pca)
 
 
-HEALTHY = Facts(
-    recipe=recipe(),
-    bottleneck=BOTTLENECKS["plain"](4),
-    train_mse=0.08,
-    quality=quality(),
-    epochs=50,
-    best_epoch=30,
-    stopped="patience",
-    history=[0.2] + [0.1] * 50,
-    z_std=[2.0, 1.0, 0.5, 0.1],
-    usage={},
-    rows={"train": 800, "validation": 100, "test": 100},
-    numbers=20,
-    tails=[3.0, 5.0],
-    names=["age", "income"],
-)
+SCHEMA = {
+    "train_mse": 0.08,
+    "quality": quality(),
+    "epochs": 50,
+    "best_epoch": 30,
+    "stopped": "patience",
+    "z_std": [2.0, 1.0, 0.5, 0.1],
+    "usage": {},
+    "rows": {"train": 800, "validation": 100, "test": 100},
+}
+REST = {"history": [0.2] + [0.1] * 50, "tails": [3.0, 5.0], "names": ["age", "income"]}
+
+
+def schema(numbers: int = 20, **changes: Any) -> Any:
+    """What advice reads of a Schema."""
+    return SimpleNamespace(form=SimpleNamespace(numbers=numbers), **SCHEMA | changes)
 
 
 def advice(**changes: Any) -> list[str]:
-    settings = changes.get("recipe", HEALTHY.recipe).bottleneck
-    bottleneck = BOTTLENECKS[settings.name](4, **settings.settings(4))
-    return give_advice(replace(HEALTHY, bottleneck=bottleneck, **changes))
+    settings = changes.pop("recipe", recipe())
+    rest = {name: changes.pop(name, value) for name, value in REST.items()}
+    name, own = settings.bottleneck.name, settings.bottleneck.settings(4)
+    return give_advice(Facts(settings, schema(**changes), BOTTLENECKS[name](4, **own), **rest))
 
 
 def test_a_healthy_training_gets_no_advice() -> None:
@@ -135,7 +136,7 @@ def test_a_network_without_the_path_that_is_below_pca() -> None:
 USAGES = [
     ("variational", {"kl": [1.0, 0.5, 0.4, 0.009], "unused": [3]}),
     ("sparse", {"active": 1, "usage": [0.5, 0.3, 0.2, 0.0], "dead": [3]}),
-    ("quantized", {"levels": 8, "entropy": [2.9, 3.0, 2.5, 0.04]}),
+    ("quantized", {"entropy": [2.9, 3.0, 2.5, 0.04], "bits": 12.0, "perplexity": 90.0}),
 ]
 
 
@@ -204,7 +205,7 @@ def test_a_code_as_large_as_the_row_compresses_nothing() -> None:
     assert advice(numbers=5) == [
         "4 latents for 5 numbers a row compress next to nothing: try --latent 2"
     ]
-    few = {"levels": 8, "entropy": [3.0] * 4}  # 3 bits stand for a number there
+    few = {"entropy": [3.0] * 4, "bits": 12.0, "perplexity": 90.0}
     assert advice(numbers=5, recipe=recipe(bottleneck={"name": "quantized"}), usage=few) == []
 
 
@@ -230,7 +231,9 @@ def test_spans_are_written_as_people_count() -> None:
 
 def test_unused_latents_count_from_zero() -> None:
     plain = BOTTLENECKS["plain"](4)
-    assert unused_latents(recipe(), plain, {}, [1.0, 1e-5, 1.0, 1e-6], left=1.0) == [1, 3]
+    known = schema(z_std=[1.0, 1e-5, 1.0, 1e-6], quality=quality(0.05))
+    summary = summary_of(recipe(), known, plain)
+    assert summary.unused == [1, 3]
 
 
 def test_advice_needs_no_torch() -> None:

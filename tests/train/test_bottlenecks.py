@@ -158,6 +158,22 @@ def test_a_variational_step_draws_and_its_use_does_not(small: Make, rows: np.nda
 
 
 @pytest.mark.parametrize("name", BOTTLENECKS)
+def test_a_code_is_summed_up_by_its_own_figures(name: str) -> None:
+    settings = Bottleneck(name=name).settings(6)  # type: ignore[arg-type]
+    bottleneck = BOTTLENECKS[name](6, **settings)
+    h = torch.randn(500, bottleneck.code_dim)
+    h[:, [2, 8][: bottleneck.code_dim // 6]] = 0.0  # the third latent says nothing
+    if name == "variational":
+        h[:, 8] = 3.0  # the log variance of the standard normal
+    usage, z_std = bottleneck.describe(h), bottleneck.encode(h).std(0).tolist()
+    summary = bottleneck.summary(usage, z_std, 1e-3)
+    assert len(summary.values) == 6
+    assert summary.values[2] == min(summary.values)
+    assert summary.limit is None or max(summary.values) <= summary.limit
+    assert summary.unused == [2]
+
+
+@pytest.mark.parametrize("name", BOTTLENECKS)
 def test_bounds_hold_what_a_small_error_may_lead_to(name: str) -> None:
     settings = Bottleneck(name=name).settings(6)  # type: ignore[arg-type]
     bottleneck = BOTTLENECKS[name](6, **settings).double()

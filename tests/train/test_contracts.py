@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ae_train.network import bottleneck
-from ae_train.network.bottleneck.plain import Plain
+from ae_train.network.bottleneck.plain import CodeSummary, Plain
 from ae_train.network.pca import default_latent_dim, fit_pca
 from ae_train.recipe import make_recipe
 from ae_train.run.folder import Run
@@ -58,6 +60,29 @@ def test_a_model_that_does_not_start_as_pca_is_not_called_pca(
     quality = train(table, make_recipe(SMALL)).schema.quality
     assert not quality.is_pca
     assert quality.validation_mse > 1.5 * quality.pca_mse  # half of each latent is lost
+
+
+class Drums(Plain):
+    """Says of itself what report and advice are to say."""
+
+    def summary(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> CodeSummary:
+        why = "nobody hits it; try a stick"
+        return CodeSummary("Two drums", [3.0, 4.0], "beats", [1], 5.0, "Seven beats a row.", why)
+
+
+def test_a_bottleneck_speaks_for_itself(
+    table: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(bottleneck.BOTTLENECKS, "plain", Drums)
+    run = train(table, make_recipe(SMALL), tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Two drums stand for the 6 numbers of a row." in page
+    assert "Seven beats a row. Unused, in orange: 2." in page
+    assert "beats of each of 2 latents, 3 to 4; 1 unused" in page
+    unused = "latent 2 is unused, 1 of 2: nobody hits it; try a stick, or --latent 1"
+    assert unused in run.schema.advice
 
 
 def test_an_id_does_not_change_with_what_the_toolkit_adds_later(

@@ -82,7 +82,7 @@ def test_the_last_weights_are_kept_where_that_was_asked_for(
         weights.append(self.model.path.encode_axes.weight.detach().clone())
         judge(self, *arguments)
 
-    monkeypatch.setattr(Fitting, "_judge", spy)
+    monkeypatch.setattr(Fitting, "_evaluate", spy)
     run = train(rows, recipe, show=interrupt_at(7, []))
     assert (run.schema.epochs, run.schema.best_epoch) == (7, 7)
     assert torch.equal(run.model.path.encode_axes.weight, weights[7])

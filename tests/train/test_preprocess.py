@@ -173,7 +173,7 @@ def test_bytes_have_the_statistics_of_their_numbers(rows: int, values: int) -> N
     rows_used = np.arange(rows)
     counted = measure(make_dataset(x, "table"), rows_used)
     measured = measure(make_dataset(x.astype(np.float64), "table"), rows_used)
-    for name in ("mean", "deviation", "median", "quartiles", "min", "max", "missing"):
+    for name in ("mean", "std", "median", "quartiles", "min", "max", "missing"):
         found, expected = getattr(counted, name), getattr(measured, name)
         np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)  # float64
 

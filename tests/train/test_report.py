@@ -14,6 +14,8 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from msgspec.structs import replace
 
 from ae_runtime.bundle.manifest import Column, Quality
@@ -411,6 +413,21 @@ def test_epochs_are_whole_numbers(epochs: int) -> None:
     ticks = [float(word) for word in found[: found.index("epoch")]]
     assert len(ticks) > 1
     assert all(tick == int(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize("least", [1e-5, 0.3])
+def test_labels_of_the_map_are_inside_the_figure(
+    least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "_svg", lambda name, alt, size, draw: (size, draw))
+    z, errors = np.random.default_rng(0).standard_normal((200, 5)), np.geomspace(least, 1, 200)
+    size, draw = figures.latent_map(z, errors)
+    with matplotlib.style.context(["default", figures._STYLE]):
+        figure = Figure(figsize=size)  # type: ignore[arg-type]
+        draw(figure)  # type: ignore[operator]
+        box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+    assert box.min.min() >= 0
+    assert (box.max <= size).all()
 
 
 @pytest.mark.parametrize("kind", PAGES)

@@ -198,7 +198,8 @@ TENSORS = "{run} is damaged (Error while deserializing header: header too small)
         (
             "recipe.toml",
             NO_RUN,
-            "{run} is damaged (a model needs a resolved recipe); train again",
+            "{run} is damaged: the recipe is not resolved (Object missing required field "
+            "`name` - at `$.arch`); train again",
             "{run} is damaged: {run}/recipe.toml is not valid TOML: ",
         ),
         (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import roc_auc_score
 
 from ae_train.data.loading import load
@@ -195,3 +196,14 @@ def test_none_wanted(rows: Array, small: Small, tmp_path: Path) -> None:
     made = train(rows, small(score={"name": "none"}), out=tmp_path / "run")
     assert (made.scorer, made.schema.scores, made.schema.threshold) == (None, None, None)
     assert Run.load(tmp_path / "run").scorer is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "width", "count"), [(40, 1, 7), (700, 5, 64), (2000, 30, 256)])
+def test_the_first_centres_are_those_of_scikit_learn(
+    dtype: type, rows: int, width: int, count: int
+) -> None:
+    s = np.random.default_rng(0).standard_normal((rows, width)).astype(dtype)
+    theirs, _ = kmeans_plusplus(s, count, random_state=3)
+    ours = scoring._first_centres(s, count, np.random.RandomState(3))
+    np.testing.assert_array_equal(ours, theirs)

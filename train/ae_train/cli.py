@@ -14,7 +14,17 @@ from ae_runtime.bundle.describe import gain_over_pca
 from ae_runtime.console import common_options, print_json, say
 from ae_runtime.errors import WorkFailed
 from ae_runtime.outputs import part_of
-from ae_train.recipe import make_recipe, read_recipe, set_value, to_fields, words_of
+from ae_train.recipe import (
+    LEFT_OVER,
+    WINDOW,
+    Bottleneck,
+    Data,
+    make_recipe,
+    read_recipe,
+    set_value,
+    to_fields,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from ae_train.data.dataset import Dataset
@@ -41,7 +51,9 @@ if TYPE_CHECKING:
     type=click.Choice(words_of("data", "kind")),
     help="What a row is.  [default: uint8 arrays of 3 or 4 axes and folders are images]",
 )
-@click.option("--window", type=int, help="Time steps of a series that are one row.  [default: 64]")
+@click.option(
+    "--window", type=int, help=f"Time steps of a series that are one row.  [default: {WINDOW}]"
+)
 @click.option(
     "--stride", type=int, help="Time steps from one window to the next.  [default: 1, or more]"
 )
@@ -54,19 +66,22 @@ if TYPE_CHECKING:
     help="Whether a text file names its columns, or in which row.  [default: found, and said]",
 )
 @click.option("--missing", help="Numbers and text for a missing value, separated by commas.")
-@click.option("--val", help="A file to validate on.  [default: a tenth of the rows]")
+@click.option(
+    "--val",
+    help=f"A file to validate on.  [default: {100 * float(Data().validation):g} % of the rows]",
+)
 @click.option("--split-by", help="A column: rows that share its value stay in one part.")
 @click.option(
     "--latent",
     metavar="K|auto",
     help="Numbers that stand for a row; auto tries sizes.  "
-    "[default: those that leave PCA 10 % of the variance]",
+    f"[default: those that leave PCA {100 * LEFT_OVER:g} % of the variance]",
 )
 @click.option("--arch", type=click.Choice(words_of("arch", "name")), help="The networks.")
 @click.option(
     "--bottleneck",
     type=click.Choice(words_of("bottleneck", "name")),
-    help="What the code is made to be.  [default: plain]",
+    help=f"What the code is made to be.  [default: {Bottleneck().name}]",
 )
 @click.option(
     "--epochs",
@@ -116,7 +131,9 @@ def ae_train(
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
-    before = _load_before(init)
+    from ae_runtime.extras import need
+
+    before: Run | None = need("ae_train.run.folder", "train").Run.load(init) if init else None
     fields = to_fields(before.recipe) if before else {}
     _merge(fields, read_recipe(recipe_file) if recipe_file else {})
     for flag, value in flags.items():
@@ -125,8 +142,6 @@ def ae_train(
     for assignment in assignments:
         set_value(fields, assignment)
     recipe = make_recipe(fields, str(recipe_file) if recipe_file else "settings")
-    from ae_runtime.extras import need
-
     # Before reading the data, which may take long: may the run be written?
     need("ae_train.run.checkpoint", "train").Checkpoint(out, resume, overwrite)
     from ae_train.data.loading import load
@@ -173,17 +188,9 @@ def ae_train(
         )
 
 
-# Flags and the settings they stand for.
+# Settings that flags stand for; the rest stand for those of their name in [data].
 _FLAGS = {
-    "kind": "data.kind",
-    "window": "data.window",
-    "stride": "data.stride",
-    "columns": "data.columns",
-    "drop": "data.drop",
     "ids": "data.id",
-    "header": "data.header",
-    "missing": "data.missing",
-    "split_by": "data.split_by",
     "latent": "latent_dim",
     "arch": "arch.name",
     "bottleneck": "bottleneck.name",
@@ -195,7 +202,7 @@ _LISTS = ("columns", "drop", "ids", "missing")
 
 
 def _set_flag(fields: dict[str, Any], flag: str, value: Any) -> None:
-    section, _, key = _FLAGS[flag].rpartition(".")
+    section, _, key = _FLAGS.get(flag, f"data.{flag}").rpartition(".")
     if flag in _LISTS:
         value = [name.strip() for name in value.split(",")]
     elif flag in ("latent", "header") and value.lstrip("-").isdecimal():
@@ -211,15 +218,6 @@ def _merge(fields: dict[str, Any], more: dict[str, Any]) -> None:
             fields[key] |= value
         else:
             fields[key] = value
-
-
-def _load_before(init: Path | None) -> Run | None:
-    if init is None:
-        return None
-    from ae_runtime.extras import need
-
-    run: Run = need("ae_train.run.folder", "train").Run.load(init)
-    return run
 
 
 def _describe_rows(names: tuple[str, ...], dataset: Dataset) -> str:
@@ -255,7 +253,7 @@ def _ratio(mse: float, pca_mse: float) -> str:
 
 
 def _report(run: Run) -> list[str]:
-    """The end of a training in words."""
+    """Lines that say how a training ended and how good its model is."""
     quality, recipe, schema = run.schema.quality, run.recipe, run.schema
     parts = [("validation", quality.validation_mse, quality.pca_mse, quality.mean_mse)]
     if quality.test_mse is not None:

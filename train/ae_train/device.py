@@ -1,4 +1,4 @@
-"""Where a training computes, and its fastest matrix product that is as exact as float32."""
+"""The device of a training, and its fastest matrix product that is as exact as float32."""
 
 from __future__ import annotations
 

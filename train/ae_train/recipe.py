@@ -29,6 +29,9 @@ ARCH_SIZES: dict[ArchName, dict[str, float]] = {
     "conv": {"width": 16, "depth": 2, "dropout": 0.0},
     "gru": {"width": 64, "depth": 1, "dropout": 0.0},
 }
+# Time steps of a window, or this part of a short series: a window each for validation and test, and
+# several to learn from. The stride grows where it makes more windows than that.
+WINDOW, SHORT_SERIES, MAX_WINDOWS = 64, 8, 50_000
 CONV_PIXELS = 16  # of the shorter side, from which on an image's network is conv, not dense
 ACTIVE_SHARE, BETA, LEVELS = 0.25, 1.0, 8  # of sparse, variational, quantized
 CORRUPTION = 0.1  # its amount
@@ -85,12 +88,12 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def reading(self) -> Reading:
-        """How the data are written, as far as that is said here."""
+        """The settings for reading text files; empty where nothing is set."""
         return Reading(self.decimal, self.thousands, self.missing or [])
 
     @property
     def reading_said(self) -> Reading | None:
-        """The same; None where nothing is said."""
+        """The settings for reading text files; None where nothing is set."""
         return None if self.reading == Reading() else self.reading
 
 
@@ -124,12 +127,12 @@ class Bottleneck(Struct, frozen=True, forbid_unknown_fields=True):
     levels: Annotated[int, Meta(ge=2, le=256)] | None = None
 
     def settings(self, latent_dim: int) -> dict[str, float]:
-        """What the bottleneck of that name reads, by key, with what was left out filled in."""
+        """Settings that the bottleneck of that name reads, by key; defaults for those left out."""
         active = max(1, int(ACTIVE_SHARE * latent_dim))
         defaults = {"active": active, "beta": BETA, "levels": LEVELS}
-        given = {key: getattr(self, key) for key in defaults}
+        values = {key: getattr(self, key) for key in defaults}
         return {
-            key: default if given[key] is None else given[key]
+            key: default if values[key] is None else values[key]
             for key, default in defaults.items()
             if self.name in BELONGS["bottleneck", key]
         }
@@ -213,14 +216,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             raise RecipeError(f"recipe: {conflict}")
 
 
-SECTIONS: dict[str, type[Struct]] = {
-    "data": Data,
-    "arch": Arch,
-    "bottleneck": Bottleneck,
-    "corruption": Corruption,
-    "fit": Fit,
-    "score": Scoring,
-}
+SECTIONS = {f.name: f.type for f in fields_of(Recipe) if isinstance(f.default, Struct)}
 
 
 class ResolvedArch(Arch, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -257,7 +253,7 @@ BELONGS = {
 
 
 def words_of(section: str, key: str) -> list[str]:
-    """The words that a setting may be."""
+    """The names that a setting may have."""
     fields = fields_of(SECTIONS[section])
     return choices(next(field.type for field in fields if field.name == key))[0]
 
@@ -310,7 +306,7 @@ def as_resolved(recipe: Recipe) -> Resolved:
     try:
         return msgspec.convert(to_fields(recipe), Resolved)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"the recipe is not resolved: {error}") from None
+        raise RecipeError(f"the recipe is not resolved ({error}); train again") from None
 
 
 def _plain(value: Any) -> Any:
@@ -325,20 +321,20 @@ def _plain(value: Any) -> Any:
 
 
 def _mistakes(fields: dict[str, Any]) -> str:
-    """What is wrong with each key and value, in words."""
+    """Mistakes in keys and values, in one line of text; "" where there is none."""
     top = {key: value for key, value in fields.items() if key not in SECTIONS}
-    found = complaints("", Recipe, top, SECTIONS)
+    lines = complaints("", Recipe, top, SECTIONS)
     for name, section in SECTIONS.items():
         values = fields.get(name, {})
         if isinstance(values, dict):
-            found += complaints(f"[{name}] ", section, values)
+            lines += complaints(f"[{name}] ", section, values)
         else:
-            found.append(f"{name} is a section: write [{name}]")
-    return "; ".join(found)
+            lines.append(f"{name} is a section: write [{name}]")
+    return "; ".join(lines)
 
 
 def _conflict(recipe: Recipe) -> str:
-    """What does not go together, in words."""
+    """Two settings that contradict each other, in a line of text; "" where none do."""
     data, arch, corruption = recipe.data, recipe.arch, recipe.corruption
     for (place, key), names in BELONGS.items():
         section = getattr(recipe, place)

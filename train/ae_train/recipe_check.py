@@ -1,4 +1,4 @@
-"""What is wrong with the fields of a recipe, in words."""
+"""Checks of the fields of a recipe: a line of text for each mistake."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def complaints(
 
 
 def choices(annotation: Any) -> tuple[list[str], bool]:
-    """The words that a field may hold, and whether words are all it may hold."""
+    """Names that a field may hold, and whether it may hold nothing else."""
     if get_origin(annotation) is Literal:
         return [str(choice) for choice in get_args(annotation)], True
     parts = [part for part in get_args(annotation) if part is not type(None)]
@@ -45,7 +45,7 @@ def choices(annotation: Any) -> tuple[list[str], bool]:
 
 
 def _wanted(annotation: Any, value: Any, error: msgspec.ValidationError) -> str:
-    """What a field may hold, in words."""
+    """Values that a field may hold, as text."""
     words, only_words = choices(annotation)
     if words and (only_words or isinstance(value, str)):
         return f"one of {', '.join(words)}" + ("" if only_words else ", or a number")

@@ -37,7 +37,7 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """What a run knows besides its recipe and weights.
+    """The facts of a run that are not in its recipe and weights.
 
     row_shape: of one sample; of a mixed table, its numbers. columns: of a table, numbers first.
     channel_min, channel_max: of a series, over the training rows; None in older runs. time, step:
@@ -93,7 +93,7 @@ class Schema(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> Form:
-        """What a model for these rows is made for."""
+        """The form of the rows that a model is made for."""
         return Form(self.kind, self.dtype, tuple(self.row_shape), self.levels)
 
 

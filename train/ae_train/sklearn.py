@@ -72,8 +72,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Latents (N, K) float32 of rows like those of fit."""
         check_is_fitted(self)
         parts = self._parts(self._rows(X))
-        found = [self._model.encode(*some).float() for some in _blocks(parts)]
-        z: NDArray[np.float32] = torch.cat(found).numpy()
+        latents = [self._model.encode(*some).float() for some in _blocks(parts)]
+        z: NDArray[np.float32] = torch.cat(latents).numpy()
         return z
 
     def inverse_transform(self, X: Any) -> Any:
@@ -88,8 +88,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 f"X has {z.shape[1]} latents, but {type(self).__name__} gives "
                 f"{self._n_features_out}"
             )
-        blocks = [self._back(some) for (some,) in _blocks((z,))]
-        arrays = [np.concatenate(part) for part in zip(*blocks, strict=True)]
+        blocks = [self._model.decode_parts(some)[:2] for (some,) in _blocks((z,))]
+        arrays = [torch.cat(part).numpy() for part in zip(*blocks, strict=True)]
         columns = self.run_.schema.columns or []
         if not self.run_.schema.form.is_mixed:
             arrays = [arrays[0], np.empty((len(z), 0), np.int32)]
@@ -104,32 +104,27 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         scorer = self.run_.scorer
         if scorer is None:
             raise ScoreUnknown('the recipe has no scores ([score] name = "none"); train with one')
-        found = []
+        blocks = []
         for some in _blocks(self._parts(self._rows(X))):
             z = self._model.encode(*some)
-            back = self._model.decode(z)
-            x_hat = back if isinstance(back, tuple) else (back,)
-            found.append(-scorer(*some, z, *x_hat)[0].double())
-        scores: NDArray[np.float64] = torch.cat(found).numpy()
+            blocks.append(-scorer(*some, z, *self._model.decode_parts(z))[0].double())
+        scores: NDArray[np.float64] = torch.cat(blocks).numpy()
         return scores
 
     def score(self, X: Any, y: Any = None) -> float:
-        """How well rows come back: minus their mean squared error in scaled space, 0 at best.
+        """Minus the mean squared error of the rows' reconstruction in scaled space, 0 at best.
 
         What a search without `scoring` goes by. y: ignored.
         """
         check_is_fitted(self)
         squares, count = 0.0, 0
         for some in _blocks(self._parts(self._rows(X))):
-            s, present = self._model.preprocess.scale_rows(*some), self._present(some)
+            preprocess = self._model.preprocess
+            s, present = preprocess.scale_rows(*some), preprocess.present(*some)
             errors = (self._model.reconstruct_scaled(s) - s).square()
             there = errors if present is None else errors[present]
             squares, count = squares + float(there.sum()), count + there.numel()
         return -squares / max(count, 1)
-
-    def _present(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
-        found: torch.Tensor | None = self._model.preprocess.present(*parts)
-        return found
 
     def _recipe(self) -> Recipe:
         fields = (
@@ -177,11 +172,6 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             numbers, codes = to_blocks(rows, schema.columns or [])
             return (numbers, codes) if schema.form.is_mixed else (numbers,)
         return (rows.astype(schema.dtype, copy=False),)
-
-    def _back(self, z: torch.Tensor) -> list[Array]:
-        x_hat = self._model.decode(z)
-        arrays = x_hat[:2] if isinstance(x_hat, tuple) else (x_hat,)
-        return [part.numpy() for part in arrays]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

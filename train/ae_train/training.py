@@ -1,4 +1,4 @@
-"""From rows and a recipe to a run: prepare, choose the size, fit, and judge."""
+"""From rows and a recipe to a run: prepare, choose the size, fit, and evaluate."""
 
 from __future__ import annotations
 

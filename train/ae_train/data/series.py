@@ -16,15 +16,10 @@ from ae_runtime.tables.table import Table, is_numbers, parse_date, parse_number,
 from ae_runtime.tables.times import Clock, rises_steadily, times_of, usual_step
 from ae_runtime.tables.windows import Windows, too_short
 from ae_train.data.lookalikes import lookalike
-from ae_train.recipe import Data
+from ae_train.recipe import MAX_WINDOWS, SHORT_SERIES, WINDOW, Data
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
-WINDOW = 64
-MAX_WINDOWS = 50_000
-# What a short series is cut into, at least: a window each for validation and test, several to
-# learn from.
-_WINDOWS_A_SERIES = 8
 _TIME_NAMES = frozenset({"time", "timestamp", "datetime", "date", "ts"})
 _UNIT = re.compile(r"\s*(\[[^\]]*\]|\([^)]*\))\s*$")  # "Time [s]"
 
@@ -198,11 +193,11 @@ def make_series(
         )
     shortest = min(range(len(parts)), key=lambda at: len(parts[at]))
     steps = len(parts[shortest])
-    window = recipe.window or max(1, min(WINDOW, steps // _WINDOWS_A_SERIES))
+    window = recipe.window or max(1, min(WINDOW, steps // SHORT_SERIES))
     if steps < window:
         raise DataError(
             f"{names[shortest]} has {steps} time steps, fewer than the window of {window}; "
-            f"choose --window {max(1, steps // _WINDOWS_A_SERIES)} or smaller, or leave it out"
+            f"choose --window {max(1, steps // SHORT_SERIES)} or smaller, or leave it out"
         )
     places = sum(len(part) - window + 1 for part in parts)
     stride = recipe.stride or -(-places // MAX_WINDOWS)

@@ -1,4 +1,4 @@
-"""Rows in blocks that tell nothing of each other, so that their differences show what chance is."""
+"""Blocks of rows that are independent of each other, so that chance can be told from them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ae_runtime.tables.windows import Windows
 from ae_train.data.dataset import Dataset
 
 Labels = NDArray[np.int64]
-# More say hardly more on a mean; blocks of neighbours stand for rows that depend on each other in
-# their order, and a sum of rows is closer to normal than a row is.
+# Blocks. More of them tell hardly more of a mean. Neighbouring rows, which may depend on each
+# other, are in one block, and a sum of rows is closer to normal than a row is.
 MOST = 32
-# Windows that a stretch of time is long, at least: what is alike by overlapping is in one.
+# Lengths of a window that a unit of time is long, at least: windows that overlap are in one.
 _STRETCH = 2
 
 
 def units_of(data: Dataset, rows: NDArray[np.int64]) -> Labels:
-    """Number of each row's unit, from 0: rows of one unit may be alike, and are held out together.
+    """Unit numbers of rows, (N,) int64: rows of a unit may be alike, and are held out together.
 
     A unit is a row, all rows of a group, or the windows of a stretch of time.
     """
@@ -31,7 +31,7 @@ def units_of(data: Dataset, rows: NDArray[np.int64]) -> Labels:
 
 
 def blocks_of(units: Labels) -> Labels:
-    """Number of each row's block: units themselves, or as many neighbouring ones as make 32."""
+    """Block numbers of rows, (N,) int64: their units, or 32 runs of neighbouring ones."""
     count = int(units.max(initial=-1)) + 1
     return units * min(MOST, count) // max(count, 1)
 

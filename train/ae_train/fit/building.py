@@ -45,8 +45,7 @@ def bare_pca(recipe: Resolved, prepared: Prepared) -> Model:
 
 def _check_objective(model: Model, prepared: Prepared, scaling: str) -> None:
     # With scaling = "range" held-out rows may lie past the training range: they are clamped.
-    for rows in (
-        (prepared.sample, prepared.validation) if scaling != "range" else (prepared.sample,)
-    ):
+    parts = (prepared.sample,) if scaling == "range" else (prepared.sample, prepared.validation)
+    for rows in parts:
         if isinstance(rows, HeldRows):
             model.objective.check(rows.s, scaling)

@@ -1,4 +1,4 @@
-"""Whether errors are smaller than PCA's by more than chance makes them."""
+"""Gains over PCA: how large they are, and whether chance makes as large ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Array = NDArray[Any]
 # How often a network that is as good as PCA is taken for a better one, at most.
 LEVEL = 0.01
 EARLY = 0.001  # the same, before all folds are seen
-# Of errors in float32: what is better by less is PCA computed otherwise.
+# Share of an error, of float32: what is better by less is PCA computed in another order.
 ROUNDING = 1e-6
 _ALL_SIGNS = 12  # 4,096 choices
 
 
 def gains_of_best(errors: Array, pca: Array) -> Array:
-    """What is saved in each block at the epoch that is best in all others, (B,).
+    """Gains of each block at the epoch that is best for all other blocks, (B,).
 
     errors: (epochs, B) summed squares after each epoch. pca: (B,). The best of many epochs is good
     by luck, too, on the blocks that it was chosen by; a block that had no say in it knows no luck.
@@ -31,11 +31,12 @@ def gains_of_best(errors: Array, pca: Array) -> Array:
 
 
 def gain_of(gains: Array, pca: Array, rows: int, folds: int = 0, level: float = LEVEL) -> Gain:
-    """The share of PCA's error that is saved, and how much chance alone would, by blocks (B,).
+    """The gain over PCA: the share of its error that is saved, and the share that chance reaches.
 
-    rows: how many the blocks hold. folds: of how many folds, 0: of validation rows. Where a network
-    is as good as PCA, what a block saves might as well be what it costs: chance is what a share
-    `level` of all choices of signs reaches. It needs no normal errors: a few rows often have most.
+    gains, pca: (B,) of each block. rows: how many they hold. folds: of how many, 0: none. Where a
+    network is as good as PCA, what a block saves might as well be what it costs: chance is what a
+    share `level` of all choices of signs reaches. Errors need not be normal: a few rows often have
+    most of them.
     """
     whole = max(float(pca.sum()), 1e-300)
     sums = (_signs(len(gains)) * gains).sum(1)

@@ -1,4 +1,4 @@
-"""What is done to scaled rows before the encoder sees them, in training only: denoising.
+"""Corruption of scaled rows before the encoder sees them, in training only: denoising.
 
 Vincent et al. 2010, "Stacked denoising autoencoders". The loss compares with the rows as they were.
 """

@@ -1,7 +1,8 @@
-"""How good a model is: errors beside PCA and the training mean, by part and by column."""
+"""Evaluation of a model: errors beside PCA and the training mean, by part and by column."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,29 +27,23 @@ Array = NDArray[Any]
 def baseline_mse(pca: Pca, rows: Rows, latent_dim: int) -> float:
     """MSE in scaled space of PCA with latent_dim components; of the training mean with 0."""
     squares, count = 0.0, 0
-    for s, present in rows.blocks():
-        flat = s.flatten(1).cpu().numpy()
-        errors = (pca.reconstruct(flat, latent_dim) - flat) ** 2
-        if present is None:
-            squares, count = squares + errors.sum(), count + errors.size
-        else:
-            there = present.flatten(1).cpu().numpy()
-            squares, count = squares + errors[there].sum(), count + int(there.sum())
+    for errors, there in _pca_errors(pca, rows, latent_dim):
+        squares, count = squares + errors[there].sum(), count + int(there.sum())
     return float(squares) / max(count, 1)
 
 
 def pca_squares(pca: Pca, rows: Rows, latent_dim: int) -> Array:
     """Squared errors of PCA in scaled space, summed over the present numbers of each row, (N,)."""
-    found = []
+    squares = [errors.sum(1, where=where) for errors, where in _pca_errors(pca, rows, latent_dim)]
+    return np.concatenate(squares)
+
+
+def _pca_errors(pca: Pca, rows: Rows, latent_dim: int) -> Iterator[tuple[Array, Array]]:
+    """Squared errors of PCA and which of the numbers are present, (B, W) each, by blocks."""
     for s, present in rows.blocks():
         flat = s.flatten(1).cpu().numpy()
-        errors = (pca.reconstruct(flat, latent_dim) - flat) ** 2
-        found.append(
-            errors.sum(1)
-            if present is None
-            else errors.sum(1, where=present.flatten(1).cpu().numpy())
-        )
-    return np.concatenate(found)
+        there = np.ones(flat.shape, bool) if present is None else present.flatten(1).cpu().numpy()
+        yield (pca.reconstruct(flat, latent_dim) - flat) ** 2, there
 
 
 def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> list[Prefix]:
@@ -91,7 +86,7 @@ def quality(
 
 @torch.no_grad()
 def codes_of(model: Model, rows: Rows) -> Tensor:
-    """What the encoder networks give for rows, (N, code_dim), on the CPU."""
+    """Codes that the encoder networks give for rows, (N, code_dim), on the CPU."""
     model.eval()
     return torch.cat([model.code(s).cpu() for s, _ in rows.blocks()])
 
@@ -228,7 +223,7 @@ def mixed_quality(
 
 
 def _right(y: Tensor, s: Tensor, there: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """How many categories of each column are the most likely ones of y, (Q,)."""
+    """Number of rows whose category is the most likely one of y, for each column, (Q,)."""
     parts = zip(*(t.split(levels, 1) for t in (y, s, there)), strict=True)
     return torch.stack(
         [

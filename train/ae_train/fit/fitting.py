@@ -25,7 +25,7 @@ Stop = Literal["epochs", "patience", "interrupt"]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known after an epoch; losses are means over present numbers, in scaled space.
+    """Figures of an epoch; losses are means over present numbers, in scaled space.
 
     epochs: how many there are at most. seconds_left: until the last of them, at the pace so far;
     training may well stop earlier.
@@ -85,14 +85,14 @@ def evaluate(model: Model, rows: Rows) -> Errors:
                 losses, errors = losses * present, errors * present
             numbers = s[0].numel()
             of_rows.append(errors.flatten(1).sum(1, dtype=torch.float64).cpu())
-            found = [
+            sums = [
                 losses.sum(dtype=torch.float64),
                 torch.as_tensor(float(s.numel()) if weights is None else weights.double().sum()),
                 errors.sum(dtype=torch.float64),
                 torch.as_tensor(float(s.numel()) if present is None else present.sum()),
                 torch.zeros(()) if penalty is None else penalty.sum(dtype=torch.float64),
             ]
-            totals += torch.stack([value.double().cpu() for value in found])
+            totals += torch.stack([value.double().cpu() for value in sums])
     loss, weight, squares, count, penalties = totals.tolist()
     mean, mse = loss / max(weight, 1e-12), squares / max(count, 1)
     whole = model.bottleneck.combine(
@@ -104,7 +104,7 @@ def evaluate(model: Model, rows: Rows) -> Errors:
 
 
 def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor | None:
-    """What each number counts in the mean loss, broadcast to s; None: each counts 1."""
+    """Weights of the numbers in the mean loss, broadcast to s; None: each counts 1."""
     if share is None:
         return present
     return share.expand_as(s) if present is None else share * present
@@ -155,7 +155,7 @@ class Fitting:
         return stop
 
     def advance(self, epochs: int) -> None:
-        """Train for so many epochs, judging none."""
+        """Train for so many epochs, without evaluating any."""
         for _ in range(epochs):
             self._epoch()
             self.state.epoch += 1

@@ -1,4 +1,4 @@
-"""Training rows held out in turn, to tell with where few validation rows are."""
+"""Training rows held out in turn, where the validation rows are too few to tell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ae_train.recipe import Resolved
 
 Array = NDArray[Any]
 FOLDS = 5
-# Of training: past it a training takes minutes, and five more of them too long.
+# Training rows: with more a training takes minutes, and five more of them too long.
 MOST_ROWS = 20_000
 
 
@@ -67,5 +67,4 @@ def _fold(
 
 def _picked(rows: HeldRows, which: Array) -> HeldRows:
     at = torch.from_numpy(np.flatnonzero(which)).to(rows.s.device)
-    present = None if rows.present is None else rows.present[at]
-    return HeldRows(rows.s[at], present)
+    return HeldRows(rows.s[at], None if rows.present is None else rows.present[at])

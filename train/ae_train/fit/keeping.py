@@ -1,4 +1,4 @@
-"""Which model a training keeps: the network that it found, or PCA of its size."""
+"""The model that a training keeps: its network, or PCA of the same size."""
 
 from __future__ import annotations
 
@@ -32,26 +32,18 @@ def model_to_keep(
     """
     if not pca_may_stand_in(fitting.model, recipe):
         return fitting.model, None
-    gain = validation_gain(fitting.state, recipe, prepared)
+    sums, rows = validation_sums(fitting.state, recipe, prepared), len(prepared.validation)
+    gain = gain_of(*sums, rows)
     unclear = gain.share > ROUNDING and not is_beyond_chance(gain)
     few = gain.blocks < MOST and recipe.data.validation != "train"
     if unclear and few and may_fold:
-        sums = _validation(fitting.state, recipe, prepared)
         folds = fold_gains(recipe, prepared, fitting.state.best_epoch)
-        gain = gain_with_folds(*sums, len(prepared.validation), folds) or gain
+        gain = gain_with_folds(*sums, rows, folds) or gain
     kept = fitting.model if is_beyond_chance(gain) else bare_pca(recipe, prepared)
     return kept, gain
 
 
-def validation_gain(state: State, recipe: Resolved, prepared: Prepared) -> Gain:
-    """The gain over PCA on the validation rows."""
-    gains, pca = _validation(state, recipe, prepared)
-    return gain_of(gains, pca, len(prepared.validation))
-
-
-def _validation(
-    state: State, recipe: Resolved, prepared: Prepared
-) -> tuple[np.ndarray, np.ndarray]:
+def validation_sums(state: State, recipe: Resolved, prepared: Prepared) -> tuple[Array, Array]:
     """(gains, PCA's errors) of each block of validation rows, as sums of squares."""
     assert state.block_errors is not None  # kept from the start on
     squares = pca_squares(prepared.pca, prepared.validation, recipe.latent_dim)

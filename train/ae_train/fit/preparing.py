@@ -110,8 +110,7 @@ def _sample(rows: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:
 
 
 def _check(data: Dataset, statistics: Statistics, preprocess: AnyPreprocess, scaling: str) -> None:
-    numbers = preprocess.numbers if isinstance(preprocess, MixedPreprocess) else preprocess
-    varies = (numbers.gain > 0).numpy()
+    varies = (preprocess.numbers.gain > 0).numpy()
     if not varies.any() and not data.form.is_mixed:
         raise DataError("nothing varies over the training rows; there is nothing to learn from")
     largest = np.abs([statistics.min, statistics.max])[:, varies].max(initial=0)

@@ -1,4 +1,4 @@
-"""What a recipe leaves out, filled in from the data."""
+"""Settings that a recipe leaves out, filled in from the data."""
 
 from __future__ import annotations
 

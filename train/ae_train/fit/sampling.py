@@ -1,4 +1,4 @@
-"""Fit what new latents are drawn from: a mixture of the training rows' codes, or the prior."""
+"""The distribution that samples are drawn from: a mixture of training codes, or the prior."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _mixtures(known: Array, held: Array, seed: int) -> Any:
     best, highest, worse = None, -np.inf, 0
     # One thread: sums in another order would give other bits.
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out rows judge it anyhow
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out rows choose anyhow
         for count in COMPONENTS:
             few = count > 1 and len(known) < ROWS_A_COMPONENT * count * known.shape[1]
             if few or worse == _WORSE:
@@ -79,7 +79,7 @@ def _sampler(model: Model, weights: Array, means: Array, factors: Array) -> Samp
 
 @torch.no_grad()
 def _codes(model: Model, rows: Rows, seed: int) -> Array:
-    """What the bottleneck takes for some of the rows, at most _ROWS, (N, code_dim) float64.
+    """Codes of at most _ROWS of the rows, as the bottleneck takes them, (N, code_dim) float64.
 
     Variational: latents (N, K) drawn from what it makes of that.
     """

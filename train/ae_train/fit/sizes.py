@@ -8,10 +8,10 @@ import torch
 from msgspec.structs import replace
 
 from ae_train.fit.building import build, pca_may_stand_in
-from ae_train.fit.chance import is_beyond_chance
+from ae_train.fit.chance import gain_of, is_beyond_chance
 from ae_train.fit.evaluation import baseline_mse
 from ae_train.fit.fitting import Fitting
-from ae_train.fit.keeping import validation_gain
+from ae_train.fit.keeping import validation_sums
 from ae_train.fit.preparing import Prepared
 from ae_train.fit.resolving import resolve
 from ae_train.network.pca import default_latent_dim
@@ -68,6 +68,7 @@ def _try(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Size:
     pca_mse = baseline_mse(prepared.pca, prepared.validation, latent_dim)
     mse = errors[fitting.state.best_epoch]
     if pca_may_stand_in(model, settings):  # what is no better by more than chance counts as PCA
-        gain = validation_gain(fitting.state, settings, prepared)
+        sums = validation_sums(fitting.state, settings, prepared)
+        gain = gain_of(*sums, len(prepared.validation))
         mse = pca_mse * (1 - gain.share) if is_beyond_chance(gain) else pca_mse
     return Size(latent_dim, mse, pca_mse)

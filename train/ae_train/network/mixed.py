@@ -30,7 +30,7 @@ class MixedPreprocess(nn.Module):
 
     @property
     def integer(self) -> Tensor:
-        """(P,) bool, which numbers are whole."""
+        """Mask of the numbers that are integers, (P,) bool."""
         return self.numbers.integer
 
     def scale_rows(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class MixedPreprocess(nn.Module):
         )
 
     def present(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Which numbers of s are not missing, (B, W)."""
+        """Mask of the numbers of s that are not missing, (B, W) bool."""
         return torch.cat([~torch.isnan(x_num), (x_cat >= 0).index_select(1, self.column)], 1)
 
     def unrounded_parts(self, y: Tensor) -> tuple[Tensor, ...]:

@@ -56,6 +56,11 @@ class Model(nn.Module):
         """Rows in data units, in the shape and dtype of the parts. z: (B, K)."""
         return self.preprocess.unscale_rows(self.objective.output(self.expand(z)))
 
+    def decode_parts(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Rows in data units as decode gives them, in a tuple for rows of any kind."""
+        x_hat = self.decode(z)
+        return x_hat if isinstance(x_hat, tuple) else (x_hat,)
+
     def decode_unrounded(self, z: Tensor) -> tuple[Tensor, ...]:
         """Like decode, before integers are rounded and clipped.
 
@@ -64,7 +69,7 @@ class Model(nn.Module):
         return self.preprocess.unrounded_parts(self.objective.output(self.expand(z)))
 
     def code(self, s: Tensor) -> Tensor:
-        """What the encoder networks give, (B, code_dim). s: (B, ...) scaled."""
+        """Output of the encoder networks, (B, code_dim). s: (B, ...) scaled."""
         if self.path is None:
             assert self.arch is not None
             return self.code_activation(self.arch.encode(s))

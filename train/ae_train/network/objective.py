@@ -1,4 +1,4 @@
-"""What training brings down: losses between network output and scaled rows, one class each."""
+"""Objectives: losses between network output and scaled rows, one class each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Mse(nn.Module):
         return nn.functional.mse_loss(y, s)
 
     def share(self) -> Tensor | None:
-        """What part of a column each number of a row is; None: each is one."""
+        """Weights of the numbers of a row, each its part of a column; None: each is a column."""
         return None
 
     def fit(self, s: Tensor) -> None:

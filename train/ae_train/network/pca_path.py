@@ -50,10 +50,10 @@ class PcaPath(nn.Module):
         return (s.flatten(1) - self.center).reshape(s.shape)
 
     def encode(self, s: Tensor) -> Tensor:
-        """(B, K). s: (B, *row_shape), centred."""
+        """Latents of PCA, (B, K). s: (B, *row_shape), centred."""
         return self.encode_axes(s.flatten(1))
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, *row_shape). z: (B, K)."""
+        """Network output of PCA, (B, *row_shape). z: (B, K)."""
         y = self.decode_axes(z)
         return y.reshape(-1, *self.row_shape) if len(self.row_shape) > 1 else y

@@ -23,7 +23,7 @@ _COUNTED = 1 << 20  # bytes counted at once: bincount makes 8 of each
 
 @dataclass(frozen=True)
 class Statistics:
-    """What scaling needs of the training rows, one number per table column or image channel.
+    """Statistics of the training rows, one number per table column or image channel.
 
     All float64. std: standard deviation, 0 for a constant column, NaN for one without any
     value. missing: share of NaN.
@@ -99,7 +99,7 @@ def _measure_bytes(column: Array) -> tuple[float, ...]:
 def _offset_and_scale(
     statistics: Statistics, scaling: str, edge: np.dtype[Any]
 ) -> tuple[Array, Array]:
-    """What is subtracted, and what it is divided by; scale 0 where nothing varies.
+    """(offset, scale): what is subtracted, and what that is divided by; 0 where nothing varies.
 
     Nothing varies, too, by less than can be divided by in the arithmetic of the edge.
     """
@@ -155,6 +155,11 @@ class Preprocess(nn.Module):
     fill: Tensor
     integer: Tensor
 
+    @property
+    def numbers(self) -> Preprocess:
+        """The scaling of a row's numbers: this module. In a mixed table it is a part of another."""
+        return self
+
     def fit(self, statistics: Statistics, scaling: str, integer: NDArray[np.bool_]) -> Preprocess:
         """Set the buffers from statistics of the training rows; returns itself."""
         edge = self.offset.numpy().dtype
@@ -181,7 +186,7 @@ class Preprocess(nn.Module):
         self._rounds = "all" if self.integer.all() else "some" if self.integer.any() else "none"
 
     def present(self, x: Tensor) -> Tensor | None:
-        """Which numbers of s are not missing, in the shape of s; None where none can be."""
+        """Mask of the numbers of s that are not missing, in its shape; None if none can be."""
         return None if self.dtype == "uint8" else ~torch.isnan(x)
 
     def scale_rows(self, x: Tensor) -> Tensor:
@@ -205,7 +210,7 @@ class Preprocess(nn.Module):
         return x.clamp(0, 255).to(torch.uint8) if self.dtype == "uint8" else x
 
     def unrounded_parts(self, y: Tensor) -> tuple[Tensor, ...]:
-        """What `unrounded` gives, as the one array that it is here."""
+        """The array that `unrounded` gives, in a tuple."""
         return (self.unrounded(y),)
 
     def unrounded(self, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""New latents from uniform noise, as a module that is exported."""
+"""Samples of latents from uniform noise, as a module that is exported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sampler(nn.Module):
         return self.bottleneck.encode(self.codes(noise).float())
 
     def codes(self, noise: Tensor) -> Tensor:
-        """What the encoder networks would give, (B, K) float64."""
+        """Codes as the encoder networks would give them, (B, K) float64."""
         u, count, size = noise.double(), *self.means.shape
         normal = _normal(u[:, 1:])[:, :size]  # (B, K)
         which = (u[:, :1] >= self.ends.double()).to(torch.int64).sum(1) if count > 1 else None
@@ -62,6 +62,6 @@ def _normal(u: Tensor) -> Tensor:
     half = u.shape[1] // 2
     radius = (-2 * torch.log(1 - u[:, :half])).sqrt()  # of 1 - u, which is never 0
     angle = 2 * math.pi * u[:, half:]
-    # Of the angle plus a quarter turn, because onnxruntime 1.23 has no cosine in double.
+    # The sine of a quarter turn more, because onnxruntime 1.23 has no cosine in double.
     cosine = torch.sin(angle + math.pi / 2)
     return torch.cat([radius * cosine, radius * torch.sin(angle)], 1)

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from ae_train.network.mixed import MixedPreprocess
 from ae_train.network.preprocess import Preprocess
+from ae_train.recipe import words_of
 
-# Places in `scores`. A score is a root mean square, in std of a column, over what a row
-# has; "combined" is a weighted mean of the others in units of how they spread over held-out rows.
-NAMES = ("nearest", "error", "whitened", "latent", "combined")
+# Places in `scores`: the names of the recipe but "none". A score is a root mean square, in std of a
+# column, over what a row has; "combined" is a weighted mean of the others in units of how they
+# spread over held-out rows.
+NAMES = tuple(words_of("score", "name")[:-1])
 
 
 class Scorer(nn.Module):
-    """Scores and parts of rows, with no network inside.
+    """Scores and contributions of rows, with no network inside.
 
     tensors: by name, R axes of W scaled numbers, N centres, K latents.
     mean (W,), axes (R, W), gain (R,), unit (W,): the inverse covariance of scaled rows,
@@ -173,7 +175,7 @@ def _column(numbers: Tensor) -> Tensor:
 
 
 def scaled_back(preprocess: Preprocess | MixedPreprocess, x_hat: tuple[Tensor, ...]) -> Tensor:
-    """What a decoder gave, in scaled space: numbers, then the probabilities of categories."""
+    """Output of a decoder in scaled space: numbers, then the probabilities of categories."""
     if isinstance(preprocess, MixedPreprocess):
         numbers = preprocess.numbers.scale_rows(x_hat[0])
         return torch.cat([numbers, x_hat[2].to(numbers.dtype)], 1)

@@ -1,16 +1,16 @@
-"""What a training's figures say to do next, in sentences."""
+"""Advice: sentences on what to try next, from the figures of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ae_runtime.bundle.manifest import Quality
 from ae_train.recipe import Resolved
 
 if TYPE_CHECKING:
-    from ae_train.network.bottleneck.plain import Plain
+    from ae_train.network.bottleneck.plain import CodeSummary, Plain
+    from ae_train.schema import Schema
 
 # Validation over training error. Held-out rows are always a little harder; at 1.5 a third of the
 # validation error is there only because the training rows were learned by heart.
@@ -38,30 +38,20 @@ FEW_ROWS = 20
 
 @dataclass(frozen=True)
 class Facts:
-    """What advice is drawn from, all known at the end of a training.
+    """Figures that advice is drawn from, all known at the end of a training.
 
-    train_mse: of the kept model as used, on the training rows, in scaled space. history:
-    validation_mse of each epoch from 0 on. z_std: (K,), over the training rows. usage: what the
-    bottleneck's describe said. rows: how many are in "train", "validation" and "test". numbers: of
-    a row in scaled space. tails: (P,) largest |x - mean| of each column of a table or channel of a
-    series over its training rows, in standard deviations; NaN and 0 where nothing varies. names:
-    (P,) theirs, None where they have none.
+    schema: complete but for its advice. history: validation_mse of each epoch from 0 on. tails:
+    (P,) largest |x - mean| of each column of a table or channel of a series over its training rows,
+    in standard deviations; NaN and 0 where nothing varies. names: (P,) theirs, None where they have
+    none.
     """
 
     recipe: Resolved
+    schema: Schema
     bottleneck: Plain
-    train_mse: float
-    quality: Quality
-    epochs: int
-    best_epoch: int
-    stopped: Literal["epochs", "patience", "interrupt"]
     history: Sequence[float]
-    z_std: Sequence[float]
-    usage: Mapping[str, Any]
-    rows: Mapping[str, int]
-    numbers: int
-    tails: Sequence[float] = ()
-    names: Sequence[str | None] = field(default=())
+    tails: Sequence[float]
+    names: Sequence[str | None]
 
 
 def give_advice(facts: Facts) -> list[str]:
@@ -69,23 +59,14 @@ def give_advice(facts: Facts) -> list[str]:
     return [sentence for advise in _ADVICE if (sentence := advise(facts))]
 
 
-def unused_latents(
-    recipe: Resolved,
-    bottleneck: Plain,
-    usage: Mapping[str, Any],
-    z_std: Sequence[float],
-    left: float,
-) -> list[int]:
-    """Which latents, counted from 0, say next to nothing of a row.
-
-    usage, z_std: as in Facts. left: mean squared error of a whole row, summed over its numbers in
-    scaled space.
-    """
-    share = UNUSED_STD
+def summary_of(recipe: Resolved, schema: Schema, bottleneck: Plain) -> CodeSummary:
+    """The figures of a code, and which of its latents are unused."""
+    share, z_std = UNUSED_STD, schema.z_std
     if recipe.arch.pca_path:  # latents are in the units of the rows there
+        left = schema.quality.validation_mse * schema.form.numbers  # summed over a whole row
         error = (UNUSED_OF_ERROR * left) ** 0.5
         share = min(share, max(ROUNDING, error / max(*z_std, 1e-30)))
-    return bottleneck.unused(usage, z_std, share * max(z_std))
+    return bottleneck.summary(schema.usage, z_std, share * max(z_std))
 
 
 def spans(numbers: Sequence[int]) -> str:
@@ -100,12 +81,12 @@ def spans(numbers: Sequence[int]) -> str:
 
 
 def column_label(name: str | None, at: int, noun: str = "column") -> str:
-    """What a column or channel is called in a sentence; at: its place, counted from 0."""
+    """Name of a column or channel in a sentence. at: its place, counted from 0."""
     return f"{noun} {at + 1 if name is None else repr(name)}"
 
 
 def _few_rows(facts: Facts) -> str:
-    rows = facts.rows["validation"]
+    rows = facts.schema.rows["validation"]
     if facts.recipe.data.validation == "train" or rows >= FEW_ROWS:
         return ""
     noun = "row makes" if rows == 1 else "rows make"
@@ -116,23 +97,22 @@ def _few_rows(facts: Facts) -> str:
 
 
 def _interrupted(facts: Facts) -> str:
-    if facts.stopped != "interrupt":
+    if facts.schema.stopped != "interrupt":
         return ""
     return (
-        f"training was interrupted after {facts.epochs} of {facts.recipe.fit.epochs} epochs: "
-        "train on from this run with --init RUN"
+        f"training was interrupted after {facts.schema.epochs} of {facts.recipe.fit.epochs} "
+        "epochs: train on from this run with --init RUN"
     )
 
 
 def _overfit(facts: Facts) -> str:
-    quality, recipe = facts.quality, facts.recipe
+    quality, train_mse, recipe = facts.schema.quality, facts.schema.train_mse, facts.recipe
     matters = quality.validation_mse > NEGLIGIBLE * quality.mean_mse
-    if not matters or quality.validation_mse < OVERFIT * facts.train_mse:
+    if not matters or quality.validation_mse < OVERFIT * train_mse:
         return ""
     gap = (
-        f"validation error is {quality.validation_mse / facts.train_mse:.1f} times the training "
-        "error"
-        if facts.train_mse > 0
+        f"validation error is {quality.validation_mse / train_mse:.1f} times the training error"
+        if train_mse > 0
         else "the training error is 0, the validation error is not"
     )
     tries = ["more rows"]
@@ -152,8 +132,8 @@ def _overfit(facts: Facts) -> str:
 
 
 def _still_falling(facts: Facts) -> str:
-    epochs, history = facts.epochs, facts.history
-    if facts.stopped != "epochs" or facts.best_epoch != epochs or epochs < 2:
+    epochs, history = facts.schema.epochs, facts.history
+    if facts.schema.stopped != "epochs" or facts.schema.best_epoch != epochs or epochs < 2:
         return ""
     before = history[len(history) // 2]
     gain = 1 - history[-1] / before if before > 0 else 0.0
@@ -166,22 +146,23 @@ def _still_falling(facts: Facts) -> str:
 
 
 def _is_pca(facts: Facts) -> str:
-    if not facts.quality.is_pca or not facts.epochs:
+    epochs, numbers = facts.schema.epochs, facts.schema.form.numbers
+    if not facts.schema.quality.is_pca or not epochs:
         return ""
-    rows = facts.rows["train"]
+    rows = facts.schema.rows["train"]
     why = (
-        f"{rows} training rows of {facts.numbers} numbers may be too few for more"
-        if rows < facts.numbers
+        f"{rows} training rows of {numbers} numbers may be too few for more"
+        if rows < numbers
         else "the numbers of a row may depend on each other in straight lines only"
     )
     return (
-        f"PCA is the best linear code, and none of {facts.epochs} epochs was better by more than "
+        f"PCA is the best linear code, and none of {epochs} epochs was better by more than "
         f"chance ({why}); use it as it is, or try more rows or another --latent"
     )
 
 
 def _below_pca(facts: Facts) -> str:
-    quality = facts.quality
+    quality = facts.schema.quality
     if facts.recipe.arch.pca_path or quality.validation_mse <= quality.pca_mse:
         return ""
     return (
@@ -191,15 +172,17 @@ def _below_pca(facts: Facts) -> str:
 
 
 def _unused(facts: Facts) -> str:
-    latent_dim, bottleneck = len(facts.z_std), facts.bottleneck
-    left = facts.quality.validation_mse * facts.numbers
-    unused = unused_latents(facts.recipe, bottleneck, facts.usage, facts.z_std, left)
+    code = summary_of(facts.recipe, facts.schema, facts.bottleneck)
+    latent_dim, unused = facts.recipe.latent_dim, code.unused
     if not unused:
         return ""
     used = max(1, latent_dim - len(unused))
     subject = f"latent {spans(unused)} is" if len(unused) == 1 else f"latents {spans(unused)} are"
-    if why := bottleneck.why_unused(len(unused)):
-        return f"{subject} unused, {len(unused)} of {latent_dim}: {why}, or --latent {used}"
+    if code.why_unused:
+        return (
+            f"{subject} unused, {len(unused)} of {latent_dim}: {code.why_unused}, "
+            f"or --latent {used}"
+        )
     return f"{subject} unused: try --latent {used}"
 
 
@@ -225,13 +208,13 @@ def _heavy_tails(facts: Facts) -> str:
 
 
 def _not_compressed(facts: Facts) -> str:
-    latent_dim = len(facts.z_std)
-    dense = facts.bottleneck.is_dense and facts.numbers > 1
-    if not dense or latent_dim < NOT_COMPRESSED * facts.numbers:
+    latent_dim, numbers = facts.recipe.latent_dim, facts.schema.form.numbers
+    dense = facts.bottleneck.is_dense and numbers > 1
+    if not dense or latent_dim < NOT_COMPRESSED * numbers:
         return ""
     return (
-        f"{latent_dim} latents for {facts.numbers} numbers a row compress next to nothing: "
-        f"try --latent {max(1, facts.numbers // 2)}"
+        f"{latent_dim} latents for {numbers} numbers a row compress next to nothing: "
+        f"try --latent {max(1, numbers // 2)}"
     )
 
 

@@ -15,12 +15,13 @@ from ae_runtime.bundle.describe import alarms, gain_over_pca
 from ae_runtime.model.tails import exceeded_by
 from ae_train.recipe import to_fields
 from ae_train.report import figures, report_rows
-from ae_train.report.advice import spans, unused_latents
+from ae_train.report.advice import spans, summary_of
 from ae_train.report.gallery import MAP_ROWS, Gallery
 from ae_train.report.report_rows import Bar, percent
 from ae_train.schema import Schema
 
 if TYPE_CHECKING:
+    from ae_train.network.bottleneck.plain import CodeSummary
     from ae_train.run.folder import Run
 
 
@@ -30,13 +31,14 @@ def report_html(run: Run, metrics: Sequence[dict[str, Any]], gallery: Gallery) -
     metrics: the lines of metrics.jsonl. Its sections are in report.html.j2, which escapes all that
     is no figure.
     """
-    schema = run.schema
-    title, lead = _headline(run)
+    schema, recipe = run.schema, run.recipe
+    code = summary_of(recipe, schema, run.model.bottleneck)
+    title, lead = _headline(run, code.stands)
     return _template().render(
         schema=schema,
         title=title,
         lead=lead,
-        latent_dim=run.recipe.latent_dim,
+        latent_dim=recipe.latent_dim,
         errors=_errors(schema),
         training=figures.curves(metrics, schema.best_epoch),
         categories=report_rows.categories(schema, gallery),
@@ -44,14 +46,21 @@ def report_html(run: Run, metrics: Sequence[dict[str, Any]], gallery: Gallery) -
         part=gallery.part,
         worst_rows=report_rows.worst_rows(schema, gallery.worst),
         galleries=report_rows.galleries(schema, gallery),
-        latents=_latents(run, gallery),
-        sizes=_sizes(run),
-        curve=_curve(schema),
+        latents=_latents(code, gallery),
+        sizes=figures.sizes(
+            "Validation error against latent size",
+            [(size.latent_dim, size.mse, size.pca_mse) for size in schema.sizes or ()],
+            recipe.latent_dim,
+        ),
+        curve=figures.sizes(
+            "Error against latents kept",
+            [(prefix.keep, prefix.mse, prefix.pca_mse) for prefix in schema.curve or ()],
+        ),
         score_shares=_score_shares(schema),
-        trim=run.recipe.score.trim,
+        trim=recipe.score.trim,
         alarms=alarms,
         exceeded_by=exceeded_by,
-        recipe=tomli_w.dumps(to_fields(run.recipe)),
+        recipe=tomli_w.dumps(to_fields(recipe)),
     )
 
 
@@ -68,7 +77,7 @@ def _template() -> jinja2.Template:
     return environment.from_string(path.read_text(encoding="utf-8"))
 
 
-def _headline(run: Run) -> tuple[str, str]:
+def _headline(run: Run, stands: str) -> tuple[str, str]:
     """The title and the sentences below it: how good the model is."""
     schema, q = run.schema, run.schema.quality
     part, ours, pca, mean = "test", q.test_mse, q.test_pca_mse, q.test_mean_mse
@@ -78,11 +87,10 @@ def _headline(run: Run) -> tuple[str, str]:
     where = f"On {schema.rows[part]:,} {'training rows' if seen else 'rows it has not seen'}"
     beside = "" if q.is_pca else f", PCA of the same size {_kept(pca, mean)}"
     errors = f"{ours:.3g}" if q.is_pca else f"{ours:.3g} and {pca:.3g}"
-    summary = run.model.bottleneck.summary(schema.usage, schema.z_std)
-    verb = "stands" if summary.stands.startswith("One") else "stand"
+    verb = "stands" if stands.startswith("One") else "stand"
     what = "value" if schema.levels else "number"
     sentences = [
-        f"{summary.stands} {verb} for the {math.prod(schema.row_shape) + len(schema.levels):,} "
+        f"{stands} {verb} for the {math.prod(schema.row_shape) + len(schema.levels):,} "
         f"{what}s of a row.",
         f"{where} the model keeps {_kept(ours, mean)} of the variance{beside} (mean squared "
         f"error{'' if q.is_pca else 's'} {errors}, against {mean:.3g} for the mean of the training "
@@ -102,7 +110,7 @@ def _headline(run: Run) -> tuple[str, str]:
 
 
 def _kept(error: float, mean: float) -> str:
-    """Share of the variance that an error leaves, in words; near 100 % with more digits."""
+    """Share of the variance that an error leaves, as text; near 100 % with more digits."""
     share = 1 - error / mean if mean > 0 else 0.0
     if share <= 0:
         return "none"
@@ -110,7 +118,7 @@ def _kept(error: float, mean: float) -> str:
 
 
 def _change(ours: float, other: float) -> str:
-    """How an error compares with another, as the start of "... PCA"."""
+    """Comparison of an error with PCA's, as text: "12 % less error than", to go before "PCA"."""
     if other <= 0:
         return "As good as" if ours <= 0 else "Worse than"
     ratio = ours / other
@@ -142,38 +150,17 @@ def _errors(schema: Schema) -> list[tuple[str, list[Bar]]]:
     return parts
 
 
-def _latents(run: Run, gallery: Gallery) -> dict[str, str]:
-    """The map of latents, what each of them says, and the note above."""
-    schema, bottleneck = run.schema, run.model.bottleneck
-    left = schema.quality.validation_mse * schema.form.numbers
-    unused = unused_latents(run.recipe, bottleneck, schema.usage, schema.z_std, left)
-    _, values, label, limit, note = bottleneck.summary(schema.usage, schema.z_std)
-    idle = f"Unused, in orange: {spans(unused)}." if unused else "None is unused."
+def _latents(code: CodeSummary, gallery: Gallery) -> dict[str, str]:
+    """The map of latents, the figures of each of them, and the note above."""
+    idle = f"Unused, in orange: {spans(code.unused)}." if code.unused else "None is unused."
     return {
-        "note": f"{note} {idle}".strip(),
+        "note": f"{code.note} {idle}".strip(),
         "map": figures.latent_map(gallery.z[:MAP_ROWS], gallery.errors[:MAP_ROWS]),
-        "usage": figures.usage(values, unused, label, limit),
+        "usage": figures.usage(code.values, code.unused, code.label, code.limit),
     }
 
 
-def _sizes(run: Run) -> str:
-    points = run.schema.sizes or []
-    if not points:
-        return ""
-    ours, pca = [p.mse for p in points], [p.pca_mse for p in points]
-    tried, kept = [p.latent_dim for p in points], run.recipe.latent_dim
-    return figures.sizes("Validation error against latent size", tried, ours, pca, kept)
-
-
-def _curve(schema: Schema) -> str:
-    points = schema.curve or []
-    if not points:
-        return ""
-    ours, pca = [p.mse for p in points], [p.pca_mse for p in points]
-    return figures.sizes("Error against latents kept", [p.keep for p in points], ours, pca)
-
-
 def _score_shares(schema: Schema) -> list[float]:
-    """Shares of rows that so many rows can tell what they score above."""
+    """Shares of rows whose quantiles the held-out rows are enough for."""
     least = min((score.rows or 1 for score in schema.scores or ()), default=0)
     return [share for share in (0.5, 0.1, 0.01, 0.001) if share * (least + 1) >= 1]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# Of Okabe & Ito's colours, told apart by people who see red and green alike; lines differ in
+# Okabe & Ito's colours, told apart by people who see red and green alike; lines differ in
 # style, too.
 MODEL, PCA, TRAIN, GREY = "#0072B2", "#D55E00", "#56B4E9", "#767676"
 
@@ -87,16 +87,16 @@ def curves(metrics: Sequence[dict[str, Any]], best_epoch: int) -> Markup:
 
 
 def sizes(
-    what: str,
-    latent_dims: Sequence[int],
-    ours: Sequence[float],
-    pca: Sequence[float],
-    kept: int | None = None,
-) -> Markup:
+    what: str, points: Sequence[tuple[int, float, float]], kept: int | None = None
+) -> Markup | None:
     """Error against the number of latents, PCA's beside it, the size that was kept marked.
 
-    what: the curve in words.
+    what: a title for readers of the page who do not see it. points: (number of latents, error,
+    PCA's error). None without any.
     """
+    if not points:
+        return None
+    latent_dims, ours, pca = zip(*points, strict=True)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -111,7 +111,6 @@ def sizes(
         axes.xaxis.set_minor_locator(NullLocator())
         _finish_curve(axes, "mean squared error", [*ours, *pca], "latents")
 
-    points = zip(latent_dims, ours, pca, strict=True)
     alt = "; ".join(f"{k} latents: {_short(a)}, PCA {_short(b)}" for k, a, b in points)
     return _svg(f"sizes {what}", f"{what}: {alt}", (9, 3.2), draw)
 
@@ -133,7 +132,7 @@ def latent_map(z: Array, errors: Array) -> Markup:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(0.12, 0.12, 1.0, 0.97)
+        figure.subplots_adjust(0.12, 0.12, 0.94, 0.97)
         scale: Normalize = LogNorm(low, high) if 0 < low < high else Normalize(low, high)
         dots = axes.scatter(
             at[order, 0], known[order] if flat else at[order, 1], c=known[order], s=9,
@@ -155,7 +154,7 @@ def latent_map(z: Array, errors: Array) -> Markup:
 def usage(
     values: Sequence[float], unused: Sequence[int], label: str, limit: float | None
 ) -> Markup:
-    """What each latent says, as bars; those that say nothing in another colour.
+    """Bars of a figure of each latent; unused latents in another colour.
 
     limit: what a latent can say at most, if there is such a bound.
     """
@@ -234,7 +233,7 @@ def tiles(x: Array, x_hat: Array, low: float, high: float) -> Markup:
 
 
 def drawn_channels(row_shape: Sequence[int]) -> int:
-    """How many of an image's channels are drawn: three as colours; of others the first, as grey."""
+    """Number of an image's channels that are drawn: 3 as colours, else 1 as grey."""
     return 3 if len(row_shape) == 3 and row_shape[2] in (3, 4) else 1
 
 
@@ -264,7 +263,7 @@ def _framed(one: Array) -> Array:
 
 
 def _finish_curve(axes: Axes, label: str, values: Sequence[float], below: str = "epoch") -> None:
-    """Logarithmic where all values are positive, with ticks that are numbers; labels, a legend."""
+    """Give axes their scale (logarithmic where all values are positive), labels and a legend."""
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
     if known.size and known.min() > 0:
@@ -281,7 +280,7 @@ def _finish_curve(axes: Axes, label: str, values: Sequence[float], below: str = 
 
 
 def _ticks(low: float, high: float) -> MaxNLocator | LogLocator:
-    """Where a logarithmic axis has its numbers: at least three of them, however short it is."""
+    """The ticks of a logarithmic axis: at least three numbers, however short it is."""
     if low <= 0 or high < 8 * low:
         return MaxNLocator(5)
     return LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,))

@@ -32,7 +32,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a report shows of held-out rows, at most MAP_ROWS of them.
+    """Held-out rows that a report shows, at most MAP_ROWS of them.
 
     part: of the split that they come from. errors: (B,) mean squared error of each row in scaled
     space, NaN where all is missing. z: (B, K). typical, worst: as rows_to_show picks them.

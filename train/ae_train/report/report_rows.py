@@ -1,4 +1,4 @@
-"""What a report shows of the rows themselves: galleries, columns, categories."""
+"""Parts of a report that show the rows themselves: galleries, columns, categories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ae_train.schema import Schema
 
 _WINDOWS = 3  # side by side
 _CHANNELS = 4
-_WORST_ROWS = 8  # of a table, in words
+_WORST_ROWS = 8  # of a table, as text
 _FURTHEST = 4  # columns of such a row
 _BARS = 40  # columns that have a bar
 _NAME = 60  # characters of a name
@@ -45,7 +45,7 @@ class Pictures(NamedTuple):
 
 
 def percent(share: float) -> str:
-    """A share in words: "93.1 %"."""
+    """A share as text: "93.1 %"."""
     return f"{100 * share:.1f} %"
 
 
@@ -66,7 +66,7 @@ def galleries(schema: Schema, gallery: Gallery) -> list[Pictures]:
 
 
 def _shades(schema: Schema, gallery: Gallery) -> tuple[float, float, str]:
-    """The values that are drawn black and white, and the words that say so."""
+    """The values that are drawn black and white, and a note that says so."""
     assert gallery.extremes is not None
     drawn, channels = figures.drawn_channels(schema.row_shape), gallery.extremes.shape[1]
     low, high = gallery.extremes[0, :drawn].min(), gallery.extremes[1, :drawn].max()
@@ -109,7 +109,7 @@ def worst_rows(schema: Schema, shown: Shown) -> list[tuple[int, float, list[str]
 
 
 def _furthest(schema: Schema, shown: Shown, at: int) -> list[str]:
-    """What is furthest off in a row, in words: "age: 71 -> 48 (1.7 std)"."""
+    """Columns that are furthest off in a row, as text: "age: 71 -> 48 (1.7 std)"."""
     columns = schema.columns or []
     names, std = _names(schema), np.asarray(schema.x_std)
     x, x_hat = shown.x[at].astype(np.float64), shown.x_hat[at].astype(np.float64)
@@ -132,7 +132,7 @@ def _furthest(schema: Schema, shown: Shown, at: int) -> list[str]:
 
 
 def _value(value: float, column: Column, std: float) -> str:
-    """A value in words, to a hundredth of a standard deviation."""
+    """A value as text, to a hundredth of a standard deviation."""
     if column.type == "date" and abs(value) < _LAST_DATE:
         moment = str(np.datetime64(round(value), "s")).replace("T", " ")
         return moment.removesuffix(" 00:00:00")
@@ -142,15 +142,8 @@ def _value(value: float, column: Column, std: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _in_units(rmse: float, column: Column) -> str:
-    """An error in a column's own units; of dates in days."""
-    if column.type == "date":
-        return f"\N{PLUS-MINUS SIGN}{rmse / 86400:.3g} days"
-    return f"\N{PLUS-MINUS SIGN}{rmse:.3g}"
-
-
 def columns(schema: Schema, gallery: Gallery) -> tuple[str, list[Bar]] | None:
-    """What is said of columns or channels, and their bars, the worst first; None of images."""
+    """(note, bars) of columns or channels, the worst first; None of images."""
     if gallery.column_error is None or not len(gallery.column_error):
         return None
     names, errors = _names(schema), np.nan_to_num(gallery.column_error)
@@ -161,7 +154,8 @@ def columns(schema: Schema, gallery: Gallery) -> tuple[str, list[Bar]] | None:
         words = f"{errors[at]:.3f}"
         column = schema.columns[at] if schema.columns is not None else None
         if column is not None and column.rmse is not None:
-            words += f" ({_in_units(column.rmse, column)})"
+            unit, noun = (86400, " days") if column.type == "date" else (1, "")
+            words += f" (\N{PLUS-MINUS SIGN}{column.rmse / unit:.3g}{noun})"
         bars.append(Bar(names[at], errors[at] / most, words, "model"))
     more = len(order) - len(bars)
     rest = f" The {more:,} others have less error." if more else ""
@@ -193,7 +187,7 @@ def categories(schema: Schema, gallery: Gallery) -> list[tuple[str, list[Bar]]]:
 
 
 def _names(schema: Schema) -> list[str]:
-    """What the columns or channels are called, numbers first; shortened."""
+    """Names of columns or channels, numbers first; shortened."""
     names: list[str | None] = [column.name for column in schema.columns or ()]
     if schema.columns is None:
         names += schema.channels or [None] * schema.row_shape[-1]

@@ -1,4 +1,4 @@
-"""Where a run grows: a folder beside OUT that survives kills and becomes OUT when finished."""
+"""The folder of an unfinished run: it survives kills and is renamed to OUT when finished."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES, REPORT = "sizes.json", "report.html"
 
 
 class Checkpoint:
-    """Where a run grows: OUT.part, which becomes OUT when the training is finished.
+    """The folder of an unfinished run, OUT.part, which becomes OUT when the training is finished.
 
     Raises OutputExists, before anything is written, where OUT or an unfinished run stands in the
     way and neither resume nor overwrite was asked for.
@@ -153,7 +153,7 @@ class Checkpoint:
         return (self.part / STATE).is_file()
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Remove the unfinished run."""
         shutil.rmtree(self.part, ignore_errors=True)
 
     def _check_data(self, stored_id: str, data_id: str) -> None:

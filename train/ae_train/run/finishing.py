@@ -27,9 +27,7 @@ from ae_train.fit.fitting import State, Stop, evaluate
 from ae_train.fit.preparing import Prepared
 from ae_train.fit.sampling import fit_sampler
 from ae_train.network.bottleneck.plain import Plain
-from ae_train.network.mixed import MixedPreprocess
 from ae_train.network.model import Model
-from ae_train.network.preprocess import Preprocess
 from ae_train.recipe import Resolved
 from ae_train.report.advice import Facts, give_advice
 from ae_train.report.gallery import MAP_ROWS, Gallery, Shown, rows_to_show
@@ -66,7 +64,7 @@ def finish(
     columns = data.columns
     if columns is not None:
         x = data.take(prepared.evaluation_rows)[0]
-        columns = describe_columns(columns, _scaling_of(model), statistics, errors, x)
+        columns = describe_columns(columns, model.preprocess.numbers, statistics, errors, x)
     schema = Schema(
         model_id="",
         kind=form.kind,
@@ -97,54 +95,47 @@ def finish(
         curve=_curve(model, recipe.latent_dim, prepared),
     )
     model = model.cpu().eval()
-    found = None
+    scored = None
     if recipe.score.name != "none":
-        found = fit_scorer(model, prepared, recipe.score, recipe.seed)
+        scored = fit_scorer(model, prepared, recipe.score, recipe.seed)
     schema = replace(
         schema,
-        scores=found and found.scores,
-        threshold=found and found.threshold,
-        step_scores=found and found.step_scores,
-        step_threshold=found and found.step_threshold,
+        scores=scored and scored.scores,
+        threshold=scored and scored.threshold,
+        step_scores=scored and scored.step_scores,
+        step_threshold=scored and scored.step_threshold,
         model_id=model_id(model, recipe, form, data.columns),
         advice=give_advice(_facts(schema, recipe, model.bottleneck, prepared, metrics)),
     )
-    probe = data.take(prepared.evaluation_rows[:PROBE_ROWS])
-    calibration = _calibration(prepared)
     run = Run(
         recipe,
         schema,
         model,
-        probe,
+        data.take(prepared.evaluation_rows[:PROBE_ROWS]),
         prepared.split,
-        calibration=calibration,
-        scorer=found and found.scorer,
+        calibration=_calibration(prepared),
+        scorer=scored and scored.scorer,
         sampler=fit_sampler(model, prepared, recipe.latent_dim, recipe.seed),
     )
     return run, _gallery(model, prepared, errors, accuracy)
 
 
 def _ends(values: NDArray[np.float64]) -> list[float | None]:
-    """Of each channel; None for one without any value."""
+    """The values as JSON holds them, one for each channel; None where a channel has none."""
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _curve(model: Model, latent_dim: int, prepared: Prepared) -> list[Prefix] | None:
-    if not model.bottleneck.is_ordered:
-        return None
-    return curve_of_prefixes(
-        model,
-        prepared.pca,
-        latent_dim,
-        prepared.test if len(prepared.test) else prepared.validation,
-    )
+    rows = prepared.test if len(prepared.test) else prepared.validation
+    ordered = model.bottleneck.is_ordered
+    return curve_of_prefixes(model, prepared.pca, latent_dim, rows) if ordered else None
 
 
 def _in_words(
     model: Model, latent_dim: int, prepared: Prepared, mixed: dict[str, MixedQuality] | None
 ) -> dict[str, float | None]:
-    """The figures that need no knowledge of scaled space, over the held-out rows."""
-    scale = _scaling_of(model).scale.cpu().numpy().astype(np.float64)
+    """Figures in units of the data, over the held-out rows."""
+    scale = model.preprocess.numbers.scale.cpu().numpy().astype(np.float64)
     errors = range_errors(
         model, prepared.pca, latent_dim, prepared.evaluation, scale, prepared.statistics
     )
@@ -165,22 +156,16 @@ def _calibration(prepared: Prepared) -> tuple[Array, ...]:
     return prepared.data.take(rows[chosen])
 
 
-def _scaling_of(model: Model) -> Preprocess:
-    found = model.preprocess
-    return found.numbers if isinstance(found, MixedPreprocess) else found
-
-
 def _mixed(
     model: Model, latent_dim: int, prepared: Prepared
 ) -> tuple[dict[str, MixedQuality], Accuracy]:
     parts = {"validation": prepared.validation, "test": prepared.test}
-    found = {
-        name: mixed_quality(model, prepared.pca, latent_dim, prepared.sample, rows)
-        for name, rows in parts.items()
-        if len(rows)
-    }
-    *_, (_, accuracy) = found.values()
-    return {name: figures for name, (figures, _) in found.items()}, accuracy
+    figures = {}
+    for name, rows in parts.items():
+        if len(rows):
+            of_part = mixed_quality(model, prepared.pca, latent_dim, prepared.sample, rows)
+            figures[name], accuracy = of_part
+    return figures, accuracy
 
 
 def _facts(
@@ -198,17 +183,9 @@ def _facts(
         names = [column.name for column in schema.columns if not column.levels]
     return Facts(
         recipe=recipe,
+        schema=schema,
         bottleneck=bottleneck,
-        train_mse=schema.train_mse,
-        quality=schema.quality,
-        epochs=schema.epochs,
-        best_epoch=schema.best_epoch,
-        stopped=schema.stopped,
         history=[line["validation_mse"] for line in metrics],
-        z_std=schema.z_std,
-        usage=schema.usage,
-        rows=schema.rows,
-        numbers=schema.form.numbers,
         tails=(furthest / std).tolist(),
         names=names,
     )
@@ -216,7 +193,7 @@ def _facts(
 
 @torch.no_grad()
 def _gallery(model: Model, prepared: Prepared, errors: Array, accuracy: Accuracy | None) -> Gallery:
-    """What the report shows of held-out rows. errors: (N, ...) as squared_errors gives them."""
+    """Held-out rows that the report shows. errors: (N, ...) as squared_errors gives them."""
     data, form = prepared.data, prepared.data.form
     rows = prepared.evaluation_rows[:MAP_ROWS]
     by_row = mean_of_present(errors[: len(rows)], 1)
@@ -224,8 +201,7 @@ def _gallery(model: Model, prepared: Prepared, errors: Array, accuracy: Accuracy
 
     def shown(at: Array) -> Shown:
         parts = data.take(rows[at])
-        x_hat = model.decode(torch.from_numpy(z[at]))
-        back = [part.numpy() for part in (x_hat if isinstance(x_hat, tuple) else (x_hat,))]
+        back = [part.numpy() for part in model.decode_parts(torch.from_numpy(z[at]))]
         codes = (parts[1], back[1]) if form.is_mixed else (None, None)
         return Shown(rows[at], parts[0], back[0], by_row[at], *codes)
 
@@ -252,6 +228,6 @@ def _column_error(model: Model, prepared: Prepared, errors: Array) -> Array:
     numbers = form.row_shape[-1]
     if form.kind == "series":
         errors = errors.reshape(-1, numbers)
-    scale = _scaling_of(model).scale.cpu().numpy()
+    scale = model.preprocess.numbers.scale.cpu().numpy()
     std = np.where(prepared.statistics.std > 0, prepared.statistics.std, np.nan)
     return np.sqrt(mean_of_present(errors[:, :numbers], 0)) * scale / std

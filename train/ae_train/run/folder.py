@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -73,10 +74,10 @@ class Run:
             write(folder / SAMPLER, safetensors.torch.save(self.sampler.state_dict()))
         probe = dict(zip(PARTS, self.probe, strict=False))
         probe |= dict(zip(TRAINING_PARTS, self.calibration, strict=False))
-        write(folder / PROBE, _npz(**probe))
+        write(folder / PROBE, to_npz(probe))
         split = self.split
         parts = {"train": split.train, "validation": split.validation, "test": split.test}
-        write(folder / SPLIT, _npz(**parts))
+        write(folder / SPLIT, to_npz(parts))
         write(folder / SCHEMA, dump_schema(self.schema))
 
     @classmethod
@@ -84,13 +85,13 @@ class Run:
         """The run that ae-train left in `folder`. Raises RunError if there is none."""
         folder = Path(folder)
         if not is_run(folder):
-            found = "is a file, not a run" if folder.is_file() else "does not exist"
-            found = "holds no finished run" if folder.is_dir() else found
+            what = "is a file, not a run" if folder.is_file() else "does not exist"
+            what = "holds no finished run" if folder.is_dir() else what
             part = outputs.part_of(folder)
             hint = f"; {part} holds an unfinished one: ae-train --resume" if part.is_dir() else ""
             if (folder / MANIFEST).is_file():
                 hint = "; it is a bundle already, ae-run works with it"
-            raise RunError(f"{folder} {found}{hint}")
+            raise RunError(f"{folder} {what}{hint}")
         try:
             recipe = as_resolved(make_recipe(read_recipe(folder / RECIPE), str(folder / RECIPE)))
             schema = parse_schema((folder / SCHEMA).read_bytes())
@@ -157,9 +158,8 @@ def is_run(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (RECIPE, SCHEMA, WEIGHTS))
 
 
-def _npz(**arrays: NDArray[Any]) -> bytes:
-    import io
-
+def to_npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """The bytes of an .npz archive."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

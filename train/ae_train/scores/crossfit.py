@@ -81,18 +81,18 @@ def fit_scorer(model: Model, prepared: Prepared, settings: Scoring, seed: int) -
         return fit_calmest(model, rows.at(places), settings, seed)
 
     if not isinstance(data.parts[0], Windows):
-        found = _of_rows(model, prepared, scorer, rows, numbers, fitted, seed)
-        scorer.combine(*_weights(found))
-        return Scores(scorer, *_described(scorer, found, settings))
+        crossed = _of_rows(model, prepared, scorer, rows, numbers, fitted, seed)
+        scorer.combine(*_weights(crossed))
+        return Scores(scorer, *_described(scorer, crossed, settings))
     windows = crossed_windows(model, prepared, scorer, rows, numbers, fitted)
     # What comes next is like what came last, as far as that is long enough to tell.
     later = bool(windows.held.sum() >= _LATER_WINDOWS * data.parts[0].window)
-    found = Crossed(*windows[:3], windows.blocks, later)
-    scorer.combine(*_weights(found))
+    crossed = Crossed(*windows[:3], windows.blocks, later)
+    scorer.combine(*_weights(crossed))
     steps = of_steps(data.parts[0], windows)
     return Scores(
         scorer,
-        *_described(scorer, found, settings),
+        *_described(scorer, crossed, settings),
         *_described(scorer, Crossed(*steps[:3], steps.blocks, later), settings),
     )
 
@@ -108,11 +108,11 @@ def _described(scorer: Scorer, rows: Crossed, settings: Scoring) -> tuple[list[S
         counts = rows.held if name != "nearest" or rows.later else np.ones(len(own), bool)
         counts = np.flatnonzero(counts if counts.any() else ~counts)
         kept = counts[calmest(unseen[counts, scorer.default], settings.trim)]
-        found = calibrated(own[kept, at], unseen[kept, at])
+        values = calibrated(own[kept, at], unseen[kept, at])
         rate = settings.false_alarm_rate
         groups = [group[kept] for group in rows.groups]
-        alike = independent_rows(found, groups, rate) if groups else float(len(found))
-        scores.append(describe(name, found, rate, min(alike, SURE_ROWS)))
+        alike = independent_rows(values, groups, rate) if groups else float(len(values))
+        scores.append(describe(name, values, rate, min(alike, SURE_ROWS)))
     return scores, threshold(scores[scorer.default], settings.false_alarm_rate)
 
 
@@ -149,7 +149,7 @@ def _held_out(data: Dataset, split: Split) -> Rows:
 
 
 def _folds(data: Dataset, numbers: Rows, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Which rows are left out of a scorer, for one after the other; all of a group together."""
+    """Masks (N,) bool of the rows left out of each scorer; all rows of a group together."""
     count = MANY_FOLDS if len(numbers) <= FEW_ROWS else FOLDS
     unit = np.arange(len(numbers))
     if data.groups is not None:

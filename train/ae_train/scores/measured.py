@@ -44,9 +44,7 @@ def measure(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Measured:
     for s, present in make_rows(data, model.preprocess, rows, torch.device("cpu")).blocks():
         with torch.no_grad():
             z = model.bottleneck.encode(model.code(s))
-            decoded = model.decode(z)
-            back = decoded if isinstance(decoded, tuple) else (decoded,)
-            s_hat = scaled_back(model.preprocess, back)
+            s_hat = scaled_back(model.preprocess, model.decode_parts(z))
         there = torch.ones_like(s, dtype=torch.bool) if present is None else present
         any_missing = any_missing or not bool(there.all())
         parts.append((s.flatten(1), s_hat.flatten(1), z, there.flatten(1)))

@@ -32,7 +32,7 @@ MIN_CENTRES, ROWS_A_CENTRE = 16, 4
 SHARED = 5  # rows at least that a centre is the mean of, as a category stands for
 MIN_AXES = 16
 _TRIMS = 3  # times that scores are fitted again without the most anomalous rows
-# Of the combination, in the order of NAMES: by trials on the sets of `make bench-anomaly`.
+# Weights in "combined", in the order of NAMES: by trials on the sets of `make bench-anomaly`.
 _WEIGHTS = (2.0, 0.0, 1.0, 0.0)
 
 
@@ -41,9 +41,9 @@ def fit_calmest(model: Model, rows: Measured, settings: Scoring, seed: int) -> S
     kept = rows
     for _ in range(_TRIMS if settings.trim else 0):
         scorer = _fit(model, kept, settings, seed)
-        found = four_scores(scorer, rows)
-        scorer.combine(*weights(found))
-        kept = rows.at(calmest(with_combined(scorer, found)[:, scorer.default], settings.trim))
+        four = four_scores(scorer, rows)
+        scorer.combine(*weights(four))
+        kept = rows.at(calmest(with_combined(scorer, four)[:, scorer.default], settings.trim))
     return _fit(model, kept, settings, seed)
 
 
@@ -204,11 +204,10 @@ def _first_centres(s: Array, count: int, random_state: np.random.RandomState) ->
         return np.maximum((products + norms[rows, None] + norms).astype(s.dtype), 0)
 
     chosen = [int(random_state.choice(len(s), p=ones[:, 0] / ones.sum()))]
-    nearest = squares(np.array(chosen))
-    rest = nearest @ ones[:, 0]  # of the squared distances, (1,)
-    trials = 2 + int(np.log(count))
+    nearest = squares(np.array(chosen))[0]  # squared distance of each row to the centres so far
+    rest = nearest @ ones
     while len(chosen) < count:
-        draws = random_state.uniform(size=trials) * rest
+        draws = random_state.uniform(size=2 + int(np.log(count))) * rest
         rows = np.searchsorted(np.cumsum(nearest), draws).clip(max=len(s) - 1)
         candidates = np.minimum(nearest, squares(rows))
         sums = candidates @ ones

@@ -26,7 +26,7 @@ _MIN_WINDOWS = 10  # that a scorer is fitted on
 
 
 class OfTime(NamedTuple):
-    """As crossfit.Crossed: of windows, one for each start, or of time steps.
+    """Scores as in crossfit.Crossed, of windows, one for each start, or of time steps.
 
     of, steps: (N,) the series of each, and its time step there or that of its start.
     """
@@ -96,7 +96,7 @@ def _every_start(known: Windows, at: int) -> Rows:
 
 
 def _folds(known: Windows, of: Rows, starts: Rows) -> Iterator[NDArray[np.bool_]]:
-    """Which windows are left out together: those that start in every n-th block of time.
+    """Masks (N,) bool of windows that are left out together: those of every n-th block of time.
 
     Blocks of a few windows, so that what is left out is new, but of a time that is known: what
     comes later and is of another kind is what scores are to show.
@@ -112,24 +112,24 @@ def _of(known: Windows, numbers: Rows) -> tuple[Rows, Rows]:
 
 
 def _place(known: Windows, of: Rows, steps: Rows) -> Rows:
-    """Steps counted on from series to series."""
+    """Places of time steps where all series are put one after the other, (N,)."""
     return np.cumsum([0, *(len(one) for one in known.series)])[of] + steps
 
 
 def _touches(known: Windows, numbers: Rows, left_out: Windows) -> NDArray[np.bool_]:
-    """Which of the known windows share a step with some that are left out."""
+    """Mask (N,) of the known windows that share a step with one that is left out."""
     covered = _covered(left_out, np.arange(len(left_out)))
-    found = np.zeros(len(numbers), bool)
+    touches = np.zeros(len(numbers), bool)
     for at, steps in enumerate(covered):
         here = np.flatnonzero(known.index[numbers] == at)
         starts = known.starts[numbers[here]]
         counts = np.concatenate([[0], np.cumsum(steps)])
-        found[here] = counts[starts + known.window] > counts[starts]
-    return found
+        touches[here] = counts[starts + known.window] > counts[starts]
+    return touches
 
 
 def _covered(known: Windows, numbers: Rows) -> list[NDArray[np.bool_]]:
-    """Of each series, which steps these windows hold."""
+    """Masks (steps,) of the steps that these windows hold, one for each series."""
     change = [np.zeros(len(one) + 1, np.int64) for one in known.series]
     for at in np.unique(known.index[numbers]):
         starts = known.starts[numbers][known.index[numbers] == at]
@@ -141,11 +141,11 @@ def _covered(known: Windows, numbers: Rows) -> list[NDArray[np.bool_]]:
 def _blocks(known: Windows, of: Rows, steps: Rows) -> tuple[Array, ...]:
     """Blocks of neighbouring steps, of two windows and more."""
     place, length = _place(known, of, steps), 2 * known.window
-    found = [place // length]
+    blocks = [place // length]
     while length * 2 * _BLOCKS <= sum(map(len, known.series)):
         length *= 2
-        found.append(place // length)
-    return tuple(found)
+        blocks.append(place // length)
+    return tuple(blocks)
 
 
 def of_steps(known: Windows, windows: OfTime) -> OfTime:
@@ -172,7 +172,7 @@ def of_steps(known: Windows, windows: OfTime) -> OfTime:
 
 
 def _spread(values: Array, starts: Rows, window: int, length: int) -> Array:
-    """Of each step, the sum of the values of the windows that cover it."""
+    """Sums over the windows that cover each step, (length,). values: (N,), one for each window."""
     each = np.zeros(length)
     each[starts] = values
     sums = np.concatenate([np.zeros(window), np.cumsum(each)])

@@ -1,4 +1,4 @@
-"""What scores of ordinary rows are: quantiles with their ties, a threshold, and how sure it is."""
+"""Scores of ordinary rows: quantiles with their ties, a threshold, and how sure it is."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CLUSTER_SHARES = (0.1, 0.05, 0.02, 0.01)
 
 
 def calibrated(own: Array, unseen: Array) -> Array:
-    """What rows like these will score, (N,). own: what the scorer gives, which was fitted on them.
+    """Scores that rows like these will have, (N,). own: by the scorer that was fitted on them.
 
-    unseen: what scorers that were not fitted on them give. A value that many rows share is one that
-    unseen rows fall on as well, so it stays what the scorer gives.
+    unseen: by scorers that were not fitted on them. A value that many rows share is one that unseen
+    rows fall on as well, so it stays what the scorer gives.
     """
     own, unseen = own.astype(np.float64), unseen.astype(np.float64)
     _, group, count = np.unique(
@@ -74,28 +74,28 @@ def _quantiles(scores: Array, rate: float) -> Array:
     ties, times = np.unique(scores, return_counts=True)
     many = times >= max(TIED, _TIE_SHARE * count)
     ties = ties[many][np.argsort(-times[many], kind="stable")[:_MOST_TIES]]
-    found: list[float] = []
+    apart: list[float] = []
     for value in np.unique(np.concatenate([values, ties])).tolist():
-        if not found or value > found[-1] + float(same_as(found[-1])):
-            found.append(value)
-    return np.array(found if len(found) > 1 else found * 2)
+        if not apart or value > apart[-1] + float(same_as(apart[-1])):
+            apart.append(value)
+    return np.array(apart if len(apart) > 1 else apart * 2)
 
 
 def _tail_mean(scores: Array) -> float:
-    """By how much the highest scores are past the next lower one, on average."""
+    """Mean excess of the highest scores over the next lower one."""
     low, high = _TAIL_ROWS
     most = min(max(low, min(high, int(_TAIL_SHARE * len(scores)))), len(scores) - 1)
     return float((scores[-most:] - scores[-most - 1]).mean()) if most else 0.0
 
 
 def threshold(score: Score, rate: float) -> Threshold:
-    """The value that a row like the held-out ones exceeds with the false alarm rate."""
+    """The score that a row like the held-out ones exceeds with the false alarm rate."""
     low, high = alarms_between(score, rate) or (None, None)
     return Threshold(score.name, exceeded_by(score, rate), rate, "held-out", low, high)
 
 
 def independent_rows(scores: Array, groups: list[Array], rate: float) -> float:
-    """How many independent rows tell as much of shares above a value as these, (N,).
+    """Number of independent rows that tell as much of shares above a value as these scores (N,).
 
     groups: ways to cut the rows, each (N,) of numbers: blocks of time steps, say. Rows that score
     high together say less than as many that do not: by the variance of counts in a group, in that
@@ -109,7 +109,7 @@ def independent_rows(scores: Array, groups: list[Array], rate: float) -> float:
             continue
         for group in groups:
             sizes = np.bincount(group)
-            sizes, found = sizes[sizes > 0], np.bincount(group, high)[sizes > 0]
-            spread = ((found - part * sizes) ** 2).sum() * len(sizes) / max(len(sizes) - 1, 1)
+            sizes, counts = sizes[sizes > 0], np.bincount(group, high)[sizes > 0]
+            spread = ((counts - part * sizes) ** 2).sum() * len(sizes) / max(len(sizes) - 1, 1)
             effect = max(effect, spread / (count * part * (1 - part)))
     return max(count / float(effect), 1.0)

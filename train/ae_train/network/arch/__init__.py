@@ -13,7 +13,7 @@ from ae_train.recipe import CONV_PIXELS, ArchName, ResolvedArch, words_of
 
 
 class Arch(Protocol):
-    """What a pair of networks is to the model, besides a torch module. KINDS: of rows it takes."""
+    """A torch module that is the two networks of a model. KINDS: the kinds of rows it takes."""
 
     KINDS: ClassVar[tuple[str, ...]]
 

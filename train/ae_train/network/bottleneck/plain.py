@@ -9,17 +9,21 @@ from torch import Tensor, nn
 
 
 class CodeSummary(NamedTuple):
-    """What a report says of a code.
+    """The figures of a code that report and advice show.
 
     stands: what stands for a row, "8 latents" say. values: one for each latent, with a label and
-    the limit that they cannot pass, None without. note: a sentence on whole codes, or "".
+    the limit that they cannot pass, None without. unused: latents, counted from 0, that say next to
+    nothing of a row. note: a sentence on whole codes. why_unused: why so many are unused and what
+    to try, if it is not that K is too large. Both may be "".
     """
 
     stands: str
     values: Sequence[float]
     label: str
+    unused: list[int]
     limit: float | None = None
     note: str = ""
+    why_unused: str = ""
 
 
 class Plain(nn.Module):
@@ -67,11 +71,11 @@ class Plain(nn.Module):
         return self.encode(h - tolerance), self.encode(h + tolerance)
 
     def spread(self, z: Tensor) -> Tensor:
-        """What the decoder network sees, (B, decoder_dim). z: (B, K)."""
+        """Input of the decoder network, (B, decoder_dim). z: (B, K)."""
         return z
 
     def penalty(self, h: Tensor) -> Tensor | None:
-        """What this code costs besides the errors it leaves, (B,) nats; None: nothing."""
+        """Penalty (B,) in nats: what a code costs besides the errors it leaves; None: nothing."""
         return None
 
     def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
@@ -86,23 +90,17 @@ class Plain(nn.Module):
         """Figures of the code over these rows, as JSON holds them. h: (N, code_dim)."""
         return {}
 
-    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
-        """What a report says of the code.
+    def summary(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> CodeSummary:
+        """The figures of the code that report and advice show.
 
-        usage: what `describe` gave for the training rows. z_std: (K,) over the same.
+        usage: what `describe` gave for the training rows. z_std: (K,) over the same. least_std:
+        below it a latent that can have any value says next to nothing.
         """
         stands = f"{self.latent_dim} latents" if self.latent_dim > 1 else "One latent"
-        return CodeSummary(stands, z_std, "standard deviation over the training rows")
-
-    def unused(
-        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
-    ) -> list[int]:
-        """Latents, counted from 0, that say next to nothing of a row. usage, z_std: as above."""
-        return below(z_std, least_std)
-
-    def why_unused(self, count: int) -> str:
-        """Why so many latents are unused and what to try, if it is not that K is too large."""
-        return ""
+        label = "standard deviation over the training rows"
+        return CodeSummary(stands, z_std, label, below(z_std, least_std))
 
 
 def below(values: Sequence[float], limit: float) -> list[int]:

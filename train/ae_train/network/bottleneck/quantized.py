@@ -42,20 +42,20 @@ class Quantized(Plain):
         return (2 * self._indices(h) + (1 - self.levels)) / self.levels
 
     def penalty(self, h: Tensor) -> Tensor:
-        """How far the latents of these rows are from a standard normal sample, (B,) nats.
+        """Penalty (B,) in nats: how far the latents of these rows are from a normal sample.
 
         Each is compared with the normal quantile of its rank among the rows.
         """
         ranks = h.detach().argsort(0).argsort(0).to(h.dtype)
-        wanted = torch.special.ndtri((ranks + 0.5) / len(h))
-        return 0.5 * (h - wanted).square().sum(1)
+        normal = torch.special.ndtri((ranks + 0.5) / len(h))
+        return 0.5 * (h - normal).square().sum(1)
 
     def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
         # For squared errors: the gradient of log(loss) / 2 + penalty, in units of the loss.
         return loss + penalty * (1.0 if likelihood else 2 * loss.detach())
 
     def describe(self, h: Tensor) -> dict[str, Any]:
-        """entropy: bits of each latent; bits: of a row; perplexity: 2 ** entropy of whole codes."""
+        """Figures: entropy in bits of each latent, bits of a row, perplexity of whole codes."""
         j = self._indices(h).long()
         counts = torch.nn.functional.one_hot(j, self.levels).sum(0)  # (K, L)
         _, codes = torch.unique(j, dim=0, return_counts=True)
@@ -66,26 +66,24 @@ class Quantized(Plain):
             "perplexity": float(2 ** _entropy(codes)),
         }
 
-    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
+    def summary(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> CodeSummary:
         most = math.log2(self.levels)
         share = sum(usage["entropy"]) / self.latent_dim / most
         return CodeSummary(
             f"{usage['bits']:.0f} bits in {self.latent_dim} latents",
             usage["entropy"],
             "entropy in bits",
+            below(usage["entropy"], _UNUSED_BITS),
             most,
             f"{self.levels} values each, {usage['bits']:.4g} bits a row; entropy on average "
             f"{100 * share:.0f} % of what they hold; perplexity of whole codes "
             f"{usage['perplexity']:.4g}.",
         )
 
-    def unused(
-        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
-    ) -> list[int]:
-        return below(usage["entropy"], _UNUSED_BITS)
-
     def _indices(self, h: Tensor) -> Tensor:
-        """The j of each latent, (B, K), in h's dtype."""
+        """Grid index j of each latent, (B, K), in h's dtype."""
         return (self.levels * _normal_cdf(h) - 0.5).round().clamp(0, self.levels - 1)
 
 

@@ -53,7 +53,7 @@ class Sparse(Plain):
         return low - slack, torch.where(either, h.clamp(min=0), z) + slack
 
     def penalty(self, h: Tensor) -> Tensor:
-        """What units that hardly ever win lack on the rows where they come closest, (B,)."""
+        """Penalty (B,) of units that hardly ever win: what they lack where they come closest."""
         size = h.abs()
         bar = size.detach().topk(self.active, 1).values[:, -1:]  # (B, 1)
         near = size / bar.clamp(min=1e-12)
@@ -66,7 +66,7 @@ class Sparse(Plain):
         return loss + penalty * (1.0 if likelihood else 2 * loss.detach())
 
     def describe(self, h: Tensor) -> dict[str, Any]:
-        """active: latents of a row; usage: share of rows that use each; dead: units none uses."""
+        """Figures: active latents of a row, usage (share of rows) of each, and dead units."""
         usage = (self.encode(h) != 0).double().mean(0)
         return {
             "active": self.active,
@@ -74,18 +74,16 @@ class Sparse(Plain):
             "dead": torch.nonzero(usage == 0).flatten().tolist(),
         }
 
-    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
+    def summary(
+        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
+    ) -> CodeSummary:
         few = f"{self.active} of {self.latent_dim} latents"
         note = f"{few} are used by each row."
-        return CodeSummary(few, usage["usage"], "share of rows that use it", note=note)
-
-    def unused(
-        self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
-    ) -> list[int]:
-        return list(usage["dead"])
+        dead = list(usage["dead"])
+        return CodeSummary(few, usage["usage"], "share of rows that use it", dead, note=note)
 
     def _chosen(self, h: Tensor) -> Tensor:
-        """Which units of each row are kept, exactly `active` of them, (B, K) bool."""
+        """Mask (B, K) of the units that are kept, exactly `active` in each row."""
         size = h.abs()
         bar = size.topk(self.active, 1).values[:, -1:]  # (B, 1)
         above, equal = size > bar, size == bar

@@ -55,26 +55,25 @@ class Variational(Plain):
         return nats + self.beta * penalty
 
     def describe(self, h: Tensor) -> dict[str, Any]:
-        """kl: mean nats of each unit; unused: units that say nothing."""
+        """Figures: kl, the mean nats of each unit, and unused, the units that say nothing."""
         kl = self._divergence(h).mean(0)
         return {"kl": kl.tolist(), "unused": torch.nonzero(kl < _UNUSED).flatten().tolist()}
 
-    def summary(self, usage: Mapping[str, Any], z_std: Sequence[float]) -> CodeSummary:
-        note = f"KL divergence of a whole row: {sum(usage['kl']):.3g} nats."
-        plain = super().summary(usage, z_std)
-        return plain._replace(values=usage["kl"], label="KL divergence of a row in nats", note=note)
-
-    def unused(
+    def summary(
         self, usage: Mapping[str, Any], z_std: Sequence[float], least_std: float
-    ) -> list[int]:
-        return below(usage["kl"], _UNUSED)
-
-    def why_unused(self, count: int) -> str:
-        if count <= _COLLAPSE * self.latent_dim:
-            return ""
-        return (
+    ) -> CodeSummary:
+        unused = below(usage["kl"], _UNUSED)
+        why = (
             "the KL divergence costs more than they would save; try --set "
             f"bottleneck.beta={self.beta / 4:g}"
+        )
+        return CodeSummary(
+            super().summary(usage, z_std, least_std).stands,
+            usage["kl"],
+            "KL divergence of a row in nats",
+            unused,
+            note=f"KL divergence of a whole row: {sum(usage['kl']):.3g} nats.",
+            why_unused=why if len(unused) > _COLLAPSE * self.latent_dim else "",
         )
 
     def _split(self, h: Tensor) -> tuple[Tensor, Tensor]:
