@@ -14,7 +14,13 @@ import numpy as np
 from ae_runtime import console as cmd
 from ae_runtime.autoencoder import load
 from ae_runtime.commands.bounds import Amount, bounds_of
-from ae_runtime.commands.compress import bound_options, model_for
+from ae_runtime.commands.compress import bound_options, model_for, no_model_option
+from ae_runtime.commands.options import (
+    bundle_argument,
+    device_option,
+    quiet_option,
+    threads_option,
+)
 from ae_runtime.console import common_options, print_json, say
 
 if TYPE_CHECKING:
@@ -32,10 +38,10 @@ def add_compare_command(group: click.Group) -> None:
 
 
 @click.command("compare", epilog=_EPILOG, short_help="Compare ways to store rows.")
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@bundle_argument
 @click.argument("source", metavar="IN")
 @bound_options
-@click.option("--no-model", is_flag=True, help="Use the bundle's columns and ranges alone.")
+@no_model_option
 @click.option(
     "--rows",
     "most",
@@ -43,14 +49,9 @@ def add_compare_command(group: click.Group) -> None:
     metavar="N",
     help=f"Read the first N rows.  [default: those of {MAX_VALUES:,} values]",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto (CUDA where it loads, else the CPU), cpu, cuda, or a provider's name.",
-)
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: processors available]")
-@click.option("--quiet", is_flag=True, help="No progress line.")
+@device_option
+@threads_option
+@quiet_option
 @common_options
 def _compare(
     bundle: Path,

@@ -15,6 +15,12 @@ from ae_runtime import outputs
 from ae_runtime.autoencoder import Autoencoder, load
 from ae_runtime.commands.bounds import Amount, AmountType, bounds_of
 from ae_runtime.commands.files import shown
+from ae_runtime.commands.options import (
+    bundle_argument,
+    device_option,
+    quiet_option,
+    threads_option,
+)
 from ae_runtime.console import common_options, print_json, say
 from ae_runtime.errors import DataError
 
@@ -63,8 +69,13 @@ def _renamed(context: click.Context, param: click.Parameter, value: bool) -> Non
         raise click.UsageError("--embed is called --include-model now")
 
 
+no_model_option = click.option(
+    "--no-model", is_flag=True, help="Use the bundle's columns and ranges alone."
+)
+
+
 @click.command("compress", epilog=_COMPRESS, short_help="Write rows to a small archive.")
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@bundle_argument
 @click.argument("source", metavar="IN")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Output: .aez.")
 @bound_options
@@ -74,7 +85,7 @@ def _renamed(context: click.Context, param: click.Parameter, value: bool) -> Non
     help="Put the model into the archive: no bundle is needed to read it.",
 )
 @click.option("--embed", is_flag=True, hidden=True, expose_value=False, callback=_renamed)
-@click.option("--no-model", is_flag=True, help="Use the bundle's columns and ranges alone.")
+@no_model_option
 @click.option(
     "--chunk-rows",
     type=click.IntRange(1),
@@ -82,14 +93,9 @@ def _renamed(context: click.Context, param: click.Parameter, value: bool) -> Non
     help="Rows that are decoded together.  [default: about two million values]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an archive.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto (CUDA where it loads, else the CPU), cpu, cuda, or a provider's name.",
-)
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: processors available]")
-@click.option("--quiet", is_flag=True, help="No progress line.")
+@device_option
+@threads_option
+@quiet_option
 @common_options
 def _compress(
     bundle: Path,

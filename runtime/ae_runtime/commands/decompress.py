@@ -11,8 +11,8 @@ import click
 from ae_runtime import console as cmd
 from ae_runtime.autoencoder import load
 from ae_runtime.commands.files import shown
+from ae_runtime.commands.options import TYPES, overwrite_option, quiet_option
 from ae_runtime.console import common_options, print_json, say
-from ae_runtime.files.writers.opening import WRITERS
 
 _DECOMPRESS = """Examples: ae-run decompress rows.aez --out rows.csv;
 ae-run decompress rows.aez --out part.npy --rows 1000:2000 --bundle bundle"""
@@ -42,12 +42,7 @@ class RowsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
 
 @click.command("decompress", epilog=_DECOMPRESS, short_help="Write the rows of an archive.")
 @click.argument("archive", metavar="ARCHIVE", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help=f"Output: {', '.join(WRITERS)}.",
-)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help=f"Output: {TYPES}.")
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
@@ -67,8 +62,8 @@ class RowsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
     show_default=True,
     help="Rows of broken chunks end the work, or are left out and listed in OUT.skipped.csv.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an output that ae-run wrote before.")
-@click.option("--quiet", is_flag=True, help="No progress line.")
+@overwrite_option
+@quiet_option
 @common_options
 def _decompress(
     archive: Path,
