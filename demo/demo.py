@@ -87,7 +87,7 @@ test MSE, scaled space         model {quality.test_mse:.4f}, PCA {quality.test_p
 (ratio {quality.test_mse / quality.test_pca_mse:.3f}), mean {quality.test_mean_mse:.4f}
 bytes a row                    {x[0].size * smallest.itemsize} ({smallest}) -> \
 {z[0].nbytes} ({z.dtype})
-largest torch/ONNX difference  latents {encoder:.1e}, reconstructions {decoder:.1e} of a deviation
+largest torch/ONNX difference  latents {encoder:.1e}, reconstructions {decoder:.1e} of a std
 {"rows a second, " + str(rates["threads"]) + " threads":<31}encode {rates["encode"]:,.0f}, \
 reconstruct {rates["reconstruct"]:,.0f}
 size of the runtime's install  {install_bytes() / 1e6:.0f} MB"""
@@ -95,13 +95,13 @@ size of the runtime's install  {install_bytes() / 1e6:.0f} MB"""
 
 
 def differences(run: Run, x: np.ndarray, z: np.ndarray, x_hat: np.ndarray) -> tuple[float, float]:
-    """Largest differences of the runtime's files to the torch model in float64, in deviations."""
+    """Largest differences of the runtime's files to the torch model in float64, in std."""
     model = RunReference(run)
     expected_z = model.encode((x,))
-    (expected,) = model.decode(z, model.how_far((x,)))
+    (expected,) = model.decode(z, model.distance_factor((x,)))
     return (
-        float((np.abs(z - expected_z.expected) / expected_z.deviation).max()),
-        float((np.abs(x_hat.astype(float) - expected.rounded) / expected.deviation).max()),
+        float((np.abs(z - expected_z.expected) / expected_z.std).max()),
+        float((np.abs(x_hat.astype(float) - expected.rounded) / expected.std).max()),
     )
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ae_archive.model.decoder_error import decoder_error_of, perturbed_graphs
-from ae_export.export_source import subject_of
+from ae_export.export_source import source_of_run
 from ae_export.graph import trace
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.model.devices import compute, open_session
@@ -68,7 +68,7 @@ def measured(decoder: nn.Module, z: Array) -> tuple[float, float]:
     latents = torch.from_numpy(z)
     shape = decoder(latents[:2]).shape[1:]
     ports = Port("z", "float32", [None, z.shape[1]]), Port("x_hat", "float32", [None, *shape])
-    graph = trace(decoder, [latents[:2].clone()], ports[:1], ports[1:])
+    graph = trace("decoder.onnx", decoder, [latents[:2].clone()], ports[:1], ports[1:])
     here = compute(open_session(graph), ["x_hat"], {"z": z})[0].reshape(len(z), -1)
     first = here[:LOOKED_AT]
     error = np.array(decoder_error_of(graph, first, z[:LOOKED_AT], np.zeros(here.shape[1], bool)))
@@ -168,7 +168,7 @@ def trained() -> Iterator[Case]:
     for x, arch in sets:
         kind = "series" if x is pixels else "table"  # an image is not of floats
         fields = {"data": {"kind": kind}, "arch": {"name": arch}, "fit": {"epochs": EPOCHS[arch]}}
-        exported = subject_of(train(x, make_recipe({"latent_dim": 6, **fields})))
+        exported = source_of_run(train(x, make_recipe({"latent_dim": 6, **fields})))
         with torch.no_grad():
             yield exported.decoder, exported.encoder.eval()(torch.from_numpy(x)).numpy()
 
