@@ -17,7 +17,7 @@ import torch
 from ae_export import export
 from ae_runtime import load
 from ae_runtime.autoencoder import Autoencoder
-from ae_runtime.graphs.admission import OPERATORS
+from ae_runtime.graphs.operators import OPERATORS
 from ae_runtime.machine import doctor
 from ae_train.data.dataset import Dataset
 from ae_train.recipe import make_recipe
@@ -284,7 +284,7 @@ def check_graph(raw: bytes, modules: set[str]) -> None:
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     assert {node.domain for node in nodes} == {""}
     operators = {node.op_type for node in nodes}
-    assert operators <= OPERATORS
+    assert operators <= set(OPERATORS)
     assert not operators & {*RANDOM, "Identity", "Dropout"}
     for message in messages(model):
         fields = {field.name for field, _ in message.ListFields()}

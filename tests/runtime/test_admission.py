@@ -14,6 +14,7 @@ import ae_runtime
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleRefused
 from ae_runtime.graphs import admission
+from ae_runtime.graphs.operators import OPERATORS
 
 Rewrite = Callable[..., Path]
 Refusal = Callable[[bytes], str]
@@ -112,7 +113,7 @@ def test_operators_are_listed_once_and_not_without_end(refusal: Refusal, w: Writ
 
 def test_the_list_of_operators_is_a_decision() -> None:
     # An operator that is added here needs a look at what it could do with a hostile shape.
-    assert sorted(admission.OPERATORS) == [
+    assert sorted(OPERATORS) == [
         *("Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast"),
         *("Ceil", "Celu", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv"),
         *("ConvTranspose", "Cos", "DepthToSpace", "DequantizeLinear", "Div", "Elu", "Equal"),
@@ -127,6 +128,26 @@ def test_the_list_of_operators_is_a_decision() -> None:
         *("SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose"),
         *("Unsqueeze", "Where", "Xor"),
     ]
+
+
+def test_the_limits_of_operators_are_a_decision() -> None:
+    recurrent = {"GRU", "LSTM", "RNN"}
+    assert {name for name, op in OPERATORS.items() if op.skips_inputs} == {
+        *recurrent,
+        *("Clip", "Pad", "Resize", "Slice"),
+    }
+    assert {name for name, op in OPERATORS.items() if op.bounds_attributes} == {
+        *recurrent,
+        *("AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "MaxPool", "SpaceToDepth"),
+    }
+    assert {name: op.nonempty_from for name, op in OPERATORS.items() if op.nonempty_from} == {
+        "Conv": 1
+    }
+    assert {name for name, op in OPERATORS.items() if op.nonempty_from is not None} == {
+        *recurrent,
+        *("Conv", "ConvTranspose", "InstanceNormalization", "TopK", "ReduceL2", "ReduceMax"),
+        *("ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare"),
+    }
 
 
 ONE = np.float32([1])

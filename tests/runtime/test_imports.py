@@ -92,9 +92,10 @@ def test_reconstructing_brings_only_what_it_needs(python: Python, digits_bundle:
     # No click, and nothing of files: an application has its own ways to read them.
     assert modules.replace("ae_runtime.", "").split() == [
         *("autoencoder", "bundle", "bundle.manifest", "bundle.opening", "errors", "graphs"),
-        *("graphs.admission", "graphs.arithmetic", "graphs.asked", "graphs.footprint"),
-        *("graphs.graph", "graphs.protobuf", "graphs.shape_rules", "graphs.values"),
-        *("graphs.walk", "graphs.window_rules", "graphs.workspace", "model", "model.arrays"),
+        *("graphs.admission", "graphs.graph", "graphs.memory", "graphs.operators"),
+        *("graphs.operators.elementwise", "graphs.operators.images", "graphs.operators.op"),
+        *("graphs.operators.products", "graphs.operators.reductions", "graphs.operators.shapes"),
+        *("graphs.protobuf", "graphs.shape_inference", "graphs.values", "model", "model.arrays"),
         *("model.cpus", "model.devices", "model.engine", "model.model", "model.plan"),
         *("model.prefix", "notices"),
     ]

@@ -16,8 +16,9 @@ import pytest
 
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleRefused
-from ae_runtime.graphs import admission, walk
+from ae_runtime.graphs import admission
 from ae_runtime.graphs.graph import read_graph
+from ae_runtime.graphs.operators import OPERATORS
 
 Refusal = Callable[[bytes], str]
 Writer = SimpleNamespace
@@ -547,17 +548,17 @@ def test_split_has_the_outputs_that_it_says(refusal: Refusal, w: Writer) -> None
     )
 
 
-@pytest.mark.parametrize("op", sorted(admission.OPERATORS))
+@pytest.mark.parametrize("op", sorted(OPERATORS))
 def test_inputs_that_are_left_out(w: Writer, op: str) -> None:
     for inputs in ("w - w", "- w", "w -"):
         # Max and Min of 1.23 and 1.32 read at null, and the process ends.
         graph = read_graph(model(w, w.node(op, inputs, "y")))
         found = [one for check in admission.CHECKS for one in check(graph) if "lacks" in one]
-        fits = op in admission.MAY_HAVE_GAPS
+        fits = OPERATORS[op].skips_inputs
         assert found == [f"operator {op} lacks one of its inputs"] * (not fits)
 
 
-@pytest.mark.parametrize("op", sorted(admission.OPERATORS - {"Constant"}))
+@pytest.mark.parametrize("op", sorted(set(OPERATORS) - {"Constant"}))
 def test_inputs_that_there_are_not(w: Writer, op: str) -> None:
     for inputs in ("", "-"):
         assert complaint(model(w, w.node(op, inputs, "y"))) != "", inputs
@@ -574,6 +575,7 @@ def test_flags_are_0_or_1(refusal: Refusal, w: Writer) -> None:
 
 
 RECURRENT = ("GRU", "LSTM", "RNN")
+NONEMPTY = sorted(name for name, op in OPERATORS.items() if op.nonempty_from is not None)
 
 
 def fragile(w: Writer, op: str, *nodes: bytes, **tensors: Any) -> bytes:
@@ -587,7 +589,7 @@ def fragile(w: Writer, op: str, *nodes: bytes, **tensors: Any) -> bytes:
     return model(w, *nodes, w.node(op, inputs.get(op, "v"), outputs, *size), **tensors)
 
 
-@pytest.mark.parametrize("op", walk.FULL_ONLY)
+@pytest.mark.parametrize("op", NONEMPTY)
 def test_what_is_empty_goes_nowhere_that_crashes(refusal: Refusal, w: Writer, op: str) -> None:
     # Of 1.23 recurrent operators and convolutions end the process, as do TopK and
     # InstanceNormalization; of 1.32 the recurrent ones and InstanceNormalization. Reductions read
@@ -620,7 +622,7 @@ def test_what_is_empty_goes_nowhere_that_crashes(refusal: Refusal, w: Writer, op
 def test_what_pools_leave_may_go_anywhere(w: Writer) -> None:
     # Before shapes were known, nothing behind a pool was sure to have elements.
     pool = w.node("MaxPool", "wide", "v", w.attribute("kernel_shape", [2]))
-    for op in walk.FULL_ONLY:
+    for op in NONEMPTY:
         assert complaint(fragile(w, op, pool, wide=reals(1, 1, 2))) == "", op
 
 

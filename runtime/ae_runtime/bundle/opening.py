@@ -15,7 +15,7 @@ from ae_runtime.bundle import manifest
 from ae_runtime.bundle.manifest import FileEntry, Manifest
 from ae_runtime.errors import BundleCorrupt, BundleError, BundleNotFound
 from ae_runtime.graphs import admission
-from ae_runtime.graphs.footprint import Needs
+from ae_runtime.graphs.memory import Needs
 
 MANIFEST = "manifest.json"
 GRAPHS = ("encoder.onnx", "decoder.onnx")

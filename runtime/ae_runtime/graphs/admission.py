@@ -6,43 +6,25 @@ from collections.abc import Callable, Sequence
 
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import BundleRefused
-from ae_runtime.graphs.asked import numbers
-from ae_runtime.graphs.footprint import Needs, needs
 from ae_runtime.graphs.graph import DTYPES, Graph, Node, Value, read_graph
+from ae_runtime.graphs.memory import Needs, memory_needs
+from ae_runtime.graphs.operators import OPERATORS
 from ae_runtime.graphs.protobuf import WireError
-from ae_runtime.graphs.values import MAX_DIM, MAX_RANK, Misfit
+from ae_runtime.graphs.values import MAX_DIM, MAX_RANK, GraphError
 
 MAX_IR_VERSION = 10
 OPSETS = range(18, 22)
 MAX_NODES = 10_000
 MAX_ROW_BYTES = 256 << 20  # what a graph may need for one row, unless a user allows more
 ANY_BYTES = 1 << 62  # of a graph that one trusts, such as one's own
-# The only operators of which an input may be left out by an empty name. Some others read at null in
-# onnxruntime 1.23 and 1.32, and the process ends.
-MAY_HAVE_GAPS = ("Clip", "GRU", "LSTM", "Pad", "RNN", "Resize", "Slice")
-# What a network may be made of; ae_export checks against this same list. A new operator must not
-# fail by a signal, whatever its attributes; it needs a rule for the dims of what it gives, and one
-# for the memory that it takes for itself if that is more than a little.
-OPERATORS = frozenset(
-    {
-        *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Gemm", "MatMul"),
-        *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Sign"),
-        *("Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Softplus", "Softsign"),
-        *("Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Tanh", "Softmax", "LogSoftmax"),
-        *("Clip", "Round", "Floor", "Ceil", "Cast", "IsNaN", "IsInf", "Where"),
-        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not"),
-        *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare"),
-        *("ArgMax", "ArgMin", "TopK"),
-        *("BatchNormalization", "LayerNormalization", "InstanceNormalization"),
-        *("Conv", "ConvTranspose", "MaxPool", "AveragePool"),
-        *("GlobalAveragePool", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth"),
-        *("GRU", "LSTM", "RNN"),
-        *("Constant", "Identity", "Shape", "Flatten", "Reshape", "Transpose", "Squeeze"),
-        *("Unsqueeze", "Concat", "Split", "Slice", "Gather"),
-        *("Expand", "ConstantOfShape", "Tile", "Pad", "Resize"),
-        *("QuantizeLinear", "DequantizeLinear"),
-    }
-)
+# Of convolutions, pools and recurrent operators: the largest kernel, stride, padding and dilation.
+MAX_STEP = 64
+_RANGES = {
+    **dict.fromkeys(("kernel_shape", "strides", "dilations", "blocksize"), (1, MAX_STEP)),
+    "group": (1, MAX_DIM),
+    "hidden_size": (1, 1 << 16),
+}
+_NOT_TAKEN = ("output_shape", "activation_alpha", "activation_beta")
 
 
 def admit(
@@ -52,10 +34,10 @@ def admit(
     fetches: Sequence[Port],
     limit: int = MAX_ROW_BYTES,
 ) -> Needs:
-    """What the graph in the file `name` needs, if it may be loaded as one from feeds to fetches.
+    """The memory that the graph in the file `name` needs, if it may be loaded.
 
-    limit: bytes that it may need for one row. Raises BundleRefused that says what the graph holds
-    and what it may hold.
+    feeds, fetches: the inputs and outputs that it must have. limit: bytes that it may need for one
+    row. Raises BundleRefused that says what the graph holds and what it may hold.
     """
     try:
         graph = read_graph(raw)
@@ -64,16 +46,16 @@ def admit(
     for check in CHECKS:
         for complaint in check(graph):
             raise BundleRefused(f"{name}: {complaint}")
-    for what, found, wanted in (
+    for what, values, ports in (
         ("inputs", graph.inputs, feeds),
         ("outputs", graph.outputs, fetches),
     ):
-        if [_port(value) for value in found] != list(wanted):
+        if [_port(value) for value in values] != list(ports):
             raise BundleRefused(f"{name}: its {what} are not those that the manifest names")
     try:
-        return needs(graph, limit)
-    except Misfit as misfit:
-        raise BundleRefused(f"{name}: {misfit}") from None
+        return memory_needs(graph, limit)
+    except GraphError as error:
+        raise BundleRefused(f"{name}: {error}") from None
 
 
 def _versions(graph: Graph) -> list[str]:
@@ -89,14 +71,16 @@ def _versions(graph: Graph) -> list[str]:
 
 
 def _structure(graph: Graph) -> list[str]:
-    found = {
+    counts = {
         "model-local functions": graph.functions,
         "training information": graph.training,
         # A few bytes of them say how many gigabytes onnxruntime should fill with zeros.
         "sparse tensors": graph.sparse + sum(node.sparse for node in graph.nodes),
         "graphs inside operators": sum(node.subgraph for node in graph.nodes),
     }
-    complaints = [f"it holds {what}, which no bundle has" for what, count in found.items() if count]
+    complaints = [
+        f"it holds {what}, which no bundle has" for what, count in counts.items() if count
+    ]
     if len(graph.nodes) > MAX_NODES:
         complaints.append(f"it has {len(graph.nodes)} operators; at most {MAX_NODES} are taken")
     return complaints
@@ -139,13 +123,13 @@ def _traps(graph: Graph) -> list[str]:
     # onnxruntime 1.23 reads past the end of a list, or at null, and the process ends.
     complaints = []
     for node in graph.nodes:
-        if "" in node.inputs and node.op not in MAY_HAVE_GAPS:
+        if "" in node.inputs and not OPERATORS[node.op].skips_inputs:
             complaints.append(f"operator {node.op} lacks one of its inputs")
         elif "block_size" in node.attributes:  # onnxruntime 1.23 divides by what overflows
             complaints.append(f"operator {node.op} has block_size, which is not taken")
         elif node.op == "Split":
-            said = dict(node.integers).get("num_outputs", [len(node.outputs)])
-            if "" in node.outputs or said != [len(node.outputs)]:
+            count = dict(node.integers).get("num_outputs", [len(node.outputs)])
+            if "" in node.outputs or count != [len(node.outputs)]:
                 complaints.append("operator Split has not as many outputs as it says")
     return complaints
 
@@ -170,7 +154,29 @@ def _tensors(graph: Graph) -> list[str]:
     return complaints
 
 
-# A new check of the loader is one function from Graph to complaints, and its line here.
+def _attribute_limits(graph: Graph) -> list[str]:
+    # By sizes of 0 onnxruntime divides, and of absurd ones it keeps some of the bits.
+    complaints = []
+    for node in graph.nodes:
+        if not OPERATORS[node.op].bounds_attributes:
+            continue
+        complaints += [
+            f"operator {node.op} has {name}, which is not taken"
+            for name in _NOT_TAKEN
+            if name in node.attributes
+        ]
+        for name, numbers in node.integers:
+            least, most = _RANGES.get(name, (0, MAX_STEP))
+            if any(not least <= number <= most for number in numbers):
+                complaints.append(
+                    f"operator {node.op} has {name:.60} {numbers[:MAX_RANK]}; "
+                    f"{least} to {most} are taken"
+                )
+    return complaints
+
+
+# A new check of the loader is one function from Graph to complaints, and its line here. All
+# behind _operators may look the operators up.
 CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _versions,
     _structure,
@@ -179,7 +185,7 @@ CHECKS: tuple[Callable[[Graph], list[str]], ...] = (
     _names,
     _attributes,
     _traps,
-    numbers,
+    _attribute_limits,
 )
 
 

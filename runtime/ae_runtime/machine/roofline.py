@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
-from ae_runtime.graphs.graph import Node, read_graph
-from ae_runtime.graphs.values import Known
-from ae_runtime.graphs.walk import walk
-from ae_runtime.graphs.window_rules import GATES
+from ae_runtime.graphs.graph import read_graph
+from ae_runtime.graphs.operators import OPERATORS
+from ae_runtime.graphs.shape_inference import infer
 from ae_runtime.model.devices import compute, open_session
 
 PRODUCT = 1024  # sides of the matrices that are multiplied: large, and within a cache
@@ -42,28 +40,13 @@ class Machine(NamedTuple):
 def work_of(raw: bytes) -> Work:
     """Work of the graph in `raw`: its products, convolutions and recurrences."""
     graph = read_graph(raw)
-    values = walk(graph, 1).values
+    inference = infer(graph, 1)
+    products = 0
+    for step in inference.steps:
+        rule = OPERATORS[step.call.node.op].products
+        products += rule(step.call, step.outputs) if rule else 0
     ports = [*graph.inputs, *graph.outputs]
-    return Work(
-        2 * sum(_products(node, values) for node in graph.nodes),
-        sum(values[port.name].nbytes for port in ports),
-    )
-
-
-def _products(node: Node, values: dict[str, Known]) -> int:
-    """Multiplications of a node that are added up."""
-    if node.op in ("MatMul", "Gemm"):
-        a, out = values[node.inputs[0]].dims, values[node.outputs[0]].dims
-        across = a[0] if dict(node.integers).get("transA", [0])[0] else a[-1]
-        return prod(out) * across
-    if node.op == "Conv":
-        return prod(values[node.outputs[0]].dims) * prod(values[node.inputs[1]].dims[1:])
-    if node.op == "ConvTranspose":
-        return prod(values[node.inputs[0]].dims) * prod(values[node.inputs[1]].dims[1:])
-    if node.op in GATES:
-        steps, rows, _ = values[node.inputs[0]].dims
-        return steps * rows * sum(prod(values[name].dims) for name in node.inputs[1:3])
-    return 0
+    return Work(2 * products, sum(inference.values[port.name].nbytes for port in ports))
 
 
 def measure(threads: int, seconds: float) -> Machine:

@@ -1,19 +1,20 @@
-"""Dims of what convolutions, pools, recurrent operators, norms and resizing give."""
+"""Operators on images and series: convolutions, pools, resizing, and blocks of pixels."""
 
 from __future__ import annotations
 
 import struct
 from math import isfinite, prod
 
-from ae_runtime.graphs.shape_rules import Rule, fits
-from ae_runtime.graphs.values import MAX_DIM, Call, Dims, shown
+from ae_runtime.graphs.operators.op import Call, Op, Outputs
+from ae_runtime.graphs.values import INT64, MAX_DIM, Dims, shown
 
-GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}  # blocks in the weights of recurrent operators
+_REAL_BYTES = 4
+_PLACE_BYTES = 8
 
 
 def _numbers(call: Call, name: str, count: int, default: int) -> list[int]:
     """An attribute that has a number for each of `count` axes or ends."""
-    numbers = call.whole.get(name, [default] * count)
+    numbers = call.integers.get(name, [default] * count)
     if len(numbers) != count:
         call.refuse(f"has {len(numbers)} {name}; it must have {count}")
     return numbers
@@ -22,7 +23,7 @@ def _numbers(call: Call, name: str, count: int, default: int) -> list[int]:
 def _kernel(call: Call, sizes: Dims) -> list[int]:
     """kernel_shape, which must be that of the weights."""
     kernel = (
-        _numbers(call, "kernel_shape", len(sizes), 1) if "kernel_shape" in call.whole else sizes
+        _numbers(call, "kernel_shape", len(sizes), 1) if "kernel_shape" in call.integers else sizes
     )
     if tuple(kernel) != sizes:
         call.refuse(f"has kernel_shape {list(kernel)}, and weights of {shown(sizes)}")
@@ -72,22 +73,30 @@ def _conv(call: Call) -> list[Dims]:
     x, weights, group = call.dims(0, least=3), call.dims(1), call.number("group", 1)
     if len(weights) != len(x) or x[1] != weights[1] * group or weights[0] % group:
         call.refuse(f"takes {shown(x)} and weights {shown(weights)}, which do not fit")
-    _has(call, 2, (weights[0],))
+    call.check_dims(2, (weights[0],))
     return [(x[0], weights[0], *_windows(call, x[2:], _kernel(call, weights[2:])))]
 
 
-def _has(call: Call, at: int, dims: Dims) -> None:
-    """Complain unless its input `at`, if there is one, has these dims."""
-    value = call.given(at)
-    if value is not None and value.dims != dims:
-        call.refuse(f"takes {shown(value.dims)} where it needs {shown(dims)}")
+def _conv_workspace(call: Call, outputs: Outputs) -> int:
+    """Bytes of the windows of one image, each laid out as a column, and of images reordered."""
+    columns = prod(call.dims(1)[1:]) * prod(outputs[0].dims[2:])
+    return _REAL_BYTES * columns + _reordered(call, outputs)
+
+
+def _reordered(call: Call, outputs: Outputs) -> int:
+    """Bytes of the input or the output in another layout."""
+    return max(call.input().nbytes, outputs[0].nbytes)
+
+
+def _conv_products(call: Call, outputs: Outputs) -> int:
+    return prod(outputs[0].dims) * prod(call.dims(1)[1:])
 
 
 def _conv_transpose(call: Call) -> list[Dims]:
     x, weights, group = call.dims(0, least=3), call.dims(1), call.number("group", 1)
     if len(weights) != len(x) or x[1] != weights[0] or x[1] % group:
         call.refuse(f"takes {shown(x)} and weights {shown(weights)}, which do not fit")
-    _has(call, 2, (weights[1] * group,))
+    call.check_dims(2, (weights[1] * group,))
     count, kernel = len(x) - 2, _kernel(call, weights[2:])
     strides, dilations = (_numbers(call, name, count, 1) for name in ("strides", "dilations"))
     pads, more = _pads(call, count), _numbers(call, "output_padding", count, 0)
@@ -103,6 +112,14 @@ def _conv_transpose(call: Call) -> list[Dims]:
     return [(x[0], weights[1] * group, *found)]
 
 
+def _conv_transpose_workspace(call: Call, outputs: Outputs) -> int:
+    return _REAL_BYTES * prod(call.dims(1)[1:]) * prod(call.dims(0)[2:])
+
+
+def _conv_transpose_products(call: Call, outputs: Outputs) -> int:
+    return prod(call.dims(0)) * prod(call.dims(1)[1:])
+
+
 def _pool(call: Call) -> list[Dims]:
     x = call.dims(0, least=3)
     kernel = _numbers(call, "kernel_shape", len(x) - 2, 0)
@@ -115,62 +132,6 @@ def _pool(call: Call) -> list[Dims]:
 def _global_pool(call: Call) -> list[Dims]:
     x = call.dims(0, least=3)
     return [(*x[:2], *[1] * (len(x) - 2))]
-
-
-def _batch_norm(call: Call) -> list[Dims]:
-    x = call.dims(0, least=1)
-    channels = x[1:2] or (1,)
-    for at in range(1, 5):
-        call.input(at)
-        _has(call, at, channels)
-    return [x, channels, channels]
-
-
-def _layer_norm(call: Call) -> list[Dims]:
-    x = call.dims()
-    axis = call.axis(call.number("axis", -1), len(x))
-    call.input(1)
-    for at in (1, 2):
-        fits(call, at, x[axis:])
-    return [x, *[(*x[:axis], *[1] * (len(x) - axis))] * 2]
-
-
-def _instance_norm(call: Call) -> list[Dims]:
-    x = call.dims(0, least=3)
-    for at in (1, 2):
-        call.input(at)
-        _has(call, at, x[1:2])
-    return [x]
-
-
-def _recurrent(call: Call) -> list[Dims]:
-    x, w, r = call.dims(0, least=3), call.dims(1), call.dims(2)
-    size, gates = call.number("hidden_size", 0), GATES[call.node.op]
-    ways = 2 if call.node.texts.get("direction") == "bidirectional" else 1
-    if call.flag("layout"):
-        call.refuse("has layout 1, which onnxruntime does not take")
-    steps, rows = x[:2]
-    wanted = (ways, gates * size, x[2]), (ways, gates * size, size)
-    if len(x) != 3 or (w, r) != wanted:
-        call.refuse(f"takes {shown(x)} and weights {shown(w)}, {shown(r)}, which do not fit")
-    for at, dims in (
-        (3, (ways, 2 * gates * size)),
-        (4, (rows,)),
-        *((at, (ways, rows, size)) for at in (5, 6)),
-        (7, (ways, 3 * size)),
-    ):
-        _has(call, at, dims)
-    return [(steps, ways, rows, size), *[(ways, rows, size)] * 2]
-
-
-def _quantize(call: Call) -> list[Dims]:
-    x, scale = call.dims(), call.dims(1)
-    if prod(scale) != 1 or len(scale) > 1:
-        axis = call.axis(call.number("axis", 1), len(x))
-        if scale != (x[axis],):
-            call.refuse(f"takes {shown(x)} and a scale of {shown(scale)}, which do not fit")
-    _has(call, 2, scale)
-    return [x]
 
 
 def _depth_to_space(call: Call) -> list[Dims]:
@@ -199,9 +160,10 @@ def _resize(call: Call) -> list[Dims]:
     if call.node.texts.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         # Others say "at least": of an axis of 1, they could make any size.
         call.refuse("has a keep_aspect_ratio_policy, which is not taken")
-    axes = [call.axis(n, len(dims)) for n in call.whole.get("axes", range(len(dims)))]
+    axes = [call.axis(n, len(dims)) for n in call.integers.get("axes", range(len(dims)))]
     scales, sizes = (
-        value if value and value.dims != (0,) else None for value in (call.given(2), call.given(3))
+        value if value and value.dims != (0,) else None
+        for value in (call.optional(2), call.optional(3))
     )
     if scales and not sizes:
         asked = scales.reals
@@ -214,6 +176,12 @@ def _resize(call: Call) -> list[Dims]:
     for axis, number in zip(axes, asked, strict=True):
         dims[axis] = _scaled(call, dims[axis], number) if scales else int(number)
     return [tuple(dims)]
+
+
+def _resize_workspace(call: Call, outputs: Outputs) -> int:
+    """Bytes of what is resized along one axis and not yet along the next."""
+    pairs = zip(call.dims(), outputs[0].dims, strict=True)
+    return _PLACE_BYTES * prod(map(max, pairs)) if call.flag("antialias") else 0
 
 
 def _scaled(call: Call, size: int, factor: float) -> int:
@@ -230,13 +198,28 @@ def _float32(number: float) -> float:
     return rounded
 
 
-RULES: dict[str, Rule] = {
-    **{"Conv": _conv, "ConvTranspose": _conv_transpose},
-    **dict.fromkeys(("MaxPool", "AveragePool"), _pool),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
-    **{"BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm},
-    **{"InstanceNormalization": _instance_norm, "Resize": _resize},
-    **dict.fromkeys(GATES, _recurrent),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantize),
-    **{"DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth},
+OPERATORS = {
+    "Conv": Op(
+        _conv,
+        workspace=_conv_workspace,
+        products=_conv_products,
+        bounds_attributes=True,
+        nonempty_from=1,
+        reorders_weights=True,
+        blocks_channels=True,
+    ),
+    "ConvTranspose": Op(
+        _conv_transpose,
+        workspace=_conv_transpose_workspace,
+        products=_conv_transpose_products,
+        bounds_attributes=True,
+        nonempty_from=0,
+        reorders_weights=True,
+    ),
+    "MaxPool": Op(_pool, second_dtype=INT64, workspace=_reordered, bounds_attributes=True),
+    "AveragePool": Op(_pool, workspace=_reordered, bounds_attributes=True),
+    **dict.fromkeys(("GlobalMaxPool", "GlobalAveragePool"), Op(_global_pool, workspace=_reordered)),
+    "DepthToSpace": Op(_depth_to_space, bounds_attributes=True),
+    "SpaceToDepth": Op(_space_to_depth, bounds_attributes=True),
+    "Resize": Op(_resize, workspace=_resize_workspace, skips_inputs=True),
 }

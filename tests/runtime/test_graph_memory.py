@@ -16,12 +16,11 @@ import pytest
 from ae_runtime.bundle.manifest import Port
 from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import BundleRefused
-from ae_runtime.graphs import admission
-from ae_runtime.graphs import footprint as footprints
-from ae_runtime.graphs.footprint import Needs
+from ae_runtime.graphs import admission, memory
 from ae_runtime.graphs.graph import DTYPES, Graph, read_graph
+from ae_runtime.graphs.memory import Needs
+from ae_runtime.graphs.shape_inference import infer
 from ae_runtime.graphs.values import MANY, with_rows
-from ae_runtime.graphs.walk import walk
 from ae_runtime.model.devices import compute, open_session
 
 Writer = SimpleNamespace
@@ -41,8 +40,8 @@ def reals(*dims: int) -> np.ndarray:
 
 def footprint(graph: Graph, rows: int) -> int:
     """Bytes alive at once for so many rows: what Needs says in two numbers."""
-    run = footprints._run(graph, walk(graph, MANY))
-    return max(with_rows(total, rows) for total in footprints._totals(run))
+    usage = memory._usage(graph, infer(graph, MANY))
+    return max(with_rows(total, rows) for total in memory._totals(usage))
 
 
 def encoder(w: Writer, *nodes: bytes, **tensors: Any) -> bytes:
@@ -156,13 +155,13 @@ def test_every_value_of_a_bundle(w: Writer, bundle: Path, graph: str) -> None:
     session = open_session(raw)
     names = [output.name for output in session.get_outputs()]
     assert set(names) == inside
-    many = walk(known, MANY).values
+    many = infer(known, MANY).values
     for rows in (1, 2, 7):
         feeds = {
             port.name: np.zeros([size or rows for size in port.dims], DTYPES[port.dtype][0])
             for port in known.inputs
         }
-        values = walk(known, rows).values
+        values = infer(known, rows).values
         for name, array in zip(names, compute(session, names, feeds), strict=True):
             value = values[name]
             assert (value.dims, DTYPES[value.dtype][0]) == (array.shape, array.dtype.name), name
