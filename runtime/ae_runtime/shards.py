@@ -15,12 +15,12 @@ from ae_runtime.files.jobs.job import JobOptions, JobResult, process_file
 from ae_runtime.files.jobs.score_summary import ScoreOptions
 from ae_runtime.files.jobs.steps import OnError, Progress
 from ae_runtime.files.jobs.task import Decode, Encode, Reconstruct, Score, Task
+from ae_runtime.files.readers.formats import FORMATS
 from ae_runtime.files.readers.image_folder import SUFFIXES as IMAGE_SUFFIXES
-from ae_runtime.files.readers.opening import TYPES
 from ae_runtime.model.model import Model
 
 MANIFEST = "manifest.json"
-ENDINGS = tuple(TYPES)
+ENDINGS = tuple(FORMATS)
 LOADED_MAX = 2  # bundles that a process keeps
 
 

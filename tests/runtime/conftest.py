@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import ae_runtime
 from ae_runtime import console
 from ae_runtime.errors import BundleRefused
+from ae_runtime.files.readers import formats
 
 Run = Callable[[str], tuple[int, str, str]]
 Edit = Callable[[dict[str, Any]], object]
@@ -264,3 +266,15 @@ def python(tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def rows_in() -> Callable[[str | Path], NDArray[Any]]:
+    """The numbers (N, ...) in a file of any format, as training reads them."""
+
+    def rows(name: str | Path) -> NDArray[Any]:
+        if formats.holds_columns(Path(name)):
+            return np.stack(list(formats.read_table(name).columns.values()), axis=1)
+        return formats.read_array(name)
+
+    return rows

@@ -16,9 +16,10 @@ from ae_runtime.errors import DataError, NoRows
 from ae_runtime.files.readers import arrow_ipc
 from ae_runtime.files.readers import parquet as stream_parquet
 from ae_runtime.files.readers.columns import row_columns
+from ae_runtime.files.readers.data_folder import find_parts
+from ae_runtime.files.readers.formats import read_table
 from ae_runtime.files.readers.opening import Block, open_stream
-from ae_runtime.files.readers.partitions import find_parts
-from ae_runtime.tables.arrow import arrow_table, read_arrow_table, read_parquet_table
+from ae_runtime.tables.arrow import arrow_table
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -85,7 +86,7 @@ def test_arrow_files_give_what_parquet_gives(
     path, parquet = tmp_path / name, tmp_path / "t.parquet"
     WRITERS[name](table, path)
     pq.write_table(table, parquet)
-    whole, other = read_arrow_table(path), read_parquet_table(parquet)
+    whole, other = read_table(path), read_table(parquet)
     assert list(whole.columns) == list(other.columns)
     assert (whole.types, whole.integer) == (other.types, other.integer)
     for column, values in whole.columns.items():
@@ -107,11 +108,11 @@ def test_arrow_files_that_cannot_be_read(tmp_path: Path, table: Any) -> None:
     for raw in (b"", b"ARROW1 and nothing", b"no such thing"):
         path.write_bytes(raw)
         with pytest.raises(DataError, match=r"t\.arrow is not a readable Arrow file: "):
-            read_arrow_table(path)
+            read_table(path)
         with pytest.raises(DataError, match=r"t\.arrow is not a readable Arrow file: "):
             blocks_of(path, manifest("a"))
     write_ipc(table.slice(0, 0), path)
-    for read in (read_arrow_table, lambda path: blocks_of(path, manifest("a"))):
+    for read in (read_table, lambda path: blocks_of(path, manifest("a"))):
         with pytest.raises(NoRows, match=r"t\.arrow holds no rows$"):
             read(path)
 
@@ -139,8 +140,7 @@ def test_lists_of_numbers_are_one_column_for_each_number(
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=15)
     write_ipc(table, tmp_path / "t.arrow")
     for path in (tmp_path / "t.parquet", tmp_path / "t.arrow"):
-        read = read_parquet_table if path.suffix == ".parquet" else read_arrow_table
-        whole = read(path)
+        whole = read_table(path)
         assert list(whole.columns) == ["id", *names, "n"]
         np.testing.assert_array_equal(np.stack([whole.columns[n] for n in names], 1), x)
         blocks, notes, _ = blocks_of(path, manifest("n", *names), id_column="id")
@@ -249,7 +249,7 @@ def test_an_index_of_pandas_is_no_column(tmp_path: Path) -> None:
     table = pa.table({"a": [1.0, 2.0], "__index_level_0__": [7, 8]})
     path = tmp_path / "t.parquet"
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(meta)}), path)
-    assert read_parquet_table(path).index == ("__index_level_0__",)
+    assert read_table(path).index == ("__index_level_0__",)
     (block,), notes, _ = blocks_of(path, manifest("a"), id_column="__index_level_0__")
     assert (block.ids.tolist(), notes) == ([7, 8], [])
     (block,), notes, _ = blocks_of(path, manifest("a"))
@@ -257,4 +257,4 @@ def test_an_index_of_pandas_is_no_column(tmp_path: Path) -> None:
     (block,), _, _ = blocks_of(path, manifest("__index_level_0__", "a"))
     assert block.arrays[0].tolist() == [[7, 1], [8, 2]]
     pq.write_table(table.replace_schema_metadata({"pandas": b"none of theirs"}), path)
-    assert read_parquet_table(path).index == ()
+    assert read_table(path).index == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ae_runtime import Autoencoder, load
 from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import AeError, DataError, LatentMismatch
-from ae_runtime.files.readers.source import read_source
+from ae_runtime.files.readers.formats import read_array, read_table
 from ae_runtime.model.model import Model
 from ae_runtime.outputs import read_stamp
 
@@ -57,12 +58,14 @@ def refused(error: type[AeError], ae: Autoencoder, verb: str, source: str, out: 
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
-def test_files_hold_what_the_methods_give(ae: Autoencoder, suffix: str) -> None:
+def test_files_hold_what_the_methods_give(
+    ae: Autoencoder, suffix: str, rows_in: Callable[..., Any]
+) -> None:
     x = rows()
     np.save("x.npy", x)
     done = ae.encode_file("x.npy", f"z.{suffix}")
     assert (done.rows, done.resumed_rows, done.notes) == (50, 0, [])
-    z = read_source(f"z.{suffix}").array
+    z = rows_in(f"z.{suffix}")
     np.testing.assert_array_equal(z.astype(np.float32), ae.encode(x))  # a CSV is read as float64
     ae.decode_file(f"z.{suffix}", "x_hat.npy")
     np.testing.assert_array_equal(np.load("x_hat.npy"), ae.reconstruct(x))
@@ -113,13 +116,13 @@ def test_a_reconstructed_csv_has_the_columns_of_the_table(ae: Autoencoder) -> No
     x = rows()
     np.save("x.npy", x)
     ae.reconstruct_file("x.npy", "x_hat.csv")
-    source = read_source("x_hat.csv")
-    assert source.columns == NAMES
-    assert source.integer is not None
-    assert source.integer.tolist() == [name == "count" for name in NAMES]
+    table = read_table("x_hat.csv")
+    assert list(table.columns) == NAMES
+    assert table.integer == {"count"}
+    found = np.stack(list(table.columns.values()), axis=1)
     x_hat = ae.reconstruct(x)
-    np.testing.assert_array_equal(source.array[:, :5], x_hat[:, :5])
-    np.testing.assert_array_equal(source.array[:, 5], np.rint(x_hat[:, 5]))
+    np.testing.assert_array_equal(found[:, :5], x_hat[:, :5])
+    np.testing.assert_array_equal(found[:, 5], np.rint(x_hat[:, 5]))
 
 
 def test_columns_that_are_missing_are_named(ae: Autoencoder) -> None:
@@ -153,7 +156,7 @@ def test_no_rows_in_no_rows_out(ae: Autoencoder, suffix: str) -> None:
     if suffix == "csv":
         assert Path("z.csv").read_text() == "z0,z1\n"
     else:
-        assert read_source(f"z.{suffix}").array.shape == (0, 2)
+        assert read_array(f"z.{suffix}").shape == (0, 2)
 
 
 def test_progress_counts_every_block(ae: Autoencoder) -> None:

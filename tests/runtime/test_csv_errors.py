@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import DataError
-from ae_runtime.files.readers.csv_table import read_csv
+from ae_runtime.files.readers.columns import Wanted
+from ae_runtime.files.readers.formats import read_table
+from ae_runtime.files.readers.opening import open_rows
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +24,22 @@ def complaint(content: str | bytes, name: str = "t.csv") -> str:
     path = Path(name)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as error:
-        read_csv(path)
+        read_table(path)
     return str(error.value)
+
+
+def wrong_rows(content: str, width: int) -> list[str]:
+    """What the runtime says of rows of so many numbers that it cannot use."""
+    Path("t.csv").write_text(content)
+    wanted = Wanted(Port("x", "float64", [None, width]), "x", None)
+    with closing(open_rows(wanted, "table", "t.csv")) as stream:
+        return [why for block in stream.blocks(100) for why in block.bad.values()]
+
+
+NOT_A_NUMBER = (
+    "is not a number; tables of numbers are taken: leave the column out, or write it as numbers "
+    "with a point before decimals"
+)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "  \r\n", b"\xef\xbb\xbf"])
@@ -36,39 +54,28 @@ def test_header_only(content: str) -> None:
 
 @pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
 def test_text_in_a_numeric_column(quote: str) -> None:
-    found = complaint(f"a,{quote}b{quote}\n1,2\n\n3,red\n5,blue\n")
-    assert found == (
-        "t.csv: row 2, column 'b': 'red' is not a number; "
-        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
-        "before decimals"
-    )
+    assert wrong_rows(f"a,{quote}b{quote}\n1,2\n\n3,red\n5,blue\n", 2) == [
+        f"row 2, column 'b': 'red' {NOT_A_NUMBER}",
+        f"row 3, column 'b': 'blue' {NOT_A_NUMBER}",
+    ]
 
 
 def test_text_in_a_column_without_a_name() -> None:
-    assert complaint("1,2\n3,4\n5,red\n") == (
-        "t.csv: row 3, column 2: 'red' is not a number; "
-        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
-        "before decimals"
-    )
+    (found,) = wrong_rows("1,2\n3,4\n5,red\n", 2)
+    assert found == f"row 3, column 2: 'red' {NOT_A_NUMBER}"
 
 
 @pytest.mark.parametrize("other", ["2", "NA", '"2"'])
 @pytest.mark.parametrize("cell", ["1_000", "0x10", "1 000", "1,000", "--1", "1e", "2024-01-01"])
 def test_what_only_looks_like_a_number_is_text(cell: str, other: str) -> None:
     # `other` sends the file through the fast reader first, or straight through the slow one.
-    assert complaint(f"a;b;c\n1;2;3\n4;{cell};{other}\n") == (
-        f"t.csv: row 2, column 'b': {cell!r} is not a number; "
-        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
-        "before decimals"
-    )
+    assert wrong_rows(f"a;b;c\n1;2;3\n4;{cell};{other}\n", 3) == [
+        f"row 2, column 'b': {cell!r} {NOT_A_NUMBER}"
+    ]
 
 
 def test_a_separator_in_a_quoted_cell_does_not_cut_it() -> None:
-    assert complaint('a,b\n1,2\n"3,5,",4\n') == (
-        "t.csv: row 2, column 'a': '3,5,' is not a number; "
-        "tables of numbers are taken: leave the column out, or write it as numbers with a point "
-        "before decimals"
-    )
+    assert wrong_rows('a,b\n1,2\n"3,5,",4\n', 2) == [f"row 2, column 'a': '3,5,' {NOT_A_NUMBER}"]
 
 
 @pytest.mark.parametrize("row", ["3", "3,4,5", "3,4,"])

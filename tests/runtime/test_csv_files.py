@@ -1,16 +1,23 @@
-"""read_csv finds separator, header, missing values and integers, and gives exact numbers."""
+"""Of a CSV separator, header, missing values and integers are found, and numbers are exact."""
 
 from __future__ import annotations
 
+import ast
 import gzip
+import re
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ae_runtime.bundle.manifest import Port
+from ae_runtime.files.readers.columns import Wanted
 from ae_runtime.files.readers.csv_pieces import Piece
-from ae_runtime.files.readers.csv_table import CsvTable, read_csv, read_table
+from ae_runtime.files.readers.formats import read_table
+from ae_runtime.files.readers.opening import open_rows
 
 nan = np.nan
 
@@ -20,10 +27,38 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+class CsvTable(NamedTuple):
+    """What was found in a CSV. columns: None without a header."""
+
+    values: NDArray[np.float64]
+    columns: list[str] | None
+    integer: list[bool]
+    separator: str
+
+
 def table(text: str | bytes, name: str = "t.csv") -> CsvTable:
+    """A CSV as training reads it, known to be what the runtime reads."""
     path = Path(name)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_csv(path)
+    found = read_table(path)
+    values = np.stack(list(found.columns.values()), axis=1)
+    assert_same_bits(streamed(path, values.shape[1]), values)
+    (separator,) = re.findall(r"separator ('[^']*')", found.note)[:1]
+    return CsvTable(
+        values,
+        list(found.columns) if found.named else None,
+        [name in found.integer for name in found.columns],
+        ast.literal_eval(separator),
+    )
+
+
+def streamed(path: Path, width: int) -> NDArray[np.float64]:
+    """The numbers in a CSV as the runtime reads them."""
+    wanted = Wanted(Port("x", "float64", [None, width]), "x", None, exact=True)
+    with closing(open_rows(wanted, "table", path)) as stream:
+        blocks = list(stream.blocks(1 << 20))
+    assert not any(block.bad for block in blocks)
+    return np.concatenate([block.arrays[0] for block in blocks])
 
 
 def assert_same_bits(found: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
@@ -153,7 +188,7 @@ def test_integer_columns_are_written_without_fraction_or_exponent(
     cells: list[str], integer: bool
 ) -> None:
     found = table("".join(f"{cell},0.5\n" for cell in cells))
-    assert found.integer.tolist() == [integer, False]
+    assert found.integer == [integer, False]
 
 
 def test_a_fraction_far_down_makes_a_column_no_integer() -> None:
@@ -188,15 +223,17 @@ def test_the_fast_and_the_slow_reader_give_the_numbers_that_python_reads(
     expected = np.array([[float(cell) for cell in row] for row in cells])
     fast_results = []
 
-    def spied_fast(piece: Piece) -> object:
-        fast_results.append(read_fast(piece))
+    def spied_fast(piece: Piece, *options: object) -> object:
+        fast_results.append(read_fast(piece, *options))  # type: ignore[arg-type]
         return fast_results[-1]
 
     read_fast = Piece.numbers
     monkeypatch.setattr(Piece, "numbers", spied_fast)
     assert_same_bits(table(text).values, expected)
-    assert fast_results[0] is not None  # else the slow reader was compared with itself
-    monkeypatch.setattr(Piece, "numbers", lambda _: None)
+    assert None not in [
+        result and 1 for result in fast_results
+    ]  # else the slow reader was compared with itself
+    monkeypatch.setattr(Piece, "numbers", lambda *_: None)
     assert_same_bits(table(text).values, expected)
 
 
@@ -217,7 +254,7 @@ def test_missing_values_are_the_same_to_the_fast_and_the_slow_reader(
     text = end.join([separator.join("abcd"[:width]), *lines, "1" + f"{separator}1" * (width - 1)])
     found = table(text).values
     columns = read_table(Path("t.csv")).columns
-    monkeypatch.setattr(Piece, "numbers", lambda _: None)
+    monkeypatch.setattr(Piece, "numbers", lambda *_: None)
     assert_same_bits(table(text).values, found)
     assert_same_bits(np.stack(list(columns.values()), 1), found)
 

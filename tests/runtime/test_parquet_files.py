@@ -20,8 +20,9 @@ from ae_runtime.bundle.manifest import Column, Golden, Latent, Manifest, Port, S
 from ae_runtime.errors import DataError, DataWarning, InputFailed, MissingExtra, TooLittleMemory
 from ae_runtime.files.readers import parquet
 from ae_runtime.files.readers.columns import row_columns
+from ae_runtime.files.readers.formats import read_table
 from ae_runtime.files.readers.opening import Block, SeriesCut, open_rows, open_stream
-from ae_runtime.tables.arrow import arrow_table, read_parquet_table
+from ae_runtime.tables.arrow import arrow_table
 from ae_runtime.tables.table import to_blocks
 
 pa = pytest.importorskip("pyarrow", reason="the runtime's own environment has no pyarrow")
@@ -48,7 +49,7 @@ def test_types_of_columns(tmp_path: Path) -> None:
         moment=pa.array([1_500, None, 0], pa.timestamp("ms", tz="Europe/Paris")),
         nothing=pa.nulls(3),
     )
-    found = read_parquet_table(path)
+    found = read_table(path)
     numbers = {
         "whole": [1, np.nan, 3],
         "real": [0.5, np.nan, np.nan],
@@ -119,7 +120,7 @@ def test_nested_columns_are_listed_and_the_others_read(tmp_path: Path) -> None:
     path = written(
         tmp_path / "t.parquet", a=[1.0, 2.0], tags=[["x"], []], box=[{"w": 1}, None], raw=[b"", b""]
     )
-    found = read_parquet_table(path)
+    found = read_table(path)
     assert list(found.columns) == ["a"]
     assert list(found.unusable) == ["tags", "box", "raw"]
     assert found.unusable["raw"] == "holds (binary)"
@@ -129,7 +130,7 @@ def test_nested_columns_are_listed_and_the_others_read(tmp_path: Path) -> None:
 def test_integers_that_lose_digits_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "t.parquet", key=pa.array([1, 2**53 + 1], pa.int64()))
     with pytest.raises(DataError) as error:
-        read_parquet_table(path)
+        read_table(path)
     assert str(error.value) == (
         f"{path}: column 'key' holds integers beyond {2**53}, which lose digits as float64; "
         "subtract an offset"
@@ -140,18 +141,21 @@ def test_damaged_and_empty_files(tmp_path: Path) -> None:
     damaged = tmp_path / "t.parquet"
     damaged.write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match=r"t\.parquet is not a readable Parquet file: "):
-        read_parquet_table(damaged)
+        read_table(damaged)
     with pytest.raises(DataError, match="holds no rows"):
-        read_parquet_table(written(tmp_path / "e.parquet", a=pa.array([], pa.float64())))
+        read_table(written(tmp_path / "e.parquet", a=pa.array([], pa.float64())))
 
 
-def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(
         MissingExtra, match=r'^pyarrow cannot .*; pip install "ae-toolkit\[data\]"$'
     ):
-        read_parquet_table(Path("t.parquet"))
+        read_table(tmp_path / "t.parquet")
 
 
 def test_an_arrow_table_of_a_mixed_model(mixed_bundle: Path) -> None:
@@ -287,7 +291,7 @@ def test_blocks_are_the_rows_that_are_read_whole(
     )
     path = tmp_path / "t.parquet"
     pq.write_table(table, path, row_group_size=rows_in_group)
-    whole = read_parquet_table(path)
+    whole = read_table(path)
     x = np.stack([whole.columns[name] for name in NUMBERS], 1)
     for size in (1, 9, 50, 100, 101):
         blocks = blocks_of(path, size, id_column="key", ahead=ahead)
@@ -404,7 +408,7 @@ def test_mixed_tables_are_those_that_are_read_whole(
     )
     path = tmp_path / "t.parquet"
     pq.write_table(table, path, row_group_size=20)
-    expected = to_blocks(read_parquet_table(path), columns)
+    expected = to_blocks(read_table(path), columns)
     monkeypatch.setattr(parquet, "PIECE_BYTES", 8 * 4 * 6)
     for size in (1, 9, 50):
         blocks = blocks_of(path, size, bundle=bundle)

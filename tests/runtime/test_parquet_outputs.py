@@ -19,7 +19,7 @@ from ae_runtime import Autoencoder
 from ae_runtime.bundle.opening import open_bundle
 from ae_runtime.errors import DataError, OutputFailed
 from ae_runtime.files.jobs import journal
-from ae_runtime.files.readers.source import read_table_file
+from ae_runtime.files.readers.formats import read_table
 from ae_runtime.files.writers.layout import Chunk, Kind, Layout
 from ae_runtime.files.writers.parquet import ParquetWriter
 from ae_runtime.model.model import Model
@@ -98,7 +98,7 @@ def test_every_kind_of_column() -> None:
         "c5": "größe",
     }
     assert [table[name][1].as_py() for name in ("c1", "c2", "c3", "c4", "c5")] == [None] * 5
-    back = read_table_file("x.parquet")
+    back = read_table("x.parquet")
     assert back.columns["c2"][0] == day
     assert back.columns["c4"][0] == 1.25
 

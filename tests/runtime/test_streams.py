@@ -26,9 +26,8 @@ from ae_runtime.errors import (
     SourceNotFound,
 )
 from ae_runtime.files.readers.columns import latent_columns, row_columns
-from ae_runtime.files.readers.csv_table import read_table
+from ae_runtime.files.readers.formats import read_table
 from ae_runtime.files.readers.opening import Block, Stream, open_stream
-from ae_runtime.files.readers.source import read_source
 from ae_runtime.tables.table import to_blocks
 
 NAMES = ["a", "b", "c"]
@@ -664,13 +663,13 @@ def test_a_fingerprint_changes_with_the_file() -> None:
     assert len({before, found("x.npy"), found("x.npz:a"), found("x.npz:b")}) == 4
 
 
-def test_blocks_of_a_csv_are_what_read_source_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_a_csv_are_what_training_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     for _ in range(10):
         rows = int(random.integers(1, 200))
         cells = random.choice(["1", "-2.5", "NA", "", '"3"', "1e-3", "nan"], (rows, 3))
         Path("t.csv").write_text("\n".join(["a,b,c", *map(",".join, cells.tolist()), ""]))
-        whole = read_source("t.csv").array
+        whole = np.stack(list(read_table("t.csv").columns.values()), axis=1)
         with monkeypatch.context() as patch:
             patch.setattr(
                 "ae_runtime.files.readers.csv_pieces.PIECE_BYTES", int(random.integers(1, 300))

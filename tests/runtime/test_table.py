@@ -9,7 +9,8 @@ import pytest
 
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_runtime.files.readers.csv_table import MISSING, read_table
+from ae_runtime.files.readers.csv_numbers import MISSING
+from ae_runtime.files.readers.formats import read_table
 from ae_runtime.tables.table import Table, from_blocks, parse_date, to_blocks
 
 COLUMNS = [
@@ -132,7 +133,7 @@ def test_words_of_a_csv_are_kept_as_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("zip,v\n02116,1\n2116,2\n,3\n")
     assert read_table(path).columns["zip"].dtype == float
-    found = read_table(path, words=["zip", "gone"]).columns
+    found = read_table(path, text=["zip", "gone"]).columns
     assert found["zip"].tolist() == ["02116", "2116", None]
     np.testing.assert_array_equal(found["v"], [1, 2, 3])
 

@@ -10,7 +10,7 @@ import pytest
 
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_train.data.dataset import make_dataset
+from ae_train.data.dataset import first_infinity, make_dataset
 from ae_train.data.loading import load, load_digits
 from ae_train.data.splitting import split_data, split_rows
 from ae_train.recipe import Data, Recipe
@@ -190,3 +190,21 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused() -> None:
     assert str(caught.value) == (
         "10 rows with validation = 0.5 and test = 0.4 leave 1 to train on; hold out less"
     )
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.array([[1, np.nan], [np.nan, np.inf]]), (1, 1)),
+        (np.array([[1, 2], [-np.inf, np.inf]]), (1, 0)),
+        (np.array([[np.inf, -np.inf]]), (0, 0)),  # their sum is NaN
+        (np.array([[np.nan, 2], [np.nan, np.nan]]), None),
+        (np.array([[1e308, 1e308]]), None),  # their sum is infinite
+        (np.full((2, 2), 65504, np.float16), None),
+        (np.array([[[0, 0], [0, 0]], [[0, 0], [np.inf, 0]]], np.float32), (1, 2)),
+        (np.ones((2, 2), int), None),
+        (np.empty((0, 3)), None),
+    ],
+)
+def test_the_first_infinity(array: np.ndarray, found: tuple[int, int] | None) -> None:
+    assert first_infinity(array) == found

@@ -20,7 +20,7 @@ from ae_runtime.files.jobs.job import JobOptions, Source, process_file
 from ae_runtime.files.jobs.pipe import FORMATS, process_to_pipe
 from ae_runtime.files.jobs.steps import Progress
 from ae_runtime.files.jobs.task import Decode, Encode, Reconstruct, Task
-from ae_runtime.files.readers.source import suffix_of
+from ae_runtime.files.readers.formats import suffix_of
 from ae_runtime.model.model import Model
 from ae_runtime.shards import data_files, place_shards
 

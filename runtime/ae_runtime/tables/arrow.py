@@ -1,74 +1,23 @@
-"""Parquet and Arrow files to tables of numbers and words."""
+"""Tables of Arrow as columns of numbers and categories."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.errors import DataError, DtypeMismatch, NoRows
+from ae_runtime.errors import DataError, DtypeMismatch
 from ae_runtime.extras import need
 from ae_runtime.model.arrays import EXACT_INTEGERS
 from ae_runtime.tables.dates import DAY_S
 from ae_runtime.tables.table import Table, check_names
 
 Array = NDArray[Any]
-_IPC_FILE = b"ARROW1"  # what a file begins with; a stream does not
 _NAT = np.iinfo(np.int64).min
-
-
-def read_parquet_table(path: Path) -> Table:
-    """The columns of a Parquet file; dates and times in seconds since 1970-01-01 UTC.
-
-    A column of lists of numbers is a vector, name[0] and on. Columns that are nested otherwise, or
-    hold bytes, are listed as unusable. Raises DataError for a file that cannot be read, NoRows,
-    MissingExtra without pyarrow.
-    """
-    return _read_table(path, "Parquet", need("pyarrow.parquet", "data").read_table)
-
-
-def read_arrow_table(path: Path) -> Table:
-    """The columns of an Arrow IPC file, which Feather is too, or stream; as read_parquet_table."""
-    need("pyarrow", "data")
-    return _read_table(path, "Arrow", lambda path: open_ipc(path).read_all())
-
-
-def _read_table(path: Path, kind: str, read: Callable[[Path], Any]) -> Table:
-    try:
-        table = read(path)
-    except (PermissionError, MemoryError):
-        raise
-    except Exception as error:  # pyarrow raises many kinds for a damaged file
-        raise unreadable(path, error, kind) from None
-    if not table.num_rows:
-        raise NoRows(f"{path} holds no rows")
-    try:
-        return _to_table(table)
-    except DataError as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
-def open_ipc(path: Path, columns: list[int] | None = None) -> Any:
-    """The reader, of pyarrow, of an Arrow IPC file, or of a stream that was saved as one.
-
-    columns: the places of the only ones that are read. Raises what pyarrow raises.
-    """
-    arrow = need("pyarrow", "data")
-    options = arrow.ipc.IpcReadOptions(included_fields=columns or [])
-    file = arrow.memory_map(str(path))
-    try:
-        if file.read(6) == _IPC_FILE:
-            return arrow.ipc.open_file(file, options=options)
-        file.seek(0)
-        return arrow.ipc.open_stream(file, options=options)
-    except BaseException:
-        file.close()
-        raise
 
 
 def arrow_table(x: Any, wanted: Collection[str] | None = None) -> Table:
@@ -88,15 +37,15 @@ def arrow_table(x: Any, wanted: Collection[str] | None = None) -> Table:
         unused = [name for name in table.column_names if name not in used]
         left_out = tuple(name for name in unused if name not in index_of_pandas(table.schema))
         table = table.drop_columns(unused)
-    return replace(_to_table(table), left_out=left_out)
+    return replace(to_table(table), left_out=left_out)
 
 
-def unreadable(path: Path, error: Exception, kind: str) -> DataError:
-    """What pyarrow says of a damaged file of a kind, in one line."""
-    return DataError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())}")
+def to_table(table: Any) -> Table:
+    """The columns of a pyarrow Table; dates and times in seconds since 1970-01-01 UTC.
 
-
-def _to_table(table: Any) -> Table:
+    A column of lists of numbers is a vector, name[0] and on. Columns that are nested otherwise, or
+    hold bytes, are listed as unusable. Raises DataError.
+    """
     types = need("pyarrow.types", "data")
     names = table.column_names
     check_names(names)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Column, Dtype
 from ae_runtime.errors import DataError
-from ae_runtime.files.readers.source import first_infinity
 from ae_runtime.model.arrays import EXACT_INTEGERS, check_mask
 from ae_runtime.tables.windows import Windows
 from ae_train.data.form import Form, Kind
@@ -208,6 +207,20 @@ def _survey(raw: tuple[Any, ...], columns: Sequence[Column] | None) -> bool:
         _check_exact(low, high)
         varies |= bool(np.any((low != high) & ~(low != low)))
     return varies
+
+
+def first_infinity(array: Array) -> tuple[int, int] | None:
+    """(row, column) of the first infinite value, both from 0; images count columns flat."""
+    if array.dtype.kind != "f" or not array.size:
+        return None
+    flat = array.reshape(len(array), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = ~np.isfinite(flat.sum(axis=1, dtype=np.float64))
+    for row in np.flatnonzero(suspect):
+        columns = np.flatnonzero(np.isinf(flat[row]))
+        if len(columns):
+            return int(row), int(columns[0])
+    return None
 
 
 def _check_finite(block: Array, first: int, columns: Sequence[Column] | None) -> None:

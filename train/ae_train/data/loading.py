@@ -15,10 +15,10 @@ from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
 from ae_runtime.extras import need
 from ae_runtime.files.readers.csv_form import Told
+from ae_runtime.files.readers.data_folder import find_parts
+from ae_runtime.files.readers.formats import holds_columns, read_array, read_table
 from ae_runtime.files.readers.image_folder import SUFFIXES as IMAGE_SUFFIXES
 from ae_runtime.files.readers.image_folder import read_folder
-from ae_runtime.files.readers.partitions import find_parts
-from ae_runtime.files.readers.source import TABLES, read_source, read_table_file
 from ae_runtime.tables.missing import without_missing
 from ae_runtime.tables.table import Table
 from ae_runtime.tables.windows import Windows
@@ -67,23 +67,23 @@ def load(
 def _holds_columns(name: str) -> bool:
     path = Path(name)
     if not path.is_dir():
-        return name.lower().endswith(TABLES)
+        return holds_columns(path)
     if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
         return False  # there a table is about the images
     return bool(find_parts(path))
 
 
-def _read_table(data: Data, name: str | Path, words: Collection[str] = ()) -> Table:
-    """The columns of a file or folder, text read as the recipe says. Raises as read_table_file.
+def _read_table(data: Data, name: str | Path, more: Collection[str] = ()) -> Table:
+    """The columns of a file or folder, text read as the recipe says. Raises as read_table.
 
-    words: columns whose text is kept as it is, beside those that the recipe names.
+    more: columns whose text is kept as it is, beside those that the recipe names.
     """
     path = Path(name)
     if path.is_dir():
         return read_parts(path, partial(_read_table, data))
     told = Told(data.reading, data.header)
-    kept = [column for column, kind in data.types.items() if kind != "number"]
-    return without_missing(read_table_file(path, told, [*kept, *words]), data.reading)
+    text = [column for column, kind in data.types.items() if kind != "number"]
+    return without_missing(read_table(path, told, [*text, *more]), data.reading)
 
 
 def load_digits() -> NDArray[np.uint8]:
@@ -122,8 +122,7 @@ def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
         size = (recipe.resize[0], recipe.resize[1]) if recipe.resize else None
         images, _, note = read_folder(path, size, recipe.unreadable)
         return images, note
-    source = read_source(name)
-    return source.array, source.note
+    return read_array(name), ""
 
 
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:

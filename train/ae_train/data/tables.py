@@ -12,7 +12,7 @@ import numpy as np
 
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError, NoRows
-from ae_runtime.files.readers.partitions import find_parts, with_keys
+from ae_runtime.files.readers.data_folder import Part, find_parts
 from ae_runtime.tables.missing import without_missing
 from ae_runtime.tables.table import Table, is_numbers, to_blocks, to_numbers, to_words
 from ae_train.data.dataset import Dataset, make_dataset
@@ -88,7 +88,32 @@ def read_parts(folder: Path, read: Callable[[Path], Table]) -> Table:
             continue
     if not parts:
         raise NoRows(f"{folder} holds no rows")
-    return _joined(with_keys(tables, parts), [str(part.path) for part in parts])
+    return _joined(_with_keys(tables, parts), [str(part.path) for part in parts])
+
+
+def _with_keys(tables: Sequence[Table], parts: Sequence[Part]) -> list[Table]:
+    """The tables of parts with a column for each of their keys, of whole numbers or of categories.
+
+    A column that a file holds itself stays as it is.
+    """
+    tables = list(tables)
+    for name in parts[0].keys:
+        words = [part.keys[name] for part in parts]
+        whole = all(word is None or _is_whole(word) for word in words)
+        for at, (table, word) in enumerate(zip(tables, words, strict=True)):
+            if name in table.columns:
+                continue
+            if whole:
+                cells = np.full(table.rows, np.nan if word is None else float(word))
+            else:
+                cells = np.full(table.rows, word, object)
+            integer = table.integer | {name} if whole else table.integer
+            tables[at] = replace(table, columns=table.columns | {name: cells}, integer=integer)
+    return tables
+
+
+def _is_whole(word: str) -> bool:
+    return word.lstrip("-").isdecimal() and word.isascii() and len(word) < 16
 
 
 def read_all(

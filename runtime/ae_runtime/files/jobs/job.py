@@ -21,10 +21,10 @@ from ae_runtime.files.jobs.steps import OnError, Progress, Start, block_size, st
 from ae_runtime.files.jobs.task import Task
 from ae_runtime.files.jobs.unfinished import Place, Unfinished, check_out, keeps, locked, publish
 from ae_runtime.files.readers.blocks import NothingStream, SeriesCut, Stream
+from ae_runtime.files.readers.formats import split_member
 from ae_runtime.files.readers.noise import NoiseReader
 from ae_runtime.files.readers.opening import open_stream
 from ae_runtime.files.readers.raw_bytes import closed_on_error, fingerprint
-from ae_runtime.files.readers.source import split_member
 from ae_runtime.files.writers.layout import Layout, Writer
 from ae_runtime.files.writers.opening import check_layout, writer_for
 

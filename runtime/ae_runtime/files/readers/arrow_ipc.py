@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ae_runtime.errors import NoRows
 from ae_runtime.extras import need
-from ae_runtime.files.readers.arrow_rows import ArrowRows
+from ae_runtime.files.readers.arrow_rows import ArrowRows, read_whole
 from ae_runtime.files.readers.blocks import PIECE_BYTES, Piece
-from ae_runtime.files.readers.columns import Wanted
-from ae_runtime.tables.arrow import open_ipc
+from ae_runtime.files.readers.csv_form import Told
+from ae_runtime.tables.table import Table
 
+_FILE_MAGIC = b"ARROW1"  # the first bytes of a file; a stream has others
 _BYTES = 48 << 20  # pyarrow itself, and columns on their way
 
 
@@ -22,34 +22,27 @@ class IpcStream(ArrowRows):
 
     kind = "Arrow"
 
-    def __init__(
-        self,
-        path: Path,
-        wanted: Wanted,
-        id_column: str | None,
-        keys: Mapping[str, str | None] = MappingProxyType({}),
-    ) -> None:
-        need("pyarrow", "data")
-        super().__init__(path, wanted, id_column, keys)
+    def _look(self) -> None:
+        arrow = need("pyarrow", "data")
         with self.said():
-            schema = open_ipc(path).schema
+            schema = _open(self.path).schema
         self._places = {name: at for at, name in enumerate(schema.names)}
         self.choose_columns(schema)
-        # Of what is compressed, that of one column.
-        self.rows: int | None = sum(table.num_rows for table in self.tables(self._columns[:1]))
+        # One column is enough, which matters where it is compressed.
+        self.rows = sum(table.num_rows for table in self.tables(self._columns[:1]))
         if not self.rows:
-            raise NoRows(f"{path} holds no rows")
-        before = need("pyarrow", "data").total_allocated_bytes()
-        held = next(self.tables(self._columns))
-        taken = need("pyarrow", "data").total_allocated_bytes() - before
-        del held
-        self.memory = _BYTES + max(taken, 0)  # of a batch, where it is compressed
+            raise NoRows(f"{self.path} holds no rows")
+        before = arrow.total_allocated_bytes()
+        batch = next(self.tables(self._columns))
+        taken = arrow.total_allocated_bytes() - before
+        del batch
+        self.memory = _BYTES + max(taken, 0)  # a batch takes memory where it is compressed
 
     def tables(self, columns: list[str]) -> Iterator[Any]:
         """The rows in tables of some of the columns."""
         arrow = need("pyarrow", "data")
         with self.said():
-            reader = open_ipc(self.path, [self._places[name] for name in columns])
+            reader = _open(self.path, [self._places[name] for name in columns])
         for batch in self._batches(reader):
             if batch.num_rows:
                 yield arrow.Table.from_batches([batch])
@@ -83,3 +76,27 @@ class IpcStream(ArrowRows):
 
     def close(self) -> None:
         """Each reader closes its file itself."""
+
+
+def read_arrow(path: Path, told: Told, text: Collection[str]) -> Table:
+    """The columns of an Arrow file. Raises DataError, NoRows, MissingExtra without pyarrow."""
+    need("pyarrow", "data")
+    return read_whole(path, "Arrow", lambda: _open(path).read_all())
+
+
+def _open(path: Path, columns: list[int] | None = None) -> Any:
+    """The reader, of pyarrow, of an Arrow IPC file, or of a stream that was saved as one.
+
+    columns: the places of the only ones that are read. Raises what pyarrow raises.
+    """
+    arrow = need("pyarrow", "data")
+    options = arrow.ipc.IpcReadOptions(included_fields=columns or [])
+    file = arrow.memory_map(str(path))
+    try:
+        if file.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+            return arrow.ipc.open_file(file, options=options)
+        file.seek(0)
+        return arrow.ipc.open_stream(file, options=options)
+    except BaseException:
+        file.close()
+        raise

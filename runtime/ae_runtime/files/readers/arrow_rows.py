@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_runtime.errors import DataError, InputFailed
+from ae_runtime.errors import DataError, InputFailed, NoRows
 from ae_runtime.extras import need
 from ae_runtime.files.readers.blocks import Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.readers.columns import (
@@ -31,10 +31,10 @@ from ae_runtime.tables.arrow import (
     joined,
     kind_of,
     length_of,
-    unreadable,
+    to_table,
     vectors,
 )
-from ae_runtime.tables.table import check_names
+from ae_runtime.tables.table import Table, check_names
 
 Array = NDArray[Any]
 
@@ -42,19 +42,24 @@ Array = NDArray[Any]
 class ArrowRows(Stream):
     """Rows that come as tables of Arrow. Its positions say nothing: the row is enough.
 
-    kind: what errors call the file. keys: columns beside those of the file, each with its one word,
-    None where missing: of a folder that is named for them.
+    kind: what errors call the file.
     """
 
     kind = "Arrow"
     series: SeriesCut | None = None
+    rows: int | None
 
     def __init__(
-        self, path: Path, wanted: Wanted, id_column: str | None, keys: Mapping[str, str | None]
+        self, path: Path, wanted: Wanted, id_column: str | None, member: str | None = None
     ) -> None:
-        self.path, self.id_name, self._wanted, self._keys = path, id_column, wanted, keys
+        self.path, self.id_name, self._wanted = path, id_column, wanted
         self.fingerprint = fingerprint(path)
         self._has_whole_ids = False
+        self._look()
+
+    def _look(self) -> None:
+        """Open the file, find its columns, and what they take. Raises NoRows."""
+        raise NotImplementedError
 
     def pieces(self, size: int, first: int) -> Iterator[Piece]:
         """The rows from `first` on, in pieces of any length."""
@@ -73,7 +78,8 @@ class ArrowRows(Stream):
         arrow, wanted = need("pyarrow", "data"), self._wanted
         with named(self.path):
             check_names(schema.names)
-        self._beside = [name for name in self._keys if name not in schema.names]
+        keys = self._wanted.keys
+        self._beside = [name for name in keys if name not in schema.names]
         for name in self._beside:
             schema = schema.append(arrow.field(name, arrow.string()))
         asked = {self.id_name, wanted.time, *(wanted.names or ())}
@@ -155,7 +161,7 @@ class ArrowRows(Stream):
     def _with_keys(self, table: Any) -> Any:
         arrow = need("pyarrow", "data")
         for name in self._beside:
-            word = arrow.scalar(self._keys[name], arrow.string())
+            word = arrow.scalar(self._wanted.keys[name], arrow.string())
             table = table.append_column(name, arrow.repeat(word, table.num_rows))
         return table
 
@@ -208,7 +214,28 @@ class ArrowRows(Stream):
                 raise InputFailed(
                     f"{self.path} cannot be read to its end: {reason}; see that it is still there"
                 ) from error
-            raise unreadable(self.path, error, self.kind) from None
+            raise _unreadable(self.path, error, self.kind) from None
 
     def _has_changed(self) -> bool:
         return not os.path.exists(self.path) or fingerprint(self.path) != self.fingerprint
+
+
+def read_whole(path: Path, kind: str, read: Callable[[], Any]) -> Table:
+    """The columns of a file that pyarrow reads as a whole; see tables.arrow.to_table.
+
+    kind: what errors call the file. Raises DataError for a file that cannot be read, NoRows.
+    """
+    try:
+        table = read()
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # pyarrow raises many kinds for a damaged file
+        raise _unreadable(path, error, kind) from None
+    if not table.num_rows:
+        raise NoRows(f"{path} holds no rows")
+    with named(path):
+        return to_table(table)
+
+
+def _unreadable(path: Path, error: Exception, kind: str) -> DataError:
+    return DataError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())}")

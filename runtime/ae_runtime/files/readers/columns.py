@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Column, Manifest, Port, Reading, Series
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.readers.blocks import drop_infinite
-from ae_runtime.files.readers.source import Source, select_columns
 from ae_runtime.model.arrays import checked, fit_integers
 from ae_runtime.tables.missing import as_missing
 from ae_runtime.tables.table import Table, numbered, to_blocks, to_numbers, truth_of
@@ -38,7 +37,8 @@ class Wanted:
     are no matter. kind: of the bundle. joins_windows: whether windows of a series come back as
     time steps, so that none may be left out. stride: time steps from one window to the next where
     no other is asked for; None for the window's length. time_step: from row to row in training,
-    None where it varies or is not known.
+    None where it varies or is not known. keys: columns beside those of the file, with the one value
+    that each row has in them, None where missing: those that its folder is named for.
     """
 
     port: Port
@@ -57,6 +57,7 @@ class Wanted:
     joins_windows: bool = False
     stride: int | None = None
     time_step: float | None = None
+    keys: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def step(self) -> Port:
@@ -154,11 +155,14 @@ def choose(
                 f"{path}: {wanted.what} has shape (N, {len(places)}), the bundle wants ({axes})"
             )
         return Choice(places, ids, [])
-    everything = Source(path, np.arange(len(names))[None], names)
-    found, left_out = select_columns(everything, by_name)
-    left_out = [name for name in left_out if name not in (id_column, wanted.time)]
+    missing = [name for name in by_name if name not in names]
+    if missing:
+        raise DataError(
+            f"{path} lacks {len(missing)} of the model's columns: {', '.join(missing[:5])}"
+        )
+    left_out = [name for name in names if name not in {*by_name, id_column, wanted.time}]
     times = names.index(wanted.time) if wanted.time in names else None
-    return Choice(found[0].tolist(), ids, left_out, times)
+    return Choice([names.index(name) for name in by_name], ids, left_out, times)
 
 
 def _names_for(wanted: Wanted, names: list[str], id_column: str | None) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,32 @@ from ae_runtime.files.readers.blocks import Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.readers.columns import (
     Wanted,
     choose,
+    known_names,
     settle_columns,
     settle_numbers,
     settle_times,
 )
-from ae_runtime.files.readers.csv_form import Form
+from ae_runtime.files.readers.csv_form import Form, Told, find_form, separator_of
 from ae_runtime.files.readers.csv_head import Rows
 from ae_runtime.files.readers.csv_pieces import Piece as TextPiece
 from ae_runtime.files.readers.csv_pieces import numbers_of, read_pieces
-from ae_runtime.files.readers.raw_bytes import Bytes
+from ae_runtime.files.readers.raw_bytes import Bytes, closed_on_error, open_bytes
 
 Array = NDArray[Any]
+
+
+def open_csv(path: Path, wanted: Wanted, id_column: str | None, member: str | None) -> CsvStream:
+    """The rows of a .csv or .tsv file, either of which may be compressed."""
+    return open_text(open_bytes(path), wanted, id_column, separator_of(path))
+
+
+def open_text(
+    source: Bytes, wanted: Wanted, id_column: str | None, separator: str | None
+) -> CsvStream:
+    """The rows of CSV text. separator: None to find it."""
+    with closed_on_error(source):
+        told = Told(wanted.reading, None, known_names(wanted))
+        return CsvStream(source, find_form(source, separator, told), wanted, id_column)
 
 
 class CsvStream(Stream):

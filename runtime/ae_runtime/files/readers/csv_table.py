@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +13,24 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.files.readers.csv_form import Form, Told, find_form, separator_of
 from ae_runtime.files.readers.csv_head import Rows
-from ae_runtime.files.readers.csv_numbers import MISSING
-from ae_runtime.files.readers.csv_pieces import numbers_of, read_pieces
+from ae_runtime.files.readers.csv_pieces import read_pieces
 from ae_runtime.files.readers.raw_bytes import Bytes, open_bytes
 from ae_runtime.tables.table import Table
 
-__all__ = ["MISSING", "CsvTable", "read_csv", "read_table"]
 
+def read_csv(path: Path, told: Told, text: Collection[str]) -> Table:
+    """The columns of a .csv or .tsv file, either of which may be compressed.
 
-@dataclass(frozen=True)
-class CsvTable:
-    """A CSV file as numbers.
-
-    values: (N, D) float64, NaN where a value is missing. columns: the header's names, None
-    without a header. integer: (D,) bool, the columns written without a fraction or an exponent.
-    note: what was found out about the file.
-    """
-
-    values: NDArray[np.float64]
-    columns: list[str] | None
-    integer: NDArray[np.bool_]
-    separator: str
-    note: str
-
-
-def read_csv(path: Path, told: Told | None = None) -> CsvTable:
-    """The table of numbers in path (.csv, .tsv, and either with .gz).
-
-    Raises DataError that names row and column for text in a numeric column, ragged rows, and a
-    file without rows. Rows are counted as the lines of data: the header is row 0.
-    """
-    with _opened(path, told) as (source, form):
-        parts: list[NDArray[np.float64]] = []
-        rows = 0
-        for piece in read_pieces(source, form, 0):
-            plain = piece.numbers()
-            parts.append(plain[0] if plain else _numbers(form, piece.cells()[0], rows))
-            rows += len(parts[-1])
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    integer = _written_as_integers(form, form.sample, values)
-    return CsvTable(values, form.header, integer, form.separator, form.note)
-
-
-def read_table(path: Path, told: Told | None = None, words: Collection[str] = ()) -> Table:
-    """The columns in path (.csv, .tsv, and either with .gz), be they numbers or words.
-
-    A column is one of numbers if all its cells are numbers or missing; those named by `words` keep
-    their text. Raises DataError for ragged rows and for a file without rows.
+    A column is one of numbers if all its cells are numbers or missing; those named by `text` keep
+    theirs. Raises DataError that names the row for ragged rows, and for a file without rows. Rows
+    are counted as the lines of data: the header is row 0.
     """
     repeated = 0
     with _opened(path, told) as (source, form):
-        keeps_text = not set(words).isdisjoint(form.names)
+        keeps_text = not set(text).isdisjoint(form.names)
         values = None if keeps_text else _plain_numbers(source, form)
         if values is None:
-            columns, types, repeated = _read_columns(source, form, words)
+            columns, types, repeated = _read_columns(source, form, text)
         else:
             columns, types = dict(zip(form.names, values.T, strict=True)), {}
     integer = set()
@@ -88,7 +51,7 @@ def _counts_rows(column: NDArray[np.float64]) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, told: Told | None) -> Iterator[tuple[Bytes, Form]]:
+def _opened(path: Path, told: Told) -> Iterator[tuple[Bytes, Form]]:
     """A file that is read whole: one that was cut off is damaged data, and no failed read."""
     try:
         with closing(open_bytes(path)) as source:
@@ -97,14 +60,6 @@ def _opened(path: Path, told: Told | None) -> Iterator[tuple[Bytes, Form]]:
         if isinstance(error.__cause__, EOFError):
             raise DataError(str(error)) from None
         raise
-
-
-def _numbers(form: Form, rows: Rows, before: int) -> NDArray[np.float64]:
-    """Rows of cells as numbers. Raises DataError for the first that is none, or ragged."""
-    values, bad = numbers_of(form, rows, range(len(form.names)), before)
-    if bad:
-        raise DataError(f"{form.path}: {bad[min(bad)]}")
-    return values
 
 
 def _plain_numbers(source: Bytes, form: Form) -> NDArray[np.float64] | None:
@@ -119,11 +74,11 @@ def _plain_numbers(source: Bytes, form: Form) -> NDArray[np.float64] | None:
 
 
 def _read_columns(
-    source: Bytes, form: Form, words: Collection[str]
+    source: Bytes, form: Form, text: Collection[str]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str], int]:
     """(columns by name, types, repeated): float64 where every cell is a number or missing.
 
-    Others are words. types: "number" of those that stay text because float64 does not hold their
+    Others are text. types: "number" of those that stay text because float64 does not hold their
     numbers. repeated: headings among the rows, which were read past.
     """
     rows: Rows = []
@@ -139,13 +94,13 @@ def _read_columns(
     numbers = form.numbers
     # The last columns may be empty ones, which have no names.
     for name, cells in zip(form.names, zip(*rows, strict=True), strict=False):
-        known = {} if name in words else {cell: numbers.parse(cell) for cell in set(cells)}
+        known = {} if name in text else {cell: numbers.parse(cell) for cell in set(cells)}
         large = any(numbers.loses_digits(cell) for cell in known)
         if known and None not in known.values() and not large:
             columns[name] = np.array([known[cell] for cell in cells], np.float64)
         else:
-            text = [None if numbers.is_missing(cell) else cell for cell in cells]
-            columns[name] = np.array(text, object)
+            words = [None if numbers.is_missing(cell) else cell for cell in cells]
+            columns[name] = np.array(words, object)
             if large and None not in known.values():
                 types[name] = "number"
     return columns, types, repeated

@@ -1,20 +1,66 @@
-"""The rows of a folder of Parquet or Arrow files, one file after the other, as of one file."""
+"""A folder of Parquet or Arrow files as one table, with a column for what its folders are named."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
 
-from ae_runtime.errors import NoRows
-from ae_runtime.files.readers.arrow_ipc import IpcStream
+from ae_runtime.errors import DataError, NoRows
 from ae_runtime.files.readers.arrow_rows import ArrowRows
 from ae_runtime.files.readers.blocks import Block, Piece, SeriesCut, Stream, cut
 from ae_runtime.files.readers.columns import Wanted
-from ae_runtime.files.readers.parquet import ParquetStream
-from ae_runtime.files.readers.partitions import Part, find_parts
+from ae_runtime.files.readers.formats import FORMATS, suffix_of
 from ae_runtime.files.readers.raw_bytes import fingerprint
+
+MISSING = "__HIVE_DEFAULT_PARTITION__"  # what Hive, Spark and DuckDB call a missing value
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a data set. keys: the word of each column that its folders are named for."""
+
+    path: Path
+    keys: dict[str, str | None]
+
+
+def find_parts(folder: Path) -> list[Part]:
+    """The files of a data set in a folder, by name; what begins with a dot or _ does not count.
+
+    None are found where the folder holds none, nor folders that are named for a column. Raises
+    DataError where the files are not all named for the same columns.
+    """
+    parts = _parts_in(folder, {})
+    names = [list(part.keys) for part in parts]
+    for part, found in zip(parts, names, strict=True):
+        if found != names[0]:
+            raise DataError(
+                f"{folder}: {parts[0].path.parent} and {part.path.parent} are not named for the "
+                "same columns; bring a folder of one data set"
+            )
+    return parts
+
+
+def _parts_in(folder: Path, keys: dict[str, str | None]) -> list[Part]:
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "_")):
+            continue
+        name, equals, word = path.name.partition("=")
+        if path.is_dir() and equals and name:
+            text = unquote(word)
+            parts += _parts_in(path, keys | {unquote(name): None if text == MISSING else text})
+        elif _is_part(path):
+            parts.append(Part(path, keys))
+    return parts
+
+
+def _is_part(path: Path) -> bool:
+    format = FORMATS.get(suffix_of(path))
+    return format is not None and format.in_folders and path.is_file()
 
 
 class PartsStream(Stream):
@@ -49,9 +95,10 @@ class PartsStream(Stream):
         self.fingerprint = hashlib.sha256("\n".join(marks).encode()).hexdigest()[:32]
 
     def _open(self, part: Part) -> ArrowRows:
-        is_parquet = part.path.suffix.lower() == ".parquet"
-        kind = ParquetStream if is_parquet else IpcStream
-        return kind(part.path, self._wanted, self.id_name, part.keys)
+        wanted = replace(self._wanted, keys=part.keys)
+        stream = FORMATS[suffix_of(part.path)].open(part.path, wanted, self.id_name, None)
+        assert isinstance(stream, ArrowRows)  # only such formats are in folders
+        return stream
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
         """Cut from the pieces of one file after the other."""

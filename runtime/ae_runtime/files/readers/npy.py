@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,40 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError, InputFailed
 from ae_runtime.files.readers.blocks import Block, SeriesCut, Stream, Unread, drop_infinite
 from ae_runtime.files.readers.columns import Wanted, named
-from ae_runtime.files.readers.raw_bytes import Bytes, fingerprint
-from ae_runtime.files.readers.source import choose_member
+from ae_runtime.files.readers.raw_bytes import Bytes, closed_on_error, open_bytes
 from ae_runtime.model.arrays import checked
 
 Array = NDArray[Any]
 _COLUMN_BYTES = 1 << 16  # what is read at once of a column, where columns lie one after the other
 _SUPER_BYTES = 8 << 20  # but no more than this of all of them
+MAGIC = b"\x93NUMPY"
+
+
+def open_npy(path: Path, wanted: Wanted, id_column: str | None, member: str | None) -> NpyStream:
+    """The rows of a .npy file."""
+    return open_array(open_bytes(path), wanted, id_column)
+
+
+def open_array(
+    source: Bytes, wanted: Wanted, id_column: str | None, kind: str = ".npy array"
+) -> NpyStream:
+    """The rows of an array in .npy form. kind: what errors call the file."""
+    with closed_on_error(source):
+        if id_column is not None:
+            raise DataError(f"{source.path} is an array, which has no column {id_column!r} for ids")
+        return NpyStream(source, wanted, kind)
+
+
+def read_npy(path: Path, member: str | None) -> Array:
+    """The array in a .npy file, memory-mapped. Raises DataError unless it is rows of numbers."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")  # refuses objects, unpickles nothing
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # numpy raises many kinds for a damaged header
+        raise unreadable(path, ".npy array", error) from None
+    check_numbers(path, array.shape, array.dtype)
+    return array
 
 
 class NpyStream(Stream):
@@ -164,63 +190,20 @@ def _read_header(source: Bytes, kind: str) -> tuple[tuple[int, ...], bool, np.dt
     except (InputFailed, DataError, MemoryError):
         raise
     except Exception as error:  # numpy raises many kinds for a damaged header
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} is not a readable {kind}: {reason}") from None
-    if dtype.kind not in "biuf":
-        raise DataError(f"{path} holds {dtype} values; only numbers are taken")
-    if len(shape) < 2:
-        raise DataError(f"{path} has shape {shape}; rows need at least 2 axes (N, D)")
+        raise unreadable(path, kind, error) from None
+    check_numbers(path, shape, dtype)
     # A row of one number has no order; numpy writes such arrays as both.
     return shape, by_columns and len(shape) > 1 and max(shape[1:], default=1) > 1, dtype
 
 
-def open_member(path: Path, key: str | None) -> Bytes:
-    """The .npy bytes of one array of an .npz, inflated as they are read."""
-    status = f"{fingerprint(path)} {key or ''}"
-    try:
-        archive = zipfile.ZipFile(path)
-    except (PermissionError, MemoryError):
-        raise
-    except Exception as error:  # zipfile raises many kinds for a damaged archive
-        raise _not_npz(path, error) from None
-    try:
-        members = archive.namelist()
-        name = choose_member(path, [name.removesuffix(".npy") for name in members], key)
-        if f"{name}.npy" not in members:
-            raise DataError(f"{path}: {name} is not an array")
-        member = _Member(archive, f"{name}.npy")
-        return Bytes(path, member, None, True, "a readable .npz archive", status)
-    except DataError:
-        archive.close()
-        raise
-    except Exception as error:
-        archive.close()
-        raise _not_npz(path, error) from None
+def check_numbers(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise DataError unless an array of this shape is rows of numbers."""
+    if dtype.kind not in "biuf":
+        raise DataError(f"{path} holds {dtype} values; only numbers are taken")
+    if len(shape) < 2:
+        raise DataError(f"{path} has shape {shape}; rows need at least 2 axes (N, D)")
 
 
-def _not_npz(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is not a readable .npz archive: {' '.join(str(error).split())}")
-
-
-class _Member:
-    """One member of an archive, and the archive, which is closed with it."""
-
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
-        self._archive, self._file = archive, archive.open(name)
-
-    def readinto(self, view: memoryview) -> int:
-        try:
-            found = self._file.read(len(view))
-        except (OSError, EOFError, MemoryError):
-            raise
-        except Exception as error:  # each way to compress has errors of its own
-            raise zipfile.BadZipFile(str(error)) from None
-        view[: len(found)] = found
-        return len(found)
-
-    def seek(self, position: int) -> None:
-        self._file.seek(position)
-
-    def close(self) -> None:
-        self._file.close()
-        self._archive.close()
+def unreadable(path: Path, kind: str, error: Exception) -> DataError:
+    """What a library says of a damaged file, in one line."""
+    return DataError(f"{path} is not a readable {kind}: {' '.join(str(error).split())}")

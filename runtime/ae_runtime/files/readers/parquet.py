@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,13 @@ from numpy.typing import NDArray
 
 from ae_runtime.errors import NoRows
 from ae_runtime.extras import need
-from ae_runtime.files.readers.arrow_rows import ArrowRows
+from ae_runtime.files.readers.arrow_rows import ArrowRows, read_whole
 from ae_runtime.files.readers.blocks import PIECE_BYTES, Ahead, Piece
-from ae_runtime.files.readers.columns import Wanted, settle_numbers
+from ae_runtime.files.readers.columns import settle_numbers
+from ae_runtime.files.readers.csv_form import Told
 from ae_runtime.files.readers.raw_bytes import closed_on_error
 from ae_runtime.tables.arrow import column_values, plain_numbers
+from ae_runtime.tables.table import Table
 
 Array = NDArray[Any]
 Whole = tuple[Array, Array | None, Array | None]  # columns (D, rows) of a group, ids and times
@@ -39,23 +40,14 @@ class ParquetStream(ArrowRows):
 
     kind = "Parquet"
 
-    def __init__(
-        self,
-        path: Path,
-        wanted: Wanted,
-        id_column: str | None,
-        keys: Mapping[str, str | None] = MappingProxyType({}),
-    ) -> None:
-        need("pyarrow.parquet", "data")
-        super().__init__(path, wanted, id_column, keys)
+    def _look(self) -> None:
         self._file = self._open()
         with closed_on_error(self._file):
-            self._look()
+            self._look_into()
 
-    def _look(self) -> None:
-        """Find the columns that are wanted, and what they take."""
+    def _look_into(self) -> None:
         metadata = self._file.metadata
-        self.rows: int | None = metadata.num_rows
+        self.rows = metadata.num_rows
         if not self.rows:
             raise NoRows(f"{self.path} holds no rows")
         self.choose_columns(self._file.schema_arrow)
@@ -77,8 +69,9 @@ class ParquetStream(ArrowRows):
         super().keep_to(most)
 
     def _open(self, **options: Any) -> Any:
+        parquet = need("pyarrow.parquet", "data")
         with self.said():
-            return need("pyarrow.parquet", "data").ParquetFile(self.path, **options)
+            return parquet.ParquetFile(self.path, **options)
 
     def _is_whole(self, name: str) -> bool:
         """Whether a column is integers that int64 holds, none missing."""
@@ -208,3 +201,9 @@ class ParquetStream(ArrowRows):
 
     def close(self) -> None:
         self._file.close()
+
+
+def read_parquet(path: Path, told: Told, text: Collection[str]) -> Table:
+    """The columns of a Parquet file. Raises DataError, NoRows, MissingExtra without pyarrow."""
+    parquet = need("pyarrow.parquet", "data")
+    return read_whole(path, "Parquet", lambda: parquet.read_table(path))

@@ -1,25 +1,34 @@
-"""read_source gives the arrays that numpy wrote, and refuses anything else without running it."""
+"""Arrays are read as numpy wrote them, other files are refused, and one table has all formats."""
 
 from __future__ import annotations
 
 import io
 import os
 import pickle
+import re
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import DataError, SourceNotFound
-from ae_runtime.files.readers.source import (
-    Source,
-    fingerprint,
-    first_infinity,
-    read_source,
-    select_columns,
+from ae_runtime.files.readers.columns import Wanted, choose
+from ae_runtime.files.readers.formats import (
+    FORMATS,
+    Format,
+    read_array,
+    read_table,
+    suffix_of,
 )
+from ae_runtime.files.readers.npy import open_npy
+from ae_runtime.files.readers.opening import open_rows
+from ae_runtime.files.readers.raw_bytes import fingerprint
+from ae_runtime.files.writers.opening import WRITERS
 
+ROOT = Path(__file__).parent.parent.parent
 KNOWN = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .arrow, .feather"
 
 
@@ -30,7 +39,7 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def complaint(source: str) -> str:
     with pytest.raises(DataError) as error:
-        read_source(source)
+        read_array(source)
     return str(error.value)
 
 
@@ -46,26 +55,25 @@ class MakesAFolder:
 def test_npy_is_mapped_as_numpy_wrote_it(dtype: str, order: str) -> None:
     x = np.asarray(np.arange(24).reshape(2, 3, 4) % 7, dtype, order=order)  # type: ignore[call-overload]
     np.save("x.npy", x)
-    source = read_source("x.npy")
-    assert isinstance(source.array, np.memmap)  # a file larger than memory can be read
-    assert not source.array.flags.writeable
-    assert source.array.dtype == np.dtype(dtype)
-    np.testing.assert_array_equal(source.array, x)
-    assert (source.columns, source.integer, source.note) == (None, None, "")
+    array = read_array("x.npy")
+    assert isinstance(array, np.memmap)  # a file larger than memory can be read
+    assert not array.flags.writeable
+    assert array.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(array, x)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz_with_one_array_needs_no_key(save: object) -> None:
     x = np.arange(6.0).reshape(3, 2)
     save("x.npz", rows=x)  # type: ignore[operator]
-    np.testing.assert_array_equal(read_source("x.npz").array, x)
-    np.testing.assert_array_equal(read_source("x.npz:rows").array, x)
+    np.testing.assert_array_equal(read_array("x.npz"), x)
+    np.testing.assert_array_equal(read_array("x.npz:rows"), x)
 
 
 def test_npz_with_several_arrays_needs_one() -> None:
     x, y = np.ones((2, 2)), np.zeros((3, 2))
     np.savez("x.npz", a=x, b=y)
-    np.testing.assert_array_equal(read_source("x.npz:b").array, y)
+    np.testing.assert_array_equal(read_array("x.npz:b"), y)
     assert complaint("x.npz") == "x.npz holds a, b; say which: x.npz:a"
     assert complaint("x.npz:c") == "x.npz holds no 'c'; it holds a, b"
     assert complaint("x.npz:") == "x.npz holds no ''; it holds a, b"
@@ -73,7 +81,7 @@ def test_npz_with_several_arrays_needs_one() -> None:
 
 def test_a_stamp_in_an_npz_is_no_array_to_choose() -> None:
     np.savez("z.npz", z=np.ones((2, 2)), ae_toolkit="z", model_id="abc")
-    np.testing.assert_array_equal(read_source("z.npz").array, np.ones((2, 2)))
+    np.testing.assert_array_equal(read_array("z.npz"), np.ones((2, 2)))
     assert complaint("z.npz:model_id") == "z.npz holds no 'model_id'; it holds z"
 
 
@@ -87,13 +95,12 @@ def test_npz_without_arrays() -> None:
 
 def test_csv_carries_names_integers_and_a_note() -> None:
     Path("t.csv").write_text("a;b\n1;2.5\n")
-    source = read_source("t.csv")
-    assert source.columns == ["a", "b"]
-    assert source.integer is not None
-    assert source.integer.tolist() == [True, False]
-    assert source.note == "t.csv: separator ';', with a header"
+    table = read_table("t.csv")
+    assert list(table.columns) == ["a", "b"]
+    assert table.integer == {"a"}
+    assert table.note == "t.csv: separator ';', with a header"
     Path("t.csv").write_text("1,2\n")
-    assert read_source("t.csv").note == "t.csv: separator ',', without a header"
+    assert read_table("t.csv").note == "t.csv: separator ',', without a header"
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
@@ -145,7 +152,7 @@ def test_changed_bytes_never_give_another_error(name: str) -> None:
             raw[random.integers(0, min(128, len(raw)))] = random.integers(0, 256)
         Path(name).write_bytes(raw)
         try:
-            read_source(name)
+            read_array(name)
         except DataError:
             refused += 1
     assert refused > 100
@@ -179,9 +186,9 @@ def test_arrays_that_are_no_rows_of_numbers(array: np.ndarray, message: str) -> 
 
 def test_what_is_not_a_data_file() -> None:
     with pytest.raises(SourceNotFound, match=r"^none/x\.npy does not exist$"):
-        read_source("none/x.npy")
+        read_array("none/x.npy")
     with pytest.raises(SourceNotFound, match=r"^x\.npz does not exist$"):
-        read_source("x.npz:key")
+        read_array("x.npz:key")
     for name, found in (("x.xlsx", ".xlsx"), ("x", "no file extension"), ("x.gz", ".gz")):
         Path(name).touch()
         assert complaint(name) == f"{name}: {found} cannot be read; known types: {KNOWN}"
@@ -189,45 +196,83 @@ def test_what_is_not_a_data_file() -> None:
     assert complaint("folder.npy") == (f"folder.npy: a folder cannot be read; known types: {KNOWN}")
 
 
+def test_a_table_is_no_array_and_an_array_no_table() -> None:
+    Path("t.csv").write_text("a,b\n1,2\n")
+    np.save("x.npy", np.ones((2, 2)))
+    assert complaint("t.csv") == "t.csv holds columns by name, and no array"
+    with pytest.raises(DataError) as error:
+        read_table("x.npy")
+    assert str(error.value) == (
+        "x.npy holds no columns by name; known types: .csv, .csv.gz, .tsv, .tsv.gz, .parquet, "
+        ".arrow, .feather"
+    )
+
+
+def test_a_format_is_one_line_for_the_runtime_and_for_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read_raw(path: Path, member: str | None) -> np.ndarray:
+        return np.fromfile(path).reshape(-1, 2)
+
+    x = np.arange(20.0).reshape(10, 2)
+    x.tofile("x.raw")
+    assert complaint("x.raw") == f"x.raw: .raw cannot be read; known types: {KNOWN}"
+    np.save("copy.npy", x)
+    monkeypatch.setitem(
+        FORMATS,
+        ".raw",
+        Format(lambda path, *rest: open_npy(Path("copy.npy"), *rest), None, read_raw),
+    )
+    np.testing.assert_array_equal(read_array("x.raw"), x)
+    wanted = Wanted(Port("x", "float64", [None, 2]), "x", None)
+    with closing(open_rows(wanted, "table", "x.raw")) as stream:
+        np.testing.assert_array_equal(next(stream.blocks(10)).arrays[0], x)
+
+
+@pytest.mark.parametrize("command", ["ae-train", "ae-run encode"])
+def test_help_names_the_formats_that_there_are(command: str) -> None:
+    _, _, text = (ROOT / "docs/commands.md").read_text(encoding="utf-8").partition(f": {command} [")
+    (line,) = re.findall(r"is (?:a|one or more) (\..*?)\sfiles?,", text, re.DOTALL)[:1]
+    named = set(re.findall(r"\.[a-z]+(?=[\s,)]|$)", line))
+    assert named == {part for suffix in FORMATS for part in re.findall(r"\.[a-z]+", suffix)}
+
+
+def test_docs_name_no_data_file_that_cannot_be_read_or_written() -> None:
+    """Every file that a command of the docs reads or writes has an ending of the two tables."""
+    others = {".aez", ".zip", ".html", ".json", ".toml", ".svg", ".png"}
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not re.match(r"\$ ae-(?:run|train) ", line):
+                continue
+            for name in re.findall(r"(?<=\s)[\w.-]+\.[a-z.]+(?=\s|$)", line):
+                assert suffix_of(Path(name)) in {*FORMATS, *WRITERS, *others}, (path, line)
+
+
+def columns_of(
+    names: list[str], wanted: list[str] | None, width: int
+) -> tuple[list[int], list[str]]:
+    """(places, names left out) of the columns that are chosen of a file with these names."""
+    spec = Wanted(Port("x", "float64", [None, width]), "x", wanted)
+    choice = choose(spec, Path("t.csv"), names, True, None)
+    return choice.columns, choice.left_out
+
+
 def test_columns_are_chosen_by_name_in_the_models_order() -> None:
-    x = np.arange(8.0).reshape(2, 4)
-    source = Source(Path("t.csv"), x, ["d", "b", "extra", "a"])
-    array, left_out = select_columns(source, ["a", "b", "d"])
-    np.testing.assert_array_equal(array, x[:, [3, 1, 0]])
-    assert left_out == ["extra"]
+    found = columns_of(["d", "b", "extra", "a"], ["a", "b", "d"], 3)
+    assert found == ([3, 1, 0], ["extra"])
 
 
 def test_columns_are_taken_by_position_where_a_side_has_no_names() -> None:
-    x = np.arange(4.0).reshape(2, 2)
-    for columns, names in ((None, ["a", "b"]), (["b", "a"], None), (["a", "b"], ["a", "b"])):
-        array, left_out = select_columns(Source(Path("t.csv"), x, columns), names)
-        assert array is x
-        assert left_out == []
+    assert columns_of(["b", "a"], None, 2) == ([0, 1], [])
+    assert columns_of(["a", "b"], ["a", "b"], 2) == ([0, 1], [])
+    spec = Wanted(Port("x", "float64", [None, 2]), "x", ["a", "b"])
+    assert choose(spec, Path("t.csv"), ["1", "2"], False, None).columns == [0, 1]
 
 
 def test_missing_columns_are_named() -> None:
-    source = Source(Path("t.csv"), np.ones((2, 2)), ["a", "b"])
     with pytest.raises(DataError) as error:
-        select_columns(source, ["a", "c", "d"])
+        columns_of(["a", "b"], ["a", "c", "d"], 3)
     assert str(error.value) == "t.csv lacks 2 of the model's columns: c, d"
-
-
-@pytest.mark.parametrize(
-    ("array", "found"),
-    [
-        (np.array([[1, np.nan], [np.nan, np.inf]]), (1, 1)),
-        (np.array([[1, 2], [-np.inf, np.inf]]), (1, 0)),
-        (np.array([[np.inf, -np.inf]]), (0, 0)),  # their sum is NaN
-        (np.array([[np.nan, 2], [np.nan, np.nan]]), None),
-        (np.array([[1e308, 1e308]]), None),  # their sum is infinite
-        (np.full((2, 2), 65504, np.float16), None),
-        (np.array([[[0, 0], [0, 0]], [[0, 0], [np.inf, 0]]], np.float32), (1, 2)),
-        (np.ones((2, 2), int), None),
-        (np.empty((0, 3)), None),
-    ],
-)
-def test_the_first_infinity(array: np.ndarray, found: tuple[int, int] | None) -> None:
-    assert first_infinity(array) == found
 
 
 def test_a_fingerprint_changes_with_the_size_or_the_time() -> None:
