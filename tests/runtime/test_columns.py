@@ -138,6 +138,30 @@ def test_dates_of_numpy(unit: str) -> None:
     np.testing.assert_array_equal(numbers(values[:0], BORN), [])
 
 
+NOT_A_DATE = "is not an ISO 8601 date (2026-03-31 or 2026-03-31T08:15)"
+
+
+def test_whole_numbers_in_a_column_of_dates_are_read_by_their_digits() -> None:
+    days = np.array([20260101, 20260102])
+    assert numbers(days, BORN) == [1767225600, 1767312000]
+    assert numbers(days.astype(float), BORN) == [1767225600, 1767312000]
+    assert numbers(np.array([1767225600250]), BORN) == [1767225600.25]
+    assert refusal({"born": np.array([46023])}, [BORN]) == (
+        f"row 1, column 'born': '46023' {NOT_A_DATE}"
+    )
+
+
+def test_real_numbers_of_a_dict_may_be_seconds_as_a_decoder_gives_them() -> None:
+    seconds = np.array([0.25, -DAY, 1767225600.1234567, NAN])
+    np.testing.assert_array_equal(numbers(seconds, BORN), seconds)
+    np.testing.assert_array_equal(numbers(np.array([0.0, DAY]), BORN), [0, DAY])
+
+
+def test_true_and_false_among_numbers_are_1_and_0() -> None:
+    np.testing.assert_array_equal(numbers(["true", "2.5", None, "FALSE"]), [1, 2.5, NAN, 0])
+    assert numbers(np.array([True, False])) == [1, 0]
+
+
 def test_dates_of_python() -> None:
     east = datetime.timezone(datetime.timedelta(hours=2))
     values = [
@@ -245,8 +269,8 @@ def test_blocks_go_through_columns_and_come_back(seed: int) -> None:
     assert list(columns) == [column.name for column in COLUMNS]
     back: Callable[[], Any]
     for back in (
-        lambda: to_blocks(Table(columns), COLUMNS),
-        lambda: to_arrays(Table(columns), COLUMNS),
+        lambda: to_blocks(Table(columns, seconds=True), COLUMNS),
+        lambda: to_arrays(Table(columns, seconds=True), COLUMNS),
         lambda: to_arrays(columns, COLUMNS),
         lambda: to_arrays({name: values.tolist() for name, values in columns.items()}, COLUMNS),
         lambda: to_arrays(dict(reversed(columns.items())), COLUMNS),

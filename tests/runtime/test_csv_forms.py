@@ -102,6 +102,21 @@ def test_decimal_commas_in_quotes_and_without_a_header() -> None:
     ]
 
 
+def test_true_and_false_among_numbers_are_1_and_0_as_in_frames() -> None:
+    text = "a,b\ntrue,1\nFalse,2.5\n,3\n"
+    columns = [Column("a"), Column("b")]
+    rows, bad, _ = streamed(text, columns)
+    assert not bad
+    np.testing.assert_array_equal(rows, [[1, 1], [0, 2.5], [nan, 3]])
+    beside = [*columns, Column("c", "category", levels=["x"])]  # read column by column
+    wide = text.replace("\n", ",x\n").replace("b,x", "b,c")
+    np.testing.assert_array_equal(np.array(streamed(wide, beside)[0])[:, :2], rows)
+    frame = {"a": np.array([True, False, None], object), "b": np.array([1, 2.5, 3])}
+    (x,) = arrays_of(frame, manifest(columns, None), print)
+    np.testing.assert_array_equal(x, rows)
+    assert streamed("a,b\nyes,1\n", columns)[1]  # no other word is a number
+
+
 def test_decimal_commas_and_points_in_one_file_are_no_numbers_of_one_way() -> None:
     _, bad, _ = streamed("a;b\n1,5;2.5\n2,5;3.5\n3,5;1.5\n", [Column("a"), Column("b")])
     assert bad[0].startswith("row 1, column 'a': '1,5' is not a number")

@@ -221,6 +221,48 @@ def test_truth_values_are_0_and_1_among_numbers(ae: Autoencoder, x: np.ndarray) 
         np.testing.assert_array_equal(ae.encode(given), expected)
 
 
+def vectors(x: np.ndarray) -> dict[str, Callable[[], Any]]:
+    rows = [list(row) for row in x[:, :4]]
+    frame = {"v": rows, "w": x[:, 4], "n": x[:, 5]}
+    return {
+        "lists": lambda: pandas.DataFrame(frame),
+        "arrays": lambda: pandas.DataFrame(frame | {"v": [np.array(row) for row in rows]}),
+        "held by Arrow": lambda: arrow.table(frame).to_pandas(types_mapper=pandas.ArrowDtype),
+        "pyarrow": lambda: arrow.table(frame),
+    }
+
+
+@pytest.mark.parametrize("form", ["lists", "arrays", "held by Arrow", "pyarrow"])
+def test_vectors_are_columns_as_in_files(
+    form: str, table_bundle: Path, rewrite: Any, tmp_path: Path
+) -> None:
+    def named(manifest: dict[str, Any]) -> None:
+        names = [*(f"v[{at}]" for at in range(4)), "w", "n"]
+        for column, name in zip(manifest["columns"], names, strict=True):
+            column["name"] = name
+
+    ae = ae_runtime.load(rewrite(table_bundle, edit=named), threads=1)
+    x = numbers(ae)
+    x[3, 2] = np.nan
+    table = vectors(x)[form]()
+    np.testing.assert_array_equal(ae.encode(table), ae.encode(x))
+    parquet.write_table(vectors(x)["pyarrow"](), tmp_path / "v.parquet")
+    ae.encode_file(tmp_path / "v.parquet", tmp_path / "z.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), ae.encode(table))
+    longer = {"v": [[*row, 1.0] for row in x[:, :4]], "w": x[:, 4], "n": x[:, 5]}
+    with pytest.raises(DataError) as caught:
+        ae.encode(pandas.DataFrame(longer))
+    assert str(caught.value) == "column 'v' holds lists of 5, the bundle takes 4"
+    ragged = {"v": [[1.0] * 4, [1.0] * 3], "w": [1.0, 2.0], "n": [1.0, 2.0]}
+    with pytest.raises(DataError) as caught:
+        ae.encode(pandas.DataFrame(ragged))
+    assert str(caught.value) == "row 2, column 'v' holds a list of 3, where others hold 4"
+    words = {"v": [["a"] * 4] * 2, "w": [1.0, 2.0], "n": [1.0, 2.0]}
+    with pytest.raises(DataError) as caught:
+        ae.encode(pandas.DataFrame(words))
+    assert str(caught.value) == "column 'v' holds lists, and not all of numbers"
+
+
 def test_columns_of_no_use_are_named(ae: Autoencoder, x: np.ndarray) -> None:
     first = (ae.manifest.column_names or [])[0]
     given = arrow.table({**columns_of(ae, x), first: [b"1"] * ROWS})

@@ -419,6 +419,34 @@ def test_mixed_tables_are_those_that_are_read_whole(
                 np.testing.assert_array_equal(joined(rest, part), expected[part][size:])
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([20260101, 20260102], pa.int64()),
+        pa.array([20260101, 20260102], pa.float64()),
+        pa.array([1767225600, 1767312000], pa.int32()),
+        pa.array([datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]),
+        pa.array(["2026-01-01", "20260102"]),
+    ],
+)
+def test_numbers_in_a_column_of_dates_are_read_by_their_digits(tmp_path: Path, values: Any) -> None:
+    columns = [Column("age"), Column("day", "date")]
+    port = Port("x", "float64", [None, 2])
+    bundle = Manifest(
+        "1.0", "id", "table", Latent(2), [port], [port], columns, None, Golden(1, 0.0), {}
+    )
+    path = written(tmp_path / "t.parquet", day=values, age=[1.0, 2.0])
+    expected = [[1, 1767225600], [2, 1767312000]]
+    (block,) = blocks_of(path, 9, bundle=bundle)
+    assert (block.arrays[0].tolist(), block.bad) == (expected, {})
+    x, _ = to_blocks(arrow_table(pa.table({"age": [1.0, 2.0], "day": values})), columns)
+    assert x.tolist() == expected
+    path = written(tmp_path / "b.parquet", day=[20260101, 46023], age=[1.0, 2.0])
+    (block,) = blocks_of(path, 9, bundle=bundle)
+    why = "'46023' is not an ISO 8601 date (2026-03-31 or 2026-03-31T08:15)"
+    assert block.bad == {1: f"row 2, column 'day': {why}"}
+
+
 def test_a_series_in_a_parquet_file(tmp_path: Path) -> None:
     steps = np.random.default_rng(0).standard_normal((10, 2))
     path = written(tmp_path / "s.parquet", t=list(range(10)), right=steps[:, 1], left=steps[:, 0])

@@ -252,6 +252,28 @@ def test_series_of_several_files(tmp_path: Path) -> None:
     assert loaded(str(tmp_path / "c.npy"), kind="series", window=10).form.row_shape == (10, 3)
 
 
+def test_series_without_rows_are_left_out_and_said(tmp_path: Path) -> None:
+    steps = np.random.default_rng(0).standard_normal((200, 2))
+    names = [str(tmp_path / name) for name in ("a.csv", "b.csv", "none.csv")]
+    for name, rows in zip(names, (steps, steps[::-1], steps[:0]), strict=True):
+        np.savetxt(name, rows, delimiter=",", header="left,right", comments="")
+    data = loaded(*names, kind="series", window=8)
+    assert len(data.raw) == 2
+    assert f"without rows, and left out: {names[2]}" in data.note.splitlines()
+    with pytest.raises(NoRows, match=r"none\.csv holds a header and no rows"):
+        loaded(names[2], kind="series")
+    with pytest.raises(NoRows, match=r"none\.csv holds a header and no rows"):
+        loaded(*names[:2], val=names[2], kind="series")
+    arrays = [str(tmp_path / name) for name in ("a.npy", "none.npy")]
+    for name, rows in zip(arrays, (steps, steps[:0]), strict=True):
+        np.save(name, rows)
+    data = loaded(*arrays, kind="series", window=8)
+    assert len(data.raw) == 1
+    assert f"without rows, and left out: {arrays[1]}" in data.note.splitlines()
+    with pytest.raises(NoRows, match=r"none\.npy holds no rows"):
+        loaded(*arrays[::-1][:1], kind="series")
+
+
 def test_a_folder_of_images(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 6, 7), np.uint8)
     for at, image in enumerate(pixels):

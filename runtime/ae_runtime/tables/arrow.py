@@ -14,7 +14,7 @@ from ae_runtime.errors import DataError, DtypeMismatch
 from ae_runtime.extras import need
 from ae_runtime.model.arrays import EXACT_INTEGERS
 from ae_runtime.tables.dates import DAY_S
-from ae_runtime.tables.table import Table, check_names
+from ae_runtime.tables.table import Table, check_names, columns_with
 
 Array = NDArray[Any]
 _NAT = np.iinfo(np.int64).min
@@ -33,7 +33,7 @@ def arrow_table(x: Any, wanted: Collection[str] | None = None) -> Table:
         raise DtypeMismatch(f"x is no table of Arrow: {' '.join(str(error).split())}") from None
     left_out: tuple[str, ...] = ()
     if wanted is not None:
-        used = {name.partition("[")[0] for name in wanted} | set(wanted)  # of vectors, the column
+        used = columns_with(wanted)
         unused = [name for name in table.column_names if name not in used]
         left_out = tuple(name for name in unused if name not in index_of_pandas(table.schema))
         table = table.drop_columns(unused)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,16 @@ from ae_runtime.errors import DataError, DtypeMismatch
 from ae_runtime.model.arrays import EXACT_INTEGERS, check_mask, fit_integers, is_table
 from ae_runtime.tables.frames import columns_of, is_frame
 from ae_runtime.tables.missing import as_missing, without_missing
-from ae_runtime.tables.table import Table, check_names, names_in, numbered, seconds_of, to_blocks
+from ae_runtime.tables.table import (
+    Table,
+    check_names,
+    check_vectors,
+    columns_with,
+    names_in,
+    numbered,
+    seconds_of,
+    to_blocks,
+)
 from ae_runtime.tables.words import UnknownWords, to_codes, to_words
 
 Array = NDArray[Any]
@@ -150,38 +160,46 @@ def to_table(x: Any, wanted: Collection[str] | None = None) -> Table:
     """The columns of x; only those `wanted`, if some are named, in the order of x.
 
     x: a mapping from column names to 1-d arrays or lists, a frame of pandas, or anything with the
-    Arrow C stream (polars, pyarrow). NaN, None and NaT are missing. Dates are seconds since
-    1970-01-01 UTC. Raises DtypeMismatch for what is no table, DataError for columns that hold what
-    they may not, MissingExtra where Arrow is given and pyarrow is not installed.
+    Arrow C stream (polars, pyarrow). NaN, None and NaT are missing. Dates become seconds since
+    1970-01-01 UTC. A column of lists of numbers is a vector, name[0] and on. Raises DtypeMismatch
+    for what is no table, DataError for columns that hold what they may not, MissingExtra where
+    Arrow is given and pyarrow is not installed.
     """
     if isinstance(x, Table):
         return x
     if isinstance(x, Mapping):
-        return _table_of([(str(name), values) for name, values in x.items()], wanted)
-    if is_frame(x):
-        return _table_of(columns_of(x), wanted)
-    if is_table(x):
-        return _table_of_arrow(x, wanted)
-    raise DtypeMismatch(
+        columns = [(str(name), values) for name, values in x.items()]
+        table = replace(_table_of(columns, wanted), seconds=True)
+    elif is_frame(x):
+        table = _table_of(columns_of(x), wanted)
+    elif is_table(x):
+        table = _table_of_arrow(x, wanted)
+    else:
+        raise _no_table(x)
+    if wanted is not None:
+        check_vectors(table.columns, wanted)
+    return table
+
+
+def _no_table(x: Any) -> DtypeMismatch:
+    return DtypeMismatch(
         f"x is {type(x).__name__}, and this bundle takes a table of numbers and words; pass a dict "
         "of 1-d columns, or a pandas, polars or pyarrow table"
     )
 
 
 def _table_of(named: list[tuple[str, Any]], wanted: Collection[str] | None) -> Table:
-    names = [name for name, _ in named if wanted is None or name in wanted]
+    used = None if wanted is None else columns_with(wanted)
+    names = [name for name, _ in named if used is None or name in used]
     check_names(names)
-    found = {name: _column(name, values) for name, values in named if name in set(names)}
-    _check_lengths({name: column.values for name, column in found.items()})
+    tables = [_column(name, values) for name, values in named if used is None or name in used]
+    columns = {name: values for table in tables for name, values in table.columns.items()}
+    _check_lengths(columns)
     return Table(
-        {name: column.values for name, column in found.items()},
-        integer=frozenset(name for name, column in found.items() if column.kind == "integer"),
-        types={
-            name: column.kind
-            for name, column in found.items()
-            if column.kind in ("boolean", "date", "category")
-        },
-        left_out=tuple(name for name, _ in named if name not in found),
+        columns,
+        integer=frozenset().union(*(table.integer for table in tables)),
+        types={name: kind for table in tables for name, kind in table.types.items()},
+        left_out=tuple(name for name, _ in named if name not in names),
     )
 
 
@@ -198,34 +216,63 @@ def _check_lengths(columns: Mapping[str, Array]) -> None:
         raise DataError(f"columns must be of one length, found {found}")
 
 
-class _Column(NamedTuple):
-    """A column as float64 with NaN, or as objects that are str or None; and what it was.
-
-    kind: integer, boolean, date or category where its type says so, else "".
-    """
-
-    values: Array
-    kind: str
-
-
-def _column(name: str, values: Any) -> _Column:
+def _column(name: str, values: Any) -> Table:
+    """A column as a table of it, or of one column for each number of its vectors."""
     check_mask(values, f"column {name!r}")
     if _is_arrow(values):
         from ae_runtime.tables.arrow import arrow_table
 
-        return _only(arrow_table({name: values}), name)
+        table = arrow_table({name: values})
+        for why in table.unusable.values():
+            raise DataError(f"column {name!r} {why}, and neither numbers nor words")
+        return table
     dtype = getattr(values, "dtype", None)
     if getattr(dtype, "tz", None) is not None:  # of pandas, whose to_numpy makes objects of them
         values = values.dt.tz_convert(None)
     if getattr(dtype, "kind", None) in ("i", "u") and not isinstance(values, np.ndarray):
-        _check_integers(name, values)  # an Int64 with gaps comes as float64
+        _check_integers(name, values)  # an Int64 with missing values comes as float64
     array = _array(name, values)
-    kind = {"i": "integer", "u": "integer", "M": "date", "b": "boolean"}.get(
-        getattr(dtype, "kind", ""), ""
-    )
+    if _holds_lists(array):
+        return _vectors(name, array)
+    kind = "M" if array.dtype.kind == "M" else getattr(dtype, "kind", "")
+    holds = {"M": "date", "b": "boolean"}.get(kind)
     if getattr(dtype, "name", "") == "category":
-        kind = "category"
-    return _Column(_numbers_or_words(name, array), kind)
+        holds = "category"
+    return Table(
+        {name: _numbers_or_words(name, array)},
+        integer=frozenset({name} if kind in ("i", "u") else ()),
+        types={name: holds} if holds else {},
+    )
+
+
+def _holds_lists(array: Array) -> bool:
+    if array.dtype != object:
+        return False
+    first = next((cell for cell in array if not _is_missing(cell)), None)
+    return isinstance(first, list | tuple | np.ndarray)
+
+
+def _vectors(name: str, array: Array) -> Table:
+    """A column name[0], name[1] and on for each number of a column of lists of one length."""
+    known = np.array([not _is_missing(cell) for cell in array])
+    lists = array[known].tolist()
+    for row, cells in zip(np.flatnonzero(known), lists, strict=True):
+        if np.shape(cells) != np.shape(lists[0]):
+            raise DataError(
+                f"row {row + 1}, column {name!r} holds a list of {len(cells)}, where others hold "
+                f"{len(lists[0])}"
+            )
+    try:
+        numbers = np.array(lists)
+        block = np.full((len(array), len(lists[0])), np.nan)
+        block[known] = numbers
+    except (TypeError, ValueError):
+        raise DataError(f"column {name!r} holds lists, and not all of numbers") from None
+    if numbers.dtype.kind in "iu" and numbers.size:
+        _check_exact(name, int(numbers.min()), int(numbers.max()))
+    names = [f"{name}[{at}]" for at in range(block.shape[1])]
+    integer = frozenset(names if numbers.dtype.kind in "iu" else ())
+    return Table(dict(zip(names, block.T, strict=True)), integer=integer)
 
 
 def _is_arrow(values: Any) -> bool:
@@ -233,13 +280,6 @@ def _is_arrow(values: Any) -> bool:
     if hasattr(values, "iloc"):
         return hasattr(values.dtype, "pyarrow_dtype")
     return hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__")
-
-
-def _only(table: Table, name: str) -> _Column:
-    if name in table.unusable:
-        raise DataError(f"column {name!r} {table.unusable[name]}, and neither numbers nor words")
-    kind = "integer" if name in table.integer else table.types.get(name, "")
-    return _Column(table.columns[name], kind)
 
 
 def _check_integers(name: str, values: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
 from ae_runtime.tables.digits import LOSES_DIGITS, loses_digits, parse_moment
-from ae_runtime.tables.words import UnknownWords, is_numbers, parse_number, to_codes, to_words
+from ae_runtime.tables.words import (
+    UnknownWords,
+    is_numbers,
+    parse_number,
+    to_codes,
+    to_words,
+    truth_as_digits,
+)
 
 __all__ = [
     "Table",
@@ -41,7 +48,8 @@ class Table:
     integer: columns of numbers written as whole ones. types: what the file itself says of a
     column. unusable: columns that hold neither numbers nor words, with what they hold. index:
     columns that are no columns where the file was made, but name the rows. left_out: columns that
-    were there and not wanted.
+    were there and not wanted. seconds: whether real numbers in a column of dates may be seconds
+    since 1970-01-01 UTC, as a decoder gives them.
     """
 
     columns: dict[str, Array]
@@ -52,6 +60,7 @@ class Table:
     unusable: dict[str, str] = field(default_factory=dict)
     index: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    seconds: bool = False
 
     @property
     def rows(self) -> int:
@@ -97,6 +106,21 @@ def check_names(names: list[str]) -> None:
         raise DataError(f"two columns are named {repeated[0]!r}; rename one")
 
 
+def columns_with(names: Collection[str]) -> set[str]:
+    """The columns that hold these names, of which v[0] is a number of the vectors in v."""
+    return {name.partition("[")[0] for name in names} | set(names)
+
+
+def check_vectors(columns: Collection[str], wanted: Collection[str]) -> None:
+    """Raise DataError for longer vectors than those that were trained on: they are others."""
+    rest = dict.fromkeys(name for name in columns if "[" in name and name not in wanted)
+    for column in dict.fromkeys(name.partition("[")[0] for name in rest):
+        length = sum(other.startswith(f"{column}[") for other in columns)
+        count = sum(f"{column}[{at}]" in wanted for at in range(length))
+        if count and f"{column}[{count - 1}]" in wanted:
+            raise DataError(f"column {column!r} holds lists of {length}, the bundle takes {count}")
+
+
 def to_blocks(
     table: Table, columns: Sequence[Column], unknown: UnknownWords | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -112,8 +136,10 @@ def to_blocks(
     for name, column in zip(names, columns, strict=True):
         values = table.columns[name]
         if not column.levels:
-            bits = truth_of(values) if column.type == "number" else None
-            numbers.append(to_numbers(values, column.type, name) if bits is None else bits)
+            if column.type == "date":
+                numbers.append(_dates(table, name))
+            else:
+                numbers.append(to_numbers(truth_as_digits(values), column.type, name))
             continue
         found, is_unknown = to_codes(values, column)
         if unknown is not None:
@@ -125,6 +151,22 @@ def to_blocks(
         np.stack(numbers, axis=1) if numbers else np.empty((rows, 0)),
         np.stack(codes, axis=1) if codes else np.empty((rows, 0), np.int32),
     )
+
+
+def _dates(table: Table, name: str) -> NDArray[np.float64]:
+    """A column of dates in seconds; numbers are read by their digits, as in a text file."""
+    values = table.columns[name]
+    if table.types.get(name) == "date":
+        return to_numbers(values, "date", name)
+    as_seconds = table.seconds and is_numbers(values) and name not in table.integer
+    if as_seconds and np.any(values % 1 > 0):
+        return to_numbers(values, "date", name)
+    try:
+        return to_numbers(to_words(values), "date", name)
+    except DataError:
+        if not as_seconds:
+            raise
+        return to_numbers(values, "date", name)
 
 
 def names_in(table: Table, columns: Sequence[Column]) -> list[str]:
@@ -163,14 +205,6 @@ def numbered(names: Sequence[str], prefixes: Sequence[str] = _PREFIXES) -> list[
             if set(wanted) == set(names):
                 return wanted
     return None
-
-
-def truth_of(values: Array) -> NDArray[np.float64] | None:
-    """1 and 0, NaN where missing, for a column of nothing but the words true and false."""
-    if is_numbers(values) or not set(values.tolist()) - {None} <= {"true", "false"}:
-        return None
-    bits = {"true": 1.0, "false": 0.0}
-    return np.array([bits.get(word, np.nan) for word in values.tolist()])
 
 
 def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:

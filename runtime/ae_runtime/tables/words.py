@@ -15,6 +15,7 @@ OTHER = "other"  # the word that stands for all rare ones
 BOOLEANS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))
 # What is understood in any boolean column, in any case: one of these pairs, or the numbers 0 and 1.
 _TRUTH = {word: code for pair in BOOLEANS for code, word in enumerate(pair)}
+TRUTH_DIGITS = {"false": "0", "true": "1"}  # of booleans in a column of numbers
 _UNKNOWN = -2
 _SHOWN_UNKNOWN, _SHOWN_KNOWN = 3, 5  # words that are named in a line
 
@@ -43,6 +44,15 @@ def to_words(values: NDArray[np.generic]) -> NDArray[np.object_]:
 def _written(value: float) -> str:
     """The shortest text that is read as this number; whole ones without a fraction."""
     return repr(float(value)).removesuffix(".0")
+
+
+def truth_as_digits(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """A column of numbers with 1 and 0 for the words true and false, in any case."""
+    if is_numbers(values):
+        return values
+    cells = values.tolist()
+    known = {word: TRUTH_DIGITS.get(word.lower(), word) for word in set(cells) - {None}}
+    return np.array([known.get(word) for word in cells], object)
 
 
 class UnknownWords:

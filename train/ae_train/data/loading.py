@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Column
-from ae_runtime.errors import DataError
+from ae_runtime.errors import DataError, NoRows
 from ae_runtime.extras import need
 from ae_runtime.files.readers.csv_form import Told
 from ae_runtime.files.readers.data_folder import find_parts
@@ -33,7 +33,7 @@ from ae_train.data.series import (
     steps_of_array,
 )
 from ae_train.data.splitting import hold_out_last
-from ae_train.data.tables import choose, dataset_of_tables, read_all, read_parts
+from ae_train.data.tables import choose, dataset_of_tables, read_all, read_parts, read_present
 from ae_train.recipe import Data, Recipe
 
 Array = NDArray[Any]
@@ -94,12 +94,9 @@ def load_digits() -> NDArray[np.uint8]:
 
 def _arrays(names: list[str], held: int, recipe: Recipe) -> Dataset:
     """Images, windows, series or tables without names; the last `held` files to validate on."""
-    parts, notes = [], []
-    for name in names:
-        array, note = _read_array(name, recipe.data)
-        parts.append(array)
-        notes += [note] if note else []
-    kind = recipe.data.kind
+    kind, notes = recipe.data.kind, list[str]()
+    parts, names, note = read_present(names, held, partial(_read_array, recipe.data, notes))
+    notes += [note] if note else []
     if kind == "series" and all(part.ndim == 2 for part in parts):
         series = [steps_of_array(part, name) for part, name in zip(parts, names, strict=True)]
         return _series(series, held, recipe, notes)
@@ -114,21 +111,27 @@ def _arrays(names: list[str], held: int, recipe: Recipe) -> Dataset:
         raise DataError(f"{', '.join(names)}: {error}") from None
 
 
-def _read_array(name: str, recipe: Data) -> tuple[Array, str]:
+def _read_array(recipe: Data, notes: list[str], name: str) -> Array:
+    """The rows of a file or a folder of images, or digits; adds to notes. Raises NoRows."""
     path = Path(name)
     if name == "digits" and not path.exists():
-        return load_digits(), ""
+        return load_digits()
     if path.is_dir():
         size = (recipe.resize[0], recipe.resize[1]) if recipe.resize else None
         images, _, note = read_folder(path, size, recipe.unreadable)
-        return images, note
-    return read_array(name), ""
+        notes += [note] if note else []
+        return images
+    array = read_array(name)
+    if not len(array):
+        raise NoRows(f"{name} holds no rows")
+    return array
 
 
 def _series_of_tables(names: list[str], held: int, recipe: Recipe) -> Dataset:
-    series, notes = [], []
-    for name in names:
-        table = _read_table(recipe.data, name)
+    series = []
+    tables, present, note = read_present(names, held, partial(_read_table, recipe.data))
+    notes = [note] if note else []
+    for table, name in zip(tables, present, strict=True):
         chosen = choose(table, recipe.data, name)
         steps = steps_of(table, chosen, recipe.data.drop or (), name)
         series.append(steps)

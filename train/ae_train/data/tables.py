@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,6 +20,8 @@ from ae_train.data.inference import infer_columns, is_empty, select
 from ae_train.data.sentinels import sentinels
 from ae_train.data.splitting import hold_out_last
 from ae_train.recipe import Data, Recipe
+
+Rows = TypeVar("Rows")
 
 
 def dataset_of_frame(table: Table, recipe: Recipe) -> Dataset:
@@ -116,25 +118,38 @@ def _is_whole(word: str) -> bool:
     return word.lstrip("-").isdecimal() and word.isascii() and len(word) < 16
 
 
+def read_present(
+    names: Sequence[str], held: int, read: Callable[[str], Rows]
+) -> tuple[list[Rows], list[str], str]:
+    """(what was read, names, note) of the files that hold rows; the note names the others.
+
+    Raises NoRows where none to learn from holds any, or one of the last `held` does not.
+    """
+    found: list[Rows] = []
+    present, empty = [], []
+    for at, name in enumerate(names):
+        try:
+            found.append(read(name))
+            present.append(name)
+        except NoRows:
+            is_held = at >= len(names) - held
+            if is_held or (at == len(names) - held - 1 and not found):
+                raise
+            empty.append(name)
+    more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+    note = f"without rows, and left out: {', '.join(empty[:5])}{more}" if empty else ""
+    return found, present, note
+
+
 def read_all(
     names: Sequence[str], held: int, read: Callable[[str, Collection[str]], Table]
 ) -> tuple[list[Table], list[str]]:
-    """(tables, their names): of several files, those that hold rows; the first one says which not.
+    """(tables, their names) of the files that hold rows; the first table's note names the others.
 
     read: of a file, and of the columns whose text is kept as it is, the table. Columns that are
-    words in one file are read as words from all: 007 is no 7. Raises NoRows where none to learn
-    from holds any, or one of the last `held` does not.
+    words in one file are read as words from all: 007 is no 7.
     """
-    tables, kept, empty = [], [], []
-    for at, name in enumerate(names):
-        try:
-            tables.append(read(name, ()))
-            kept.append(name)
-        except NoRows:
-            is_held = at >= len(names) - held
-            if is_held or (at == len(names) - held - 1 and not tables):
-                raise
-            empty.append(name)
+    tables, present, note = read_present(names, held, lambda name: read(name, ()))
     words = {
         name
         for table in tables
@@ -144,12 +159,10 @@ def read_all(
     for at, table in enumerate(tables):
         digits = {name for name in words & table.columns.keys() if is_numbers(table.columns[name])}
         if any(not is_empty(table.columns[name]) for name in digits):
-            tables[at] = read(kept[at], digits)
-    if empty:
-        line = f"without rows, and left out: {', '.join(empty[:5])}"
-        line += f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        tables[0] = replace(tables[0], note="\n".join(filter(None, (tables[0].note, line))))
-    return tables, kept
+            tables[at] = read(present[at], digits)
+    if note:
+        tables[0] = replace(tables[0], note="\n".join(filter(None, (tables[0].note, note))))
+    return tables, present
 
 
 def _dates_as_text(table: Table, types: Mapping[str, str]) -> Table:

@@ -34,7 +34,8 @@ from ae_runtime.tables.arrow import (
     to_table,
     vectors,
 )
-from ae_runtime.tables.table import Table, check_names
+from ae_runtime.tables.table import Table, check_names, check_vectors
+from ae_runtime.tables.words import to_words, truth_as_digits
 
 Array = NDArray[Any]
 
@@ -82,26 +83,27 @@ class ArrowRows(Stream):
         self._beside = [name for name in keys if name not in schema.names]
         for name in self._beside:
             schema = schema.append(arrow.field(name, arrow.string()))
-        asked = {self.id_name, wanted.time, *(wanted.names or ())}
-        asked |= {column.name for column in wanted.columns or ()}
-        asked.discard(None)
+        names = {self.id_name, wanted.time, *(wanted.names or ())}
+        names |= {column.name for column in wanted.columns or ()}
+        asked = {name for name in names if name is not None}
         aside = index_of_pandas(schema) - asked
         self._schema, self._lengths, self._names = schema, {}, []
         sources: dict[str, tuple[str, int | None]] = {}
         for field in schema:
             if is_vector(field.type) and self._takes(field.name, asked):
                 self._lengths[field.name] = length = self._length(field)
-                self._check_length(field.name, length, asked)
                 sources |= {f"{field.name}[{at}]": (field.name, at) for at in range(length)}
             elif is_vector(field.type) and field.name not in asked:
                 sources[field.name] = field.name, None  # to be named among what is left out
             elif kind_of(field.type) is not None and field.name not in aside:
                 sources[field.name] = field.name, None
-        names = list(sources)
-        choice = choose(wanted, self.path, names, True, self.id_name)
+        found = list(sources)
+        with named(self.path):
+            check_vectors(found, asked)
+        choice = choose(wanted, self.path, found, True, self.id_name)
         self.notes = choice.notes
         self.time_name = None if choice.times is None else wanted.time
-        self._names = [names[at] for at in choice.columns]
+        self._names = [found[at] for at in choice.columns]
         self._sources = [sources[name] for name in self._names]
         beside = [name for name in (self.id_name, self.time_name) if name is not None]
         used = dict.fromkeys([*(source for source, _ in self._sources), *beside])
@@ -109,23 +111,16 @@ class ArrowRows(Stream):
         self._columns = [name for name in used if name not in self._beside] or schema.names[:1]
         kinds = [schema.field(source).type for source, _ in self._sources]
         kinds = [kind.value_type if is_vector(kind) else kind for kind in kinds]
+        self._are_dates = [kind_of(kind) == "date" for kind in kinds]
         is_float32 = all(str(kind) in ("float", "halffloat") for kind in kinds)
         self._dtype = np.dtype(np.float32 if is_float32 else np.float64)
         self._all_numbers = all(kind_of(kind) in ("integer", "real") for kind in kinds)
         self._all_numbers &= all(at is None for _, at in self._sources)
 
-    def _takes(self, name: str, asked: set[str | None]) -> bool:
+    def _takes(self, name: str, asked: set[str]) -> bool:
         """Whether the numbers of a vector may be wanted: by name, or all of them by position."""
         by_name = self._wanted.names is not None or self._wanted.columns is not None
-        return not by_name or any(other and other.startswith(f"{name}[") for other in asked)
-
-    def _check_length(self, name: str, length: int, asked: set[str | None]) -> None:
-        """Raise DataError for longer vectors than those that were trained on: they are others."""
-        count = sum(f"{name}[{at}]" in asked for at in range(length))
-        if 0 < count < length and f"{name}[{count - 1}]" in asked:
-            raise DataError(
-                f"{self.path}: column {name!r} holds lists of {length}, the bundle takes {count}"
-            )
+        return not by_name or any(other.startswith(f"{name}[") for other in asked)
 
     def _length(self, field: Any) -> int:
         """The numbers of each vector in a column; of lists, those of the first."""
@@ -142,11 +137,15 @@ class ArrowRows(Stream):
         values = self._values(table, first, bad)
         wanted = self._wanted
         if wanted.columns is not None:
+            for at, column in enumerate(wanted.columns):
+                if column.type == "date" and not self._are_dates[at]:
+                    values[at] = to_words(values[at])  # to be read by their digits, as in a CSV
             arrays, bad = settle_columns(wanted, self._names, wanted.columns, values, first, bad)
         else:
             for at, name in enumerate(self._names):
                 if values[at].dtype == object:
-                    values[at], wrong = numbers_of_words(values[at], "number", name, first)
+                    cells = truth_as_digits(values[at])
+                    values[at], wrong = numbers_of_words(cells, "number", name, first)
                     bad = wrong | bad
             x = np.stack(values, axis=1).astype(self._dtype, copy=False)  # of whole groups, too
             x[list(bad)] = 0

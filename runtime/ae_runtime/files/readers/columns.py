@@ -16,9 +16,9 @@ from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.readers.blocks import drop_infinite
 from ae_runtime.model.arrays import checked, fit_integers
 from ae_runtime.tables.missing import as_missing
-from ae_runtime.tables.table import Table, numbered, to_blocks, to_numbers, truth_of
+from ae_runtime.tables.table import Table, numbered, to_blocks, to_numbers
 from ae_runtime.tables.times import calendar, plain_dates, time_kind
-from ae_runtime.tables.words import UnknownWords, is_numbers, to_words
+from ae_runtime.tables.words import UnknownWords, is_numbers, to_words, truth_as_digits
 
 Array = NDArray[Any]
 
@@ -242,13 +242,15 @@ def settle_columns(
     table: dict[str, Array] = {}
     for at, (name, column, cells) in enumerate(zip(names, columns, values, strict=True)):
         if not column.levels and not is_numbers(cells):
+            cells = truth_as_digits(cells) if column.type == "number" else cells
             cells, wrong = numbers_of_words(cells, column.type, name, first)
             bad = wrong | bad
         elif wanted.seen is not None and column.levels:
             wanted.seen.setdefault(at, set()).update(word for word in to_words(cells) if word)
         table[name] = cells
     unknown = None if wanted.exact else wanted.unknown
-    numbers, codes = to_blocks(Table(table, named=False), columns, unknown)
+    types = {name: column.type for name, column in zip(names, columns, strict=True)}
+    numbers, codes = to_blocks(Table(table, named=False, types=types), columns, unknown)
     numbers = as_missing(numbers, wanted.reading)
     for at in bad:
         numbers[at], codes[at] = 0, -1
@@ -266,9 +268,6 @@ def numbers_of_words(
     words: Array, kind: str, name: str, first: int
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
     """(numbers, bad): words that stand for numbers or dates; 0 where one does not."""
-    bits = truth_of(words) if kind == "number" else None
-    if bits is not None:
-        return bits, {}
     try:
         return to_numbers(words, kind, name), {}
     except DataError:

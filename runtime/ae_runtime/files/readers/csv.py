@@ -89,7 +89,7 @@ class CsvStream(Stream):
             cells = dict(zip(beside, words, strict=True))
         else:
             rows, ends = text.cells()
-            values, bad = numbers_of(form, rows, choice.columns, first)
+            values, bad = numbers_of(form, rows, choice.columns, first, self._wanted.exact)
             cells = {at: _cells(rows, at) for at in beside}
         arrays, bad = settle_numbers(self._wanted, self.path, values, first, bad)
         ids = None if choice.ids is None else np.array(cells[choice.ids], object)
@@ -118,8 +118,9 @@ class CsvStream(Stream):
             elif column.type == "date":
                 values.append(_dates(cells, form))
             else:
-                found, wrong = _column_of_numbers(cells, place, form, first)
-                values.append(found)
+                exact = self._wanted.exact
+                numbers, wrong = _column_of_numbers(cells, place, form, first, exact)
+                values.append(numbers)
                 bad = wrong | bad
         names = [form.names[at] for at in choice.columns]
         arrays, bad = settle_columns(self._wanted, names, columns, values, first, bad)
@@ -145,10 +146,11 @@ def _check_widths(form: Form) -> None:
 
 
 def _column_of_numbers(
-    cells: list[str], at: int, form: Form, first: int
+    cells: list[str], at: int, form: Form, first: int, exact: bool
 ) -> tuple[Array, dict[int, str]]:
     """(numbers (n,), bad): what is wrong with a cell, by its row; it is 0 then."""
-    known, bad = {cell: form.numbers.parse(cell) for cell in set(cells)}, {}
+    parse = form.numbers.parse if exact else form.numbers.value
+    known, bad = {cell: parse(cell) for cell in set(cells)}, {}
     no_number = partial(form.not_a_number, only=False)
     wrong: dict[str, Callable[[str, int, int], str]] = {}
     wrong |= {cell: no_number for cell, number in known.items() if number is None}

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Reading
 from ae_runtime.tables.digits import loses_digits
 from ae_runtime.tables.missing import numbers_for_missing
-from ae_runtime.tables.table import parse_number
+from ae_runtime.tables.words import TRUTH_DIGITS, parse_number
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "<na>"})
+_TRUTH = {word: float(digit) for word, digit in TRUTH_DIGITS.items()}
 # Thousands in threes; 0,123 is none. A sign of decimals after a comma that is no thousands.
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _GROUPED_FOR_SURE = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3}){2,}|[+-]?[1-9]\d{0,2}(,\d{3})+\.\d+")
@@ -51,6 +52,11 @@ class Numbers:
             return np.nan
         number = self._value(cell)
         return np.nan if number in self.sentinels else number
+
+    def value(self, cell: str) -> float | None:
+        """The number in a cell of a column of numbers, where true and false are 1 and 0."""
+        number = self.parse(cell)
+        return _TRUTH.get(cell.strip().lower()) if number is None else number
 
     def loses_digits(self, cell: str) -> bool:
         """Whether a cell is a whole number that float64 cannot hold."""

@@ -222,16 +222,17 @@ def read_pieces(source: Bytes, form: Form, position: int, strip: bool = True) ->
 
 
 def numbers_of(
-    form: Form, rows: Rows, columns: range | list[int], before: int
+    form: Form, rows: Rows, columns: list[int], before: int, exact: bool
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
     """(values (n, D) of these columns, bad): what is wrong with a row, by its place; it is 0 then.
 
-    before: how many rows come before these.
+    before: how many rows come before these. exact: whether true and false are no numbers.
     """
     values = np.zeros((len(rows), len(columns)))
     bad: dict[int, str] = {}
     numbers, width = form.numbers, form.width
-    whole = columns == range(width)
+    whole = columns == list(range(width))
+    parse = numbers.parse if exact else numbers.value
     is_plain = numbers.decimal == "." and not numbers.thousands
     for at, row in enumerate(rows):
         if form.is_ragged(row):
@@ -243,7 +244,7 @@ def numbers_of(
                 raise ValueError  # numpy would take 1_000 for a number
             values[at] = cells  # numpy parses a row of plain numbers at once
         except ValueError:
-            parsed = [numbers.parse(cell) for cell in cells]
+            parsed = [parse(cell) for cell in cells]
             if None in parsed:
                 text = parsed.index(None)
                 values[at] = 0  # numpy may have got so far
