@@ -238,11 +238,11 @@ class Autoencoder:
 
         if not is_table(x):
             return scoring.explain(self.model, self.arrays_of(x), top)
-        from ae_runtime.tables.columns import arrays_of, table_of, unknown_words
+        from ae_runtime.tables.columns import arrays_of, table_of, unknown_categories
 
         table = table_of(x, self.manifest)  # once, for both
         arrays = self.model.rows(arrays_of(table, self.manifest, self.say))
-        return scoring.explain(self.model, arrays, top, unknown_words(table, self.manifest))
+        return scoring.explain(self.model, arrays, top, unknown_categories(table, self.manifest))
 
     def sample(self, n: int, seed: int | None = None) -> Any:
         """New rows that resemble the training rows, (n, *input_shape), in the dtype and units of x.

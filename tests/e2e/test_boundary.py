@@ -49,7 +49,10 @@ CORE = {
         for name in ("arrays", "cpus", "devices", "engine", "model", "plan", "prefix")
     ),
     *(f"model.{name}" for name in ("sampling", "scoring", "tails")),
-    *(f"tables.{name}" for name in ("columns", "digits", "frames", "missing", "table", "words")),
+    *(
+        f"tables.{name}"
+        for name in ("categories", "columns", "digits", "frames", "missing", "table")
+    ),
 }
 # What they take of the rest, each when it is asked for.
 WHEN_ASKED = {

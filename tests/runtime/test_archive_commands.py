@@ -259,7 +259,7 @@ def test_words_are_never_lost(run: Run, good: Callable[[str], str], mixed: str, 
     assert run("decompress jobs.aez --out back.npy") == (
         2,
         "",
-        "ae-run: back.npy: a .npy holds no words; write .csv, .parquet\n",
+        "ae-run: back.npy: a .npy holds no categories; write .csv, .parquet\n",
     )
 
 

@@ -180,19 +180,19 @@ def test_dates_of_python() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1, "one", None], "column 'age' mixes numbers and words; make it one of them"),
-        ([1, "one"], "column 'age' mixes numbers and words; make it one of them"),
-        ([1, object()], "column 'age' mixes numbers and words; make it one of them"),
+        ([1, "one", None], "column 'age' mixes numbers and text; make it one of them"),
+        ([1, "one"], "column 'age' mixes numbers and text; make it one of them"),
+        ([1, object()], "column 'age' mixes numbers and text; make it one of them"),
         ([[1], [2]], "column 'age' has shape (2, 1); a column has one axis"),
         (3.0, "column 'age' has shape (); a column has one axis"),
         (
             np.array([1j]),
-            "column 'age' holds complex128; numbers, words and dates are taken",
+            "column 'age' holds complex128; numbers, categories and dates are taken",
         ),
-        ([b"1"], "column 'age' holds |S1; numbers, words and dates are taken"),
+        ([b"1"], "column 'age' holds |S1; numbers, categories and dates are taken"),
         (
             np.array([1], "timedelta64[s]"),
-            "column 'age' holds timedelta64[s]; numbers, words and dates are taken",
+            "column 'age' holds timedelta64[s]; numbers, categories and dates are taken",
         ),
         (
             np.ma.masked_array([1, 2], [True, False]),
@@ -248,7 +248,7 @@ def test_columns_without_names_are_taken_by_position() -> None:
 def test_what_is_no_table() -> None:
     for x, name in ((np.zeros((2, 4)), "ndarray"), ([[1, 2]], "list"), ("x.csv", "str")):
         assert refusal(x, COLUMNS, DtypeMismatch) == (
-            f"x is {name}, and this bundle takes a table of numbers and words; pass a dict of "
+            f"x is {name}, and this bundle takes a table of numbers and categories; pass a dict of "
             "1-d columns, or a pandas, polars or pyarrow table"
         )
 

@@ -268,7 +268,9 @@ def test_columns_of_no_use_are_named(ae: Autoencoder, x: np.ndarray) -> None:
     given = arrow.table({**columns_of(ae, x), first: [b"1"] * ROWS})
     with pytest.raises(DataError) as error:
         ae.encode(given)
-    assert str(error.value) == (f"column {first!r} holds (binary), and neither numbers nor words")
+    assert str(error.value) == (
+        f"column {first!r} holds (binary), and neither numbers nor categories"
+    )
     twice = pandas.DataFrame(np.zeros((2, 2)), columns=[first, first])
     with pytest.raises(DataError) as error:
         ae.encode(twice)
@@ -305,7 +307,7 @@ def test_words_that_are_not_known_are_said_once(mixed_bundle: Path) -> None:
     with pytest.warns(DataWarning) as told:
         ae.encode(given)
     assert [str(one.message) for one in told] == [
-        "column 'job': 2 of 3 words are not known to the model and are taken as 'other' ('pilot', "
+        "column 'job': 2 of 3 values are not known to the model and are taken as 'other' ('pilot', "
         "'mason'); it knows 'cook', 'clerk'"
     ]
     with warnings.catch_warnings():

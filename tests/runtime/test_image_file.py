@@ -16,7 +16,7 @@ from ae_runtime.cli import ae_run
 from ae_runtime.errors import DataError
 from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.image_file import FORMATS, MODES, read_image
-from ae_runtime.files.readers.image_folder import read_folder
+from ae_runtime.files.readers.image_folder import image_names, read_folder
 from ae_runtime.files.readers.opening import open_stream
 
 Image = pytest.importorskip("PIL.Image", reason="the runtime's own environment has no Pillow")
@@ -276,7 +276,8 @@ def test_what_is_left_out_of_images_is_said_once(tmp_path: Path) -> None:
     opaque[..., 3] = 255
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
     frames[0].quantize(8).save(tmp_path / "palette.png", transparency=3)
-    images, names, note = read_folder(tmp_path)
+    images, note = read_folder(tmp_path)
+    names = image_names(tmp_path)
     assert note.splitlines() == [
         f"{tmp_path}: 3 images of several frames are read up to the first: 0.gif, 1.gif, 2.gif",
         f"{tmp_path}: 2 images with transparent pixels are read without their transparency: "

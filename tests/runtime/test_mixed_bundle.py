@@ -87,7 +87,7 @@ def test_what_is_no_such_table(ae: ae_runtime.Autoencoder, table: dict[str, Any]
     with pytest.raises(DtypeMismatch) as wrong:
         ae.encode(np.zeros((3, 4)))
     assert str(wrong.value) == (
-        "x is ndarray, and this bundle takes a table of numbers and words; pass a dict of 1-d "
+        "x is ndarray, and this bundle takes a table of numbers and categories; pass a dict of 1-d "
         "columns, or a pandas, polars or pyarrow table"
     )
     with pytest.raises(DataError, match="1 columns are missing: job"):
@@ -139,6 +139,6 @@ def test_words_need_a_file_that_holds_them(
     out = tmp_path / f"out.{ending}"
     bundle = table_bundle.parent / "mixed"
     assert run("reconstruct", bundle, tmp_path / "in.csv", "--out", out) == 2
-    message = f"ae-run: {out}: a .{ending} holds no words; write .csv, .parquet\n"
+    message = f"ae-run: {out}: a .{ending} holds no categories; write .csv, .parquet\n"
     assert capsys.readouterr().err == message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]

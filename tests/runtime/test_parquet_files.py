@@ -200,7 +200,7 @@ class OnlyAStream:
         ({"age": [1]}, "1 columns are missing: job"),
         (
             {"age": [1], "job": [["cook"]]},
-            "column 'job' is nested (list<item: string>), and neither numbers nor words",
+            "column 'job' is nested (list<item: string>), and neither numbers nor categories",
         ),
         (
             {"age": ["old"], "job": ["cook"]},

@@ -242,7 +242,7 @@ def test_words_written_as_numbers_have_the_codes_of_training() -> None:
     stream = open_stream(row_columns(mixed_manifest()), "t.csv")
     assert joined(collect(stream, 9), 1)[:, 0].tolist() == [1, 2, 2]
     assert [line.split(" (")[0] for line in stream.closing_notes()] == [
-        "column 'job': 2 of 3 words are not known to the model and are taken as 'other'"
+        "column 'job': 2 of 3 values are not known to the model and are taken as 'other'"
     ]
     stream.close()
 

@@ -56,13 +56,13 @@ def test_rare_words_become_other() -> None:
     job = np.array(["a"] * 30 + ["b"] * 5 + ["c"] * 4 + ["d"], object)
     (column,), lines = inferred(job=job)
     assert column.levels == ["a", "b", "other"]
-    assert lines[1] == "job: 2 rare words in 12.5% of the rows become 'other'"
+    assert lines[1] == "job: 2 rare categories in 12.5% of the rows become 'other'"
 
 
 def test_words_beyond_the_most_frequent_become_other() -> None:
     (column,), lines = inferred(max_levels=2, job=words("a", "a", "a", "b", "b", "c"))
     assert column.levels == ["a", "b", "other"]
-    assert lines[1].startswith("job: 1 rare word in ")
+    assert lines[1].startswith("job: 1 rare category in ")
 
 
 def test_text_that_differs_in_every_row() -> None:
@@ -77,7 +77,7 @@ def test_text_whose_words_are_numbers_is_a_category() -> None:
     columns, lines = inferred(zip=words("02116", "94103", "2116", None))
     assert columns == [Column("zip", type="category", levels=["02116", "94103", "2116"])]
     assert lines[1:] == [
-        "zip: text, all of whose words are numbers, is taken as a category; "
+        "zip: text, all of whose values are numbers, is taken as a category; "
         "--set data.types.zip=number takes them as numbers"
     ]
     assert inferred({"zip": "number"}, zip=words("1.5", "2", None))[0] == [Column("zip")]
@@ -136,7 +136,7 @@ def test_columns_are_chosen_in_the_order_of_the_file() -> None:
             None,
             None,
             [],
-            "column 'tags' is nested (list), and neither numbers nor words; leave it out with "
+            "column 'tags' is nested (list), and neither numbers nor categories; leave it out with "
             "--drop tags",
         ),
     ],

@@ -17,7 +17,7 @@ from ae_train.data.lookalikes import lookalike
 from ae_train.data.sentinels import sentinels
 from ae_train.recipe import make_recipe
 
-KEEP = "; --set data.types.v=category keeps it as words"
+KEEP = "; --set data.types.v=category keeps it as categories"
 
 
 @pytest.fixture(autouse=True)

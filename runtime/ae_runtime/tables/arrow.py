@@ -21,9 +21,9 @@ _NAT = np.iinfo(np.int64).min
 
 
 def arrow_table(x: Any, wanted: Collection[str] | None = None) -> Table:
-    """The columns of anything with the Arrow C stream, as those of a Parquet file.
+    """The columns of anything with the Arrow C stream; see to_table.
 
-    wanted: the only ones that are looked at; None for all. Raises DataError for columns that
+    wanted: the only columns that are read; None for all. Raises DataError for columns that
     cannot be used, MissingExtra without pyarrow.
     """
     arrow = need("pyarrow", "data")
@@ -79,11 +79,11 @@ def to_table(table: Any) -> Table:
 
 
 def index_of_pandas(schema: Any) -> set[str]:
-    """The columns that are a pandas index, not a column there."""
+    """The names of columns that were an index in pandas."""
     try:
         index = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
         return {name for name in index if isinstance(name, str)}
-    except (KeyError, ValueError, TypeError):  # others write what they like
+    except (KeyError, ValueError, TypeError):  # others may write anything there
         return set()
 
 
@@ -129,9 +129,9 @@ def vectors(column: Any, name: str, length: int) -> tuple[Array, dict[int, str]]
 
 
 def kind_of(kind: Any) -> str | None:
-    """What a column of this Arrow type holds: boolean, word, date, integer, real or nothing.
+    """What a column of this Arrow type holds: boolean, text, date, integer, real or nothing.
 
-    None for what is no use: what is nested, bytes and durations.
+    None for types that cannot be used: nested ones, bytes and durations.
     """
     types = need("pyarrow.types", "data")
     if types.is_dictionary(kind):
@@ -139,7 +139,7 @@ def kind_of(kind: Any) -> str | None:
     tests = {
         "boolean": (types.is_boolean,),
         # The third is what polars and DataFusion hand over and write.
-        "word": (types.is_string, types.is_large_string, types.is_string_view),
+        "text": (types.is_string, types.is_large_string, types.is_string_view),
         "date": (types.is_date, types.is_timestamp),
         "integer": (types.is_integer,),
         "real": (types.is_floating, types.is_decimal),
@@ -151,12 +151,12 @@ def kind_of(kind: Any) -> str | None:
 def column_values(column: Any, name: str) -> Array:
     """A chunked column as float64 with NaN, or as objects that are str or None."""
     holds = kind_of(column.type)
-    if need("pyarrow.types", "data").is_dictionary(column.type) and holds != "word":
+    if need("pyarrow.types", "data").is_dictionary(column.type) and holds != "text":
         column = column.cast(column.type.value_type)
     if holds == "boolean":
-        return _words(column, {True: "true", False: "false"})
-    if holds == "word":
-        return _words(column)
+        return _texts(column, {True: "true", False: "false"})
+    if holds == "text":
+        return _texts(column)
     if holds == "date":
         return _seconds(column)
     if holds == "nothing":
@@ -171,8 +171,8 @@ def plain_numbers(column: Any, name: str) -> Array:
     """
     limit = EXACT_INTEGERS["float64"]
     if column.type.bit_width == 64 and "int" in str(column.type):
-        found = joined(column.drop_null())
-        if len(found) and (int(found.max()) > limit or int(found.min()) < -limit):
+        known = joined(column.drop_null())
+        if len(known) and (int(known.max()) > limit or int(known.min()) < -limit):
             raise DataError(
                 f"column {name!r} holds integers beyond {limit}, which lose digits as "
                 "float64; subtract an offset"
@@ -185,7 +185,7 @@ def plain_numbers(column: Any, name: str) -> Array:
 def joined(column: Any) -> Array:
     """A chunked column of numbers, none missing.
 
-    pyarrow's own to_numpy imports pandas wherever that is installed: 30 MB that nothing here needs.
+    pyarrow's own to_numpy imports pandas wherever it is installed: 30 MB that nothing here needs.
     """
     parts = [np.from_dlpack(part) for part in column.chunks]
     if len(parts) == 1:
@@ -193,21 +193,21 @@ def joined(column: Any) -> Array:
     return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *parts])
 
 
-def _words(column: Any, names: dict[Any, str] | None = None) -> Array:
-    # Each word is made once, however often it stands there.
+def _texts(column: Any, names: dict[Any, str] | None = None) -> Array:
+    # Each text becomes one object of Python, however often it stands there.
     is_coded = need("pyarrow.types", "data").is_dictionary(column.type)
-    found = [np.empty(0, object)]
-    # There are chunks of several gigabytes of words only.
+    arrays = [np.empty(0, object)]
+    # A column has several chunks only where it holds gigabytes of text.
     for part in (column if is_coded else column.dictionary_encode()).chunks:
         indices = part.indices
-        if "uint" in str(indices.type):  # of polars; -1 is not one of these
+        if "uint" in str(indices.type):  # polars writes these, and they hold no -1
             indices = indices.cast("int64")
         codes = np.from_dlpack(indices.fill_null(-1))
-        known = [names[word] if names else word for word in part.dictionary.to_pylist()]
-        # As in a CSV, nothing but spaces is no word.
-        words = [word if word and word.strip() else None for word in known]
-        found.append(np.array([*words, None], object)[codes])
-    return np.concatenate(found)
+        known = [names[cell] if names else cell for cell in part.dictionary.to_pylist()]
+        # As in a CSV, spaces alone are a missing value.
+        texts = [text if text and text.strip() else None for text in known]
+        arrays.append(np.array([*texts, None], object)[codes])
+    return np.concatenate(arrays)
 
 
 def _seconds(column: Any) -> NDArray[np.float64]:
@@ -221,7 +221,7 @@ def _seconds(column: Any) -> NDArray[np.float64]:
         seconds = (
             ticks * float(DAY_S) if unit == "day" else ticks / {"s": 1, "ms": 1e3, "us": 1e6}[unit]
         )
-    # DuckDB and PostgreSQL have no other place for it than the ends of the type.
+    # DuckDB and PostgreSQL write infinite dates as the ends of the type.
     end = 2 ** (bits - 1) - 1
     seconds[ticks == end] = np.inf
     seconds[ticks <= -end] = -np.inf

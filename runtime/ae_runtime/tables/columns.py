@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Column, Manifest, Port
 from ae_runtime.errors import DataError, DtypeMismatch
 from ae_runtime.model.arrays import EXACT_INTEGERS, check_mask, fit_integers, is_table
+from ae_runtime.tables.categories import UnknownCategories, to_codes, to_text
 from ae_runtime.tables.frames import columns_of, is_frame
 from ae_runtime.tables.missing import as_missing, without_missing
 from ae_runtime.tables.table import (
@@ -25,37 +26,36 @@ from ae_runtime.tables.table import (
     seconds_of,
     to_blocks,
 )
-from ae_runtime.tables.words import UnknownWords, to_codes, to_words
 
 Array = NDArray[Any]
 Say = Callable[[str, str], None]
-BOOLEAN_WORDS = {True: "true", False: "false"}
+BOOLEAN_TEXT = {True: "true", False: "false"}
 _SHOWN = 5  # columns that are named in a line
 
 
 def arrays_of(x: Any, manifest: Manifest, say: Say) -> tuple[Array, ...]:
-    """The arrays that a bundle's encoder takes of a table, as a file with its columns gives them.
+    """The arrays that a bundle's encoder takes, from a table; a file of its columns gives the same.
 
-    x: as in to_table. Columns are taken by name, in whatever order they come. say: told, topic by
-    topic, in a line what was left out, of which columns most words are not known, and when columns
-    without names are taken by position. Raises what to_table and to_blocks raise.
+    x: as in to_table. Columns are taken by name, in any order. say: called with a topic and a line
+    for columns that are left out, for columns most of whose categories are unknown, and for columns
+    that are taken by position. Raises what to_table and to_blocks raise.
     """
     table = table_of(x, manifest)
     columns = _columns_of(manifest, table)
-    unknown = UnknownWords(columns)
+    unknown = UnknownCategories(columns)
     numbers, codes = to_blocks(table, columns, unknown)
     if manifest.reading is not None:
         numbers = as_missing(numbers, manifest.reading)
     _say_choice(table, columns, manifest.series.time if manifest.series else None, say)
     for at, line in unknown.lines().items():
-        say(f"words of column {at}", line)
+        say(f"categories of column {at}", line)
     if manifest.is_mixed:
         return numbers, codes
     return (_fitted(numbers, table, columns, manifest.inputs[0]),)
 
 
 def table_of(x: Any, manifest: Manifest) -> Table:
-    """The columns of a table that the bundle takes; all of them, where it has no names for them."""
+    """The columns of a table that the bundle takes: all of them if it has no names for them."""
     names = manifest.column_names
     if manifest.columns is None and manifest.series is not None:
         names = manifest.series.channels
@@ -64,7 +64,7 @@ def table_of(x: Any, manifest: Manifest) -> Table:
 
 
 def _columns_of(manifest: Manifest, table: Table) -> list[Column]:
-    """What the bundle says of its columns; those of a series are its channels."""
+    """The bundle's columns; those of a series are its channels."""
     if manifest.columns is not None:
         return manifest.columns
     shape = manifest.inputs[0].row_shape
@@ -115,25 +115,21 @@ def _fitted(x: NDArray[np.float64], table: Table, columns: Sequence[Column], por
     return fitted
 
 
-def unknown_words(table: Table, manifest: Manifest) -> list[Array | None]:
-    """For each column the words that the model does not know, objects, None where it does.
+def unknown_categories(table: Table, manifest: Manifest) -> list[Array | None]:
+    """The categories that the model does not know, for each column (N,) objects, else None.
 
-    None for a column of numbers.
+    None in place of an array for a column of numbers.
     """
     columns = manifest.columns or []
-    found: list[Array | None] = []
+    unknown: list[Array | None] = []
     for name, column in zip(names_in(table, columns), columns, strict=True):
         if not column.levels:
-            found.append(None)
+            unknown.append(None)
             continue
-        words = table.columns[name]
-        _, is_unknown = to_codes(words, column)
-        found.append(
-            np.array(
-                [w if u else None for w, u in zip(to_words(words), is_unknown, strict=True)], object
-            )
-        )
-    return found
+        values = table.columns[name]
+        _, is_unknown = to_codes(values, column)
+        unknown.append(np.where(is_unknown, to_text(values), np.full(1, None)))
+    return unknown
 
 
 def rows_by_number(x: Any, prefix: str) -> Any:
@@ -150,7 +146,7 @@ def rows_by_number(x: Any, prefix: str) -> Any:
 
 
 def to_arrays(
-    x: Any, columns: Sequence[Column], unknown: UnknownWords | None = None
+    x: Any, columns: Sequence[Column], unknown: UnknownCategories | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """(x_num (B, P) float64, x_cat (B, Q) int32) of a table: see to_table and to_blocks."""
     return to_blocks(to_table(x, _wanted(columns)), columns, unknown)
@@ -183,8 +179,8 @@ def to_table(x: Any, wanted: Collection[str] | None = None) -> Table:
 
 def _no_table(x: Any) -> DtypeMismatch:
     return DtypeMismatch(
-        f"x is {type(x).__name__}, and this bundle takes a table of numbers and words; pass a dict "
-        "of 1-d columns, or a pandas, polars or pyarrow table"
+        f"x is {type(x).__name__}, and this bundle takes a table of numbers and categories; pass a "
+        "dict of 1-d columns, or a pandas, polars or pyarrow table"
     )
 
 
@@ -224,13 +220,13 @@ def _column(name: str, values: Any) -> Table:
 
         table = arrow_table({name: values})
         for why in table.unusable.values():
-            raise DataError(f"column {name!r} {why}, and neither numbers nor words")
+            raise DataError(f"column {name!r} {why}, and neither numbers nor categories")
         return table
     dtype = getattr(values, "dtype", None)
     if getattr(dtype, "tz", None) is not None:  # of pandas, whose to_numpy makes objects of them
         values = values.dt.tz_convert(None)
     if getattr(dtype, "kind", None) in ("i", "u") and not isinstance(values, np.ndarray):
-        _check_integers(name, values)  # an Int64 with missing values comes as float64
+        _check_integers(name, values)  # pandas gives float64 for an Int64 with missing values
     array = _array(name, values)
     if _holds_lists(array):
         return _vectors(name, array)
@@ -239,7 +235,7 @@ def _column(name: str, values: Any) -> Table:
     if getattr(dtype, "name", "") == "category":
         holds = "category"
     return Table(
-        {name: _numbers_or_words(name, array)},
+        {name: _numbers_or_text(name, array)},
         integer=frozenset({name} if kind in ("i", "u") else ()),
         types={name: holds} if holds else {},
     )
@@ -292,7 +288,7 @@ def _array(name: str, values: Any) -> Array:
     try:
         array = np.asarray(values)
         if array.dtype.kind == "U" and isinstance(values, list | tuple):
-            # Of a list with a word in it numpy makes words of all its numbers.
+            # numpy would make text of all numbers in a list that holds some text.
             array = np.asarray(values, object)
     except ValueError as error:
         raise DataError(f"column {name!r} is not one array: {error}") from None
@@ -301,7 +297,7 @@ def _array(name: str, values: Any) -> Array:
     return array
 
 
-def _numbers_or_words(name: str, array: Array) -> Array:
+def _numbers_or_text(name: str, array: Array) -> Array:
     """A column as float64 with NaN, or as objects that are str or None."""
     kind = array.dtype.kind
     if kind == "M":
@@ -312,8 +308,8 @@ def _numbers_or_words(name: str, array: Array) -> Array:
         with np.errstate(over="ignore"):  # of a longdouble past float64's range, as in arrays.py
             return array.astype(np.float64)
     if kind in "bUTO":
-        return _words_or_numbers(name, array.tolist())
-    raise DataError(f"column {name!r} holds {array.dtype}; numbers, words and dates are taken")
+        return _text_or_numbers(name, array.tolist())
+    raise DataError(f"column {name!r} holds {array.dtype}; numbers, categories and dates are taken")
 
 
 def _check_exact(name: str, low: int, high: int) -> None:
@@ -325,16 +321,16 @@ def _check_exact(name: str, low: int, high: int) -> None:
         )
 
 
-def _words_or_numbers(name: str, values: list[Any]) -> Array:
+def _text_or_numbers(name: str, values: list[Any]) -> Array:
     cleaned = [None if _is_missing(value) else value for value in values]
     if all(value is None or isinstance(value, str | date | bool | np.bool_) for value in cleaned):
-        return np.array([_word(value) for value in cleaned], object)
+        return np.array([_text(value) for value in cleaned], object)
     whole = [value for value in cleaned if isinstance(value, int)]
     _check_exact(name, min(whole, default=0), max(whole, default=0))
     try:
         return np.array([np.nan if value is None else float(value) for value in cleaned])
     except (TypeError, ValueError):
-        raise DataError(f"column {name!r} mixes numbers and words; make it one of them") from None
+        raise DataError(f"column {name!r} mixes numbers and text; make it one of them") from None
 
 
 def _is_missing(value: Any) -> bool:
@@ -347,10 +343,9 @@ def _is_missing(value: Any) -> bool:
         return False
 
 
-def _word(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     if isinstance(value, date):  # a datetime is one, too; to_numbers reads the text
         return value.isoformat()
     if isinstance(value, bool | np.bool_):
-        return BOOLEAN_WORDS[bool(value)]
-    # In a CSV nothing but spaces is no word, either.
-    return value if value and value.strip() else None  # nothing but spaces, as in a CSV
+        return BOOLEAN_TEXT[bool(value)]
+    return value if value and value.strip() else None  # spaces alone are missing, as in a CSV

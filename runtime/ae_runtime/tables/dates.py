@@ -16,7 +16,7 @@ FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
 
 
 def date_kind(column: Column) -> Literal["day", "second", "moment"]:
-    """The finest that a column of dates tells apart, as its training rows had it."""
+    """The finest unit of time in a column of dates, as its training rows had it."""
     if not column.integer:
         return "moment"
     if column.whole_days is not UNSET:
@@ -28,7 +28,7 @@ def date_kind(column: Column) -> Literal["day", "second", "moment"]:
 def as_dates(seconds: NDArray[Any], kind: str) -> NDArray[np.datetime64]:
     """The nearest dates, (N,) datetime64 of days, seconds or microseconds; NaN is NaT.
 
-    Of years that ISO 8601 does not write in four digits, the nearest one that it does.
+    A year that ISO 8601 does not write in four digits becomes the nearest that it does.
     """
     per_second, unit = {"day": (1 / DAY_S, "D"), "second": (1, "s"), "moment": (1e6, "us")}[kind]
     known = np.rint(np.nan_to_num(seconds.astype(np.float64)) * per_second)

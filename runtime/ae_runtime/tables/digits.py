@@ -1,4 +1,4 @@
-"""Text of digits: whole numbers that float64 cannot hold, and moments written as one number."""
+"""Text of digits: integers that float64 cannot hold, and dates written as one number."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LOSES_DIGITS = (
     "leave the column out"
 )
 _NUMBER = re.compile(r"-?\d+(\.\d*)?", re.ASCII)
-# How many parts of a second a count since 1970 is of, by its digits: from 1973 to 2286 in each.
+# Ticks in a second of a count since 1970, by its number of digits, for 1973 to 2286.
 _PARTS = {9: 1, 10: 1, 12: 10**3, 13: 10**3, 15: 10**6, 16: 10**6, 18: 10**9, 19: 10**9}
 
 
 def loses_digits(text: str) -> bool:
-    """Whether a text is a whole number that float64 cannot hold."""
+    """Whether a text is an integer that float64 cannot hold."""
     digits = text.strip().lstrip("+-")
     if not 16 <= len(digits) <= 309 or not (digits.isascii() and digits.isdecimal()):
         return False
@@ -24,10 +24,10 @@ def loses_digits(text: str) -> bool:
 
 
 def parse_moment(text: str) -> float | None:
-    """Seconds since 1970-01-01 UTC of a count of seconds, or of parts of one, or of all digits.
+    """Seconds since 1970-01-01 UTC of a date in digits, or of a count of seconds or parts of them.
 
-    20260331 and 20260331081500 are a day and a second. A number that may be something else, as the
-    days of a spreadsheet or a year, is None, as any other text.
+    20260331 and 20260331081500 are dates. None for any other text, and for a number that may mean
+    something else, such as a year or the days of a spreadsheet.
     """
     if not _NUMBER.fullmatch(text):
         return None
@@ -42,5 +42,5 @@ def parse_moment(text: str) -> float | None:
     if parts is None:
         return None
     seconds, rest = divmod(int(whole), parts)
-    found = seconds + rest / parts + float("0." + (text.partition(".")[2] or "0")) / parts
-    return -found if text.startswith("-") else found
+    total = seconds + rest / parts + float("0." + (text.partition(".")[2] or "0")) / parts
+    return -total if text.startswith("-") else total

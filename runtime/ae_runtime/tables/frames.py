@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.extras import need
-from ae_runtime.tables.words import BOOLEANS
+from ae_runtime.tables.categories import BOOLEANS
 
 Array = NDArray[Any]
 
@@ -21,15 +21,15 @@ def is_frame(x: Any) -> bool:
 
 
 def has_words(x: Any) -> bool:
-    """Whether a frame of pandas or polars has columns that are no numbers."""
+    """Whether a frame of pandas or polars has columns of anything but numbers."""
     kinds = getattr(x, "dtypes", None) if is_frame(x) or hasattr(x, "__arrow_c_stream__") else None
     return kinds is not None and any(getattr(kind, "kind", "O") not in "iuf" for kind in kinds)
 
 
 def columns_of(frame: Any) -> list[tuple[str, Any]]:
-    """The columns of a frame of pandas with their names, in its order. Its index is none of them.
+    """(name, column) of each column of a frame of pandas, in its order, without its index.
 
-    Not by its Arrow stream: that needs pyarrow, and holds the index as a column.
+    Its Arrow stream is not used: that needs pyarrow, and holds the index as a column.
     """
     return [(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
 
@@ -39,7 +39,7 @@ def restored(table: Mapping[str, Array], columns: Sequence[Column]) -> dict[str,
 
     table: as table.from_blocks gives it, in the order of `columns`.
     """
-    found = {}
+    restored = {}
     for (name, values), column in zip(table.items(), columns, strict=True):
         if column.type == "date":
             known = ~np.isnan(values)
@@ -47,15 +47,16 @@ def restored(table: Mapping[str, Array], columns: Sequence[Column]) -> dict[str,
             moments[known] = np.rint(values[known] * 1e6).astype(np.int64).view("datetime64[us]")
             values = moments
         elif column.levels and tuple(column.levels) == BOOLEANS[0]:
-            values = np.array([None if w is None else w == BOOLEANS[0][1] for w in values], object)
-        found[name] = values
-    return found
+            truth = [None if text is None else text == BOOLEANS[0][1] for text in values]
+            values = np.array(truth, object)
+        restored[name] = values
+    return restored
 
 
 def frame_like(like: Any, columns: Mapping[str, Array]) -> Any:
     """Columns as a frame with like's index, where like is a frame; else as an array (N, D).
 
-    An array of numbers and words is one of objects.
+    An array of numbers and categories is one of objects.
     """
     if is_frame(like):
         return need("pandas", "sklearn").DataFrame(dict(columns), index=like.index)

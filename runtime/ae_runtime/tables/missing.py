@@ -1,4 +1,4 @@
-"""Values that stand for a missing one, taken out of tables and of arrays of numbers."""
+"""Missing values: NaN and None for what stands for one in tables and in arrays of numbers."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def as_missing(x: Array, reading: Reading) -> Array:
     numbers = numbers_for_missing(reading)
     if not numbers or x.dtype.kind != "f":
         return x
-    found = np.isin(x, np.array(numbers, x.dtype))
-    return np.where(found, np.array(np.nan, x.dtype), x) if found.any() else x
+    is_missing = np.isin(x, np.array(numbers, x.dtype))
+    return np.where(is_missing, np.array(np.nan, x.dtype), x) if is_missing.any() else x
 
 
 def without_missing(table: Table, reading: Reading) -> Table:
     """The table with NaN and None for what stands for a missing value."""
     if not reading.missing:
         return table
-    words = {str(each).strip().lower() for each in reading.missing if isinstance(each, str)}
+    missing = {each.strip().lower() for each in reading.missing if isinstance(each, str)}
     return replace(
         table,
         columns={
             name: as_missing(values, reading)
             if is_numbers(values)
-            else np.array([None if _is_one_of(word, words) else word for word in values], object)
+            else np.array([None if _is_one_of(cell, missing) else cell for cell in values], object)
             for name, values in table.columns.items()
         },
     )
 
 
-def _is_one_of(word: str | None, words: set[str]) -> bool:
-    return word is not None and word.strip().lower() in words
+def _is_one_of(cell: str | None, texts: set[str]) -> bool:
+    return cell is not None and cell.strip().lower() in texts

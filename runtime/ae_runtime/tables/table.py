@@ -1,9 +1,9 @@
-"""Tables of numbers and words: as columns by name, and as the blocks that a model takes."""
+"""Tables of numbers and categories: as columns by name, and as the arrays that a model takes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
-from ae_runtime.tables.digits import LOSES_DIGITS, loses_digits, parse_moment
-from ae_runtime.tables.words import (
-    UnknownWords,
+from ae_runtime.tables.categories import (
+    UnknownCategories,
     is_numbers,
     parse_number,
     to_codes,
-    to_words,
+    to_text,
     truth_as_digits,
 )
+from ae_runtime.tables.digits import LOSES_DIGITS, loses_digits, parse_moment
 
 __all__ = [
     "Table",
@@ -30,12 +30,12 @@ __all__ = [
     "parse_date",
     "parse_number",
     "to_blocks",
-    "to_words",
+    "to_text",
 ]
 
 Array = NDArray[Any]
-_INFINITE = {"infinity": math.inf, "-infinity": -math.inf}  # of dates, as databases write them
-# Names that only number columns: ours, of pandas, of polars.
+_INFINITE = {"infinity": math.inf, "-infinity": -math.inf}  # dates, as databases write them
+# Prefixes of names that only number the columns: ours, those of pandas, those of polars.
 _PREFIXES = ("x", "", "column_")
 
 
@@ -44,19 +44,19 @@ class Table:
     """The columns of a file by name, in its order.
 
     columns: arrays (N,), float64 with NaN for missing, or objects that are str or, for missing,
-    None. named: whether the file has names; if not, they are "1", "2", ... note: how it was read.
-    integer: columns of numbers written as whole ones. types: what the file itself says of a
-    column. unusable: columns that hold neither numbers nor words, with what they hold. index:
-    columns that are no columns where the file was made, but name the rows. left_out: columns that
-    were there and not wanted. seconds: whether real numbers in a column of dates may be seconds
-    since 1970-01-01 UTC, as a decoder gives them.
+    None. named: whether the file has names; if not, they are "1", "2", ... note: how the file was
+    read. integer: columns of numbers written as integers. types: what the file itself says of a
+    column. unusable: what columns hold that have neither numbers nor categories. index: columns
+    that name the rows where the file was made. left_out: columns that were there and not wanted.
+    seconds: whether real numbers in a column of dates may be seconds since 1970-01-01 UTC, as a
+    decoder gives them.
     """
 
     columns: dict[str, Array]
     named: bool = True
     note: str = ""
     integer: frozenset[str] = frozenset()
-    types: dict[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     index: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Table:
 def parse_date(text: str) -> float | None:
     """Seconds since 1970-01-01 UTC of an ISO 8601 date or time; None for any other text.
 
-    A time without a zone is taken as UTC. Infinite for the words that databases write for it.
+    A time without a zone is taken as UTC. Infinite for the text that databases write for it.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -122,13 +122,13 @@ def check_vectors(columns: Collection[str], wanted: Collection[str]) -> None:
 
 
 def to_blocks(
-    table: Table, columns: Sequence[Column], unknown: UnknownWords | None = None
+    table: Table, columns: Sequence[Column], unknown: UnknownCategories | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """(x_num (N, P) float64, NaN = missing; x_cat (N, Q) int32, -1 = missing or unknown).
 
-    columns: of a model, numbers and dates before categories; see names_in. unknown: where to count
-    words that the model does not know, which are OTHER where it knows that one. Raises DataError
-    for columns that the table lacks, and for text where numbers are wanted.
+    columns: those of a model, numbers and dates before categories; see names_in. unknown: where to
+    count categories that the model does not know, which become OTHER where it has that one. Raises
+    DataError for columns that the table lacks, and for text where numbers are wanted.
     """
     names = names_in(table, columns)
     numbers: list[Array] = []
@@ -141,11 +141,11 @@ def to_blocks(
             else:
                 numbers.append(to_numbers(truth_as_digits(values), column.type, name))
             continue
-        found, is_unknown = to_codes(values, column)
+        column_codes, is_unknown = to_codes(values, column)
         if unknown is not None:
-            present = np.count_nonzero((found >= 0) | is_unknown)
-            unknown.add(len(codes), int(present), to_words(values[is_unknown]).tolist())
-        codes.append(found)
+            present = np.count_nonzero((column_codes >= 0) | is_unknown)
+            unknown.add(len(codes), int(present), to_text(values[is_unknown]).tolist())
+        codes.append(column_codes)
     rows = table.rows
     return (
         np.stack(numbers, axis=1) if numbers else np.empty((rows, 0)),
@@ -162,7 +162,7 @@ def _dates(table: Table, name: str) -> NDArray[np.float64]:
     if as_seconds and np.any(values % 1 > 0):
         return to_numbers(values, "date", name)
     try:
-        return to_numbers(to_words(values), "date", name)
+        return to_numbers(to_text(values), "date", name)
     except DataError:
         if not as_seconds:
             raise
@@ -170,11 +170,11 @@ def _dates(table: Table, name: str) -> NDArray[np.float64]:
 
 
 def names_in(table: Table, columns: Sequence[Column]) -> list[str]:
-    """What the table calls each of the model's columns.
+    """The table's name for each of the model's columns.
 
-    Of a model or a table without names, columns are taken by position; but where the table's names
-    only number them, as x0, x1 or 0, 1, by that number. Raises DataError for columns that are not
-    there.
+    Where the model or the table has no names, columns are taken by position; but where the table's
+    names only number them, as x0, x1 or 0, 1, by that number. Raises DataError for columns that are
+    not there.
     """
     names = [column.name for column in columns]
     if not table.named or None in names:
@@ -183,13 +183,13 @@ def names_in(table: Table, columns: Sequence[Column]) -> list[str]:
                 f"{len(table.columns)} columns found, {len(columns)} wanted; without names they "
                 "are taken by position"
             )
-        given = list(table.columns)
-        return (numbered(given) if table.named else None) or given
+        in_order = list(table.columns)
+        return (numbered(in_order) if table.named else None) or in_order
     known = [name for name in names if name is not None]
     for name in known:
         if name in table.unusable:
             raise DataError(
-                f"column {name!r} {table.unusable[name]}, and neither numbers nor words"
+                f"column {name!r} {table.unusable[name]}, and neither numbers nor categories"
             )
     missing = [name for name in known if name not in table.columns]
     if missing:
@@ -198,7 +198,7 @@ def names_in(table: Table, columns: Sequence[Column]) -> list[str]:
 
 
 def numbered(names: Sequence[str], prefixes: Sequence[str] = _PREFIXES) -> list[str] | None:
-    """The names in the order of their numbers, where they only number columns from 0 or 1 on."""
+    """The names in the order of their numbers; None unless they only number columns from 0 or 1."""
     for prefix in prefixes:
         for first in (0, 1):
             wanted = [f"{prefix}{at}" for at in range(first, first + len(names))]
@@ -215,22 +215,22 @@ def to_numbers(values: Array, kind: str, name: str) -> NDArray[np.float64]:
     if is_numbers(values):
         return np.asarray(values, np.float64)
     parse = _parse_date_or_moment if kind == "date" else parse_number
-    known: dict[str, float | None] = {word: parse(word) for word in set(values) - {None}}
-    for row, word in enumerate(values):
-        if word is not None and known[word] is None:
+    known: dict[str, float | None] = {cell: parse(cell) for cell in set(values) - {None}}
+    for row, cell in enumerate(values):
+        if cell is not None and known[cell] is None:
             wanted = "an ISO 8601 date (2026-03-31 or 2026-03-31T08:15)" if kind == "date" else (
                 "a number; write it as numbers with a point before decimals"
             )  # fmt: skip
-            raise DataError(f"row {row + 1}, column {name!r}: {word!r:.60} is not {wanted}")
-        if kind != "date" and word is not None and loses_digits(word):
-            raise DataError(f"row {row + 1}, column {name!r}: {word} {LOSES_DIGITS}")
-    return np.array([np.nan if word is None else known[word] for word in values], np.float64)
+            raise DataError(f"row {row + 1}, column {name!r}: {cell!r:.60} is not {wanted}")
+        if kind != "date" and cell is not None and loses_digits(cell):
+            raise DataError(f"row {row + 1}, column {name!r}: {cell} {LOSES_DIGITS}")
+    return np.array([np.nan if cell is None else known[cell] for cell in values], np.float64)
 
 
 def from_blocks(
     x_num: NDArray[np.float64], x_cat: NDArray[np.int32], columns: Sequence[Column]
 ) -> dict[str, Array]:
-    """The columns by name, the inverse of to_blocks: float64 numbers, and words as objects.
+    """The columns by name, the inverse of to_blocks: float64 numbers, and categories as objects.
 
     Columns without a name are called "1", "2", ...; code -1 is None.
     """
@@ -241,6 +241,6 @@ def from_blocks(
         if not column.levels:
             out[name] = next(numbers)
         else:
-            words = np.array([*column.levels, None], object)
-            out[name] = words[next(codes)]
+            levels = np.array([*column.levels, None], object)
+            out[name] = levels[next(codes)]
     return out

@@ -1,4 +1,4 @@
-"""The times of a series' rows: their order checked, gaps and repeated ones found and said."""
+"""The times of a series' rows: whether they are in order, and where gaps and repeats are."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from ae_runtime.tables.table import is_numbers, parse_number, to_numbers
 
 Array = NDArray[Any]
 Times = NDArray[np.float64]
-# In usual steps: a longer one is a gap. One lost sample is none, and neither is the second that a
-# clock skips which writes whole ones.
+# usual steps: a longer one is a gap. One lost sample is no gap, nor is a second that a clock skips.
 GAP = 2.5
-# A share of the steps that are within half of the usual one makes it usual. What is recorded on
-# weekdays or in office hours has longer ones all the time, which are no gaps.
+# share of the steps that must be within half of the usual one. Series that are recorded on weekdays
+# or in office hours have longer steps all the time, which are no gaps.
 _REGULAR = 0.95
-_ROWS = 1000
+_ROWS = 1000  # that tell what a column holds
 _MARKS = ("--", "--T:", "-- :", "--T::", "-- ::")  # between the digits of dates
-_MANY = 0.05  # repeated times, as a share of the rows: then a file may hold several series
+_MANY = 0.05  # share of the rows with repeated times from which a file may hold several series
 
 
 def times_of(values: Array, name: str) -> Times:
-    """A column of times as float64, NaN where missing: numbers, or words that are dates.
+    """A column of times as float64, NaN where missing: numbers, or seconds since 1970 for dates.
 
     Raises DataError that names row and column.
     """
@@ -37,23 +36,23 @@ def times_of(values: Array, name: str) -> Times:
 
 
 def calendar(times: Times) -> Times:
-    """The times, in seconds since 1970-01-01 where all are days like 20260331, or 20260331081500.
+    """The times, in seconds since 1970-01-01 where all are dates like 20260331 or 20260331081500.
 
-    As numbers, days like these make a gap of the end of each month.
+    Taken as plain numbers, such dates would have a gap at the end of each month.
     """
     known = times[~np.isnan(times)]
     for low, rest in ((19000101, 1), (19000101000000, 1_000_000)):
         if not len(known) or known.min() < low or known.max() >= low + 2_000_000 * rest:
             continue
-        found = _of_digits(known, rest)
-        if found is not None:
+        seconds = _seconds_of_digits(known, rest)
+        if seconds is not None:
             out = times.copy()
-            out[~np.isnan(times)] = found
+            out[~np.isnan(times)] = seconds
             return out
     return times
 
 
-def _of_digits(known: Times, rest: int) -> Times | None:
+def _seconds_of_digits(known: Times, rest: int) -> Times | None:
     whole = known.astype(np.int64)
     days, clock = np.divmod(whole, rest)
     hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
@@ -64,14 +63,15 @@ def _of_digits(known: Times, rest: int) -> Times | None:
     fits &= (day.astype("M8[M]") == month) & (hours < 24) & (minutes < 60) & (seconds < 60)
     if not fits.all():
         return None
-    found = day.astype(np.int64) * 86400 + hours * 3600 + minutes * 60 + seconds
-    return np.asarray(found, np.float64)
+    total = day.astype(np.int64) * 86400 + hours * 3600 + minutes * 60 + seconds
+    return np.asarray(total, np.float64)
 
 
 def plain_dates(values: Array) -> Times | None:
-    """Dates that are all written in one form, as a logger writes them; None for any others.
+    """Seconds since 1970-01-01 of dates that are all written in one form; None for any others.
 
-    2026-03-31, 2026-03-31T08:15 or 2026-03-31 08:15:30, which numpy reads ten times as fast.
+    The forms are 2026-03-31, 2026-03-31T08:15 and 2026-03-31 08:15:30. numpy reads these ten times
+    as fast as Python does.
     """
     try:
         text = np.array(values.tolist(), np.str_)
@@ -96,12 +96,12 @@ def plain_dates(values: Array) -> Times | None:
 
 
 def time_kind(values: Array) -> Literal["number", "date"]:
-    """What the first times of a column are."""
+    """The type of a column of times, by the first of them."""
     if is_numbers(values):
         return "number"
-    words = list(itertools.islice((word for word in values if word is not None), _ROWS))
-    numbers = sum(parse_number(word) is not None for word in words)
-    return "number" if 2 * numbers > len(words) else "date"
+    cells = list(itertools.islice((cell for cell in values if cell is not None), _ROWS))
+    numbers = sum(parse_number(cell) is not None for cell in cells)
+    return "number" if 2 * numbers > len(cells) else "date"
 
 
 def usual_step(series: Sequence[Times]) -> float | None:
@@ -128,8 +128,8 @@ class Clock:
     """Follows the times of one series, block by block.
 
     source, name: what errors call the input and the column. usual: the step of the training rows,
-    None where it varies: there are no gaps then. gaps, repeats: how many were found; near: steps
-    that are about the usual one, of `steps`.
+    None where it varies; there are no gaps then. gaps, repeats: their number so far. near: the
+    number of steps that are about the usual one, among all `steps`.
     """
 
     source: str
@@ -144,11 +144,11 @@ class Clock:
 
     @property
     def state(self) -> tuple[float, ...]:
-        """What `restore` takes to go on from here."""
+        """The state that `restore` takes to go on from here."""
         return self.gaps, self.repeats, self.near, self.steps, self._last, self._row
 
     def restore(self, state: Sequence[float]) -> None:
-        """Go on where the state was taken; of an empty one, begin anew."""
+        """Go on where the state was taken; an empty one begins anew."""
         gaps, repeats, near, steps, last, row = state or (0, 0, 0, 0, 0.0, -1)
         self.gaps, self.repeats, self.near, self.steps = (
             int(count) for count in (gaps, repeats, near, steps)
@@ -180,10 +180,10 @@ class Clock:
         if self.usual is None:
             return []
         self.near += int(_is_near(steps, self.usual).sum())
-        # Of rows without a time between, all together are longer than they should be.
-        found = rows[1:][np.diff(times) > (np.diff(rows) + (GAP - 1)) * self.usual]
-        self.gaps += len(found)
-        return [int(row) for row in found]
+        # Where rows without a time lie between, the time of all of them together is too long.
+        borders = rows[1:][np.diff(times) > (np.diff(rows) + (GAP - 1)) * self.usual]
+        self.gaps += len(borders)
+        return [int(row) for row in borders]
 
     def _check_order(self, rows: NDArray[np.int64], times: Times) -> None:
         back = np.flatnonzero(np.diff(times) < 0)
@@ -196,9 +196,9 @@ class Clock:
             )
 
     def notes(self, window: int, short: int) -> list[str]:
-        """A line each on gaps and on repeated times.
+        """Lines on gaps and on repeated times.
 
-        short: rows in stretches between gaps that are shorter than a window.
+        short: number of rows between gaps that lie too close together for a window.
         """
         lines = []
         if self.gaps:
@@ -228,7 +228,7 @@ class Clock:
         return [f"{self.source}: {line}" for line in lines]
 
     def no_window(self, window: int, longest: int, advice: str = "") -> DataError:
-        """What is wrong where no stretch is as long as a window, whose steps are `longest`."""
+        """The error where no window fits between gaps, which are at most `longest` steps apart."""
         assert self.usual is not None
         return DataError(
             f"{self.source}: no window of {window} steps lies between gaps: the longest stretch "
@@ -252,6 +252,6 @@ def _count(number: int, what: str) -> str:
 
 
 def _moment(seconds: float) -> str:
-    if not 1e8 <= abs(seconds) < 1e11:  # a count of steps, seconds or milliseconds, no date
+    if not 1e8 <= abs(seconds) < 1e11:  # a count of steps, seconds or milliseconds, not a date
         return f"{seconds:.15g}"
     return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")

@@ -14,7 +14,7 @@ from ae_runtime.errors import DataError
 Array = NDArray[Any]
 
 
-PAD_ROWS = 1 << 14  # given out at once, of the steps that no window covers
+PAD_ROWS = 1 << 14  # time steps that no window covers and that are given out at once
 
 
 def window_starts(
@@ -22,9 +22,9 @@ def window_starts(
 ) -> NDArray[np.int64]:
     """First time steps of the windows of a series of `length` steps, in order.
 
-    One window each `stride` steps; a rest that they leave gets one last window, aligned to the
-    end. None for a series shorter than its window. borders: steps, in order, that come after a
-    gap: no window crosses one, each stretch between them is cut as a series of its own.
+    There is one window each `stride` steps, and a last one aligned to the end where steps are left
+    over; none in a series shorter than a window. borders: steps, in order, that come after a gap.
+    No window crosses one: the steps between two of them are cut as a series of their own.
     """
     if not len(borders):
         return _starts(0, length, window, stride)
@@ -41,7 +41,7 @@ def _starts(low: int, high: int, window: int, stride: int) -> NDArray[np.int64]:
 
 
 def too_short(length: int, window: int, borders: Sequence[int]) -> tuple[int, int]:
-    """(steps in stretches shorter than a window, steps of the longest stretch)."""
+    """(steps between borders too close for a window, most steps between two borders)."""
     lengths = np.diff([0, *borders, length])
     return int(lengths[lengths < window].sum()), int(lengths.max())
 
@@ -110,10 +110,11 @@ class Windows:
 
 
 class Overlaps:
-    """Windows put together as the time steps that they cover, each the mean of its windows.
+    """Time steps from windows: each step is the mean of the windows that cover it.
 
     steps_done: the first step that is wanted. Sums are float64 and in the order of windows, so the
-    means are the same bits wherever it starts, if the first window that covers steps_done is there.
+    means have the same bits wherever the work starts, if it starts no later than the first window
+    that covers steps_done.
     """
 
     def __init__(self, window: int, stride: int, steps_done: int = 0) -> None:
@@ -128,8 +129,8 @@ class Overlaps:
     def add(self, windows: Array, starts: NDArray[np.int64]) -> Array:
         """The steps (S, C) that these windows (B, T, C) finish, in the dtype of the windows.
 
-        starts: (B,) their first time steps, greater from call to call; windows may be left out.
-        Integers are rounded; of a step that no window covers, floats are NaN and integers 0.
+        starts: (B,) their first time steps, increasing from call to call; windows may be left out.
+        Integers are rounded. A step that no window covers is NaN, or 0 for integers.
         """
         self._begin(windows, starts)
         if not len(starts):
@@ -142,7 +143,7 @@ class Overlaps:
         return self._take(int(starts[-1]) + 1)
 
     def add_in_pieces(self, windows: Array, starts: NDArray[np.int64]) -> Iterator[Array]:
-        """What `add` gives, in pieces where many steps lie between windows that none covers."""
+        """The steps that `add` gives, in pieces where many lie between windows that cover none."""
         if not len(starts):
             yield self.add(windows, starts)
             return
@@ -174,8 +175,8 @@ class Overlaps:
     def _add_run(self, windows: Array, at: int) -> None:
         """Add windows that are a stride apart, the first of which starts at sum `at`."""
         stride, length = self._stride, len(windows) * self._stride
-        # Piece by piece of all windows, the last pieces first: so each step gets its windows in
-        # their order.
+        # All windows are added piece by piece, the last pieces first: so each step gets its windows
+        # in their order.
         for piece in reversed(range(-(-self._window // stride))):
             part = windows[:, piece * stride : (piece + 1) * stride]
             low, width = at + piece * stride, part.shape[1]
@@ -184,7 +185,7 @@ class Overlaps:
             self._counts[low : low + length].reshape(len(windows), stride)[:, :width] += 1
 
     def _take(self, end: int) -> Array:
-        """The means up to the step `end`, without those that are not wanted."""
+        """The means of the steps before `end` that are wanted."""
         count = max(end - self._base, 0)
         sums, counts = self._sums[:count], self._counts[:count, None]
         wanted = slice(max(self._done - self._base, 0), None)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError
+from ae_runtime.tables.categories import BOOLEANS, OTHER, is_numbers, parse_number, to_text
 from ae_runtime.tables.dates import DAY_S
 from ae_runtime.tables.table import Table, parse_date, to_numbers
-from ae_runtime.tables.words import BOOLEANS, OTHER, is_numbers, parse_number, to_words
 from ae_train.data.lookalikes import lookalike
 
 Array = NDArray[Any]
@@ -44,7 +44,7 @@ def select(
     for name in wanted:
         if name in table.unusable:
             raise DataError(
-                f"column {name!r} {table.unusable[name]}, and neither numbers nor words; "
+                f"column {name!r} {table.unusable[name]}, and neither numbers nor categories; "
                 f"leave it out with --drop {name}"
             )
     if not wanted:
@@ -91,12 +91,12 @@ def infer_columns(
         if kind in ("number", "date"):
             numbers.append(_number_column(name, values, kind, table))
         else:
-            column, line = _category(name, to_words(values), kind, max_levels, name in types)
+            column, line = _category(name, to_text(values), kind, max_levels, name in types)
             categories.append(column)
             lines += [line] if line else []
             if name not in types and kind == "category" and _is_digits(values):
                 lines.append(
-                    f"{name}: text, all of whose words are numbers, is taken as a category; "
+                    f"{name}: text, all of whose values are numbers, is taken as a category; "
                     f"--set data.types.{name}=number takes them as numbers"
                 )
     columns = numbers + categories
@@ -173,7 +173,7 @@ def _category(
     frequent = [word for word, count in counts.most_common() if count >= MIN_SEEN]
     if not frequent and not is_asked and len(counts) > 1:
         raise DataError(
-            f"column {name!r} has no word that is seen {MIN_SEEN} times; leave it out with "
+            f"column {name!r} has no category that is seen {MIN_SEEN} times; leave it out with "
             f"--drop {name}"
         )
     kept = frequent[:max_levels]
@@ -183,7 +183,7 @@ def _category(
     if OTHER not in kept:
         kept.append(OTHER)
     share = (counts.total() - sum(counts[word] for word in kept)) / len(words)
-    rare = f"{lost:,} rare word" + ("s" if lost > 1 else "")
+    rare = f"{lost:,} rare " + ("category" if lost == 1 else "categories")
     line = f"{name}: {rare} in {share:.1%} of the rows become {OTHER!r}"
     if share > 0.5:
         line += f"; --drop {name} leaves the column out"

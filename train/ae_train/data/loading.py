@@ -118,7 +118,7 @@ def _read_array(recipe: Data, notes: list[str], name: str) -> Array:
         return load_digits()
     if path.is_dir():
         size = (recipe.resize[0], recipe.resize[1]) if recipe.resize else None
-        images, _, note = read_folder(path, size, recipe.unreadable)
+        images, note = read_folder(path, size, recipe.unreadable)
         notes += [note] if note else []
         return images
     array = read_array(name)

@@ -29,7 +29,7 @@ def lookalike(name: str, words: Iterable[str]) -> str:
     if not strange:
         return ""
     what = _of_numbers(strange) or _of_dates(words)
-    keep = f"--set data.types.{name}=category keeps it as words"
+    keep = f"--set data.types.{name}=category keeps it as categories"
     return f"column {name!r} looks like {what}; {keep}" if what else ""
 
 

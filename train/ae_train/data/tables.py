@@ -14,7 +14,7 @@ from ae_runtime.bundle.manifest import Column
 from ae_runtime.errors import DataError, NoRows
 from ae_runtime.files.readers.data_folder import Part, find_parts
 from ae_runtime.tables.missing import without_missing
-from ae_runtime.tables.table import Table, is_numbers, to_blocks, to_numbers, to_words
+from ae_runtime.tables.table import Table, is_numbers, to_blocks, to_numbers, to_text
 from ae_train.data.dataset import Dataset, make_dataset
 from ae_train.data.inference import infer_columns, is_empty, select
 from ae_train.data.sentinels import sentinels
@@ -168,7 +168,7 @@ def read_all(
 def _dates_as_text(table: Table, types: Mapping[str, str]) -> Table:
     """The table with numbers that are said to be dates as text, which is read by its form."""
     found = {
-        name: to_words(table.columns[name])
+        name: to_text(table.columns[name])
         for name, kind in types.items()
         if kind == "date"
         and name in table.columns
@@ -218,7 +218,7 @@ def _joined(tables: Sequence[Table], names: Sequence[str]) -> Table:
         if all(is_numbers(parts[at]) for at in telling):
             parts = [to_numbers(part, "number", column) for part in parts]
         else:  # what looks like numbers in one part are words still
-            parts = [to_words(part) for part in parts]
+            parts = [to_text(part) for part in parts]
         joined[column] = np.concatenate(parts)
         if all(column in tables[at].integer for at in telling or range(len(tables))):
             integer.add(column)

@@ -14,11 +14,11 @@ from ae_runtime.files.readers.csv_form import Told
 from ae_runtime.tables.table import Table
 
 _FILE_MAGIC = b"ARROW1"  # the first bytes of a file; a stream has others
-_BYTES = 48 << 20  # pyarrow itself, and columns on their way
+_BYTES = 48 << 20  # what pyarrow itself and the columns in work take
 
 
 class IpcStream(ArrowRows):
-    """The rows of an Arrow file. Those of a file that is not compressed stay where they are."""
+    """The rows of an Arrow file, which stay on the disk where it is not compressed."""
 
     kind = "Arrow"
 
@@ -48,7 +48,7 @@ class IpcStream(ArrowRows):
                 yield arrow.Table.from_batches([batch])
 
     def _batches(self, reader: Any) -> Iterator[Any]:
-        """Record batches, one after the other, in either form."""
+        """The record batches of a file or of a stream, in order."""
         if hasattr(reader, "num_record_batches"):
             for at in range(reader.num_record_batches):
                 with self.said():

@@ -1,4 +1,4 @@
-"""Tables of Arrow as rows that a bundle takes, for streams of Parquet and Arrow files."""
+"""Tables of Arrow as rows that a bundle takes; the base of the Parquet and Arrow readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ae_runtime.files.readers.columns import (
     Wanted,
     choose,
     named,
-    numbers_of_words,
+    numbers_of_text,
     settle_columns,
     settle_numbers,
     settle_times,
@@ -34,14 +34,14 @@ from ae_runtime.tables.arrow import (
     to_table,
     vectors,
 )
+from ae_runtime.tables.categories import to_text, truth_as_digits
 from ae_runtime.tables.table import Table, check_names, check_vectors
-from ae_runtime.tables.words import to_words, truth_as_digits
 
 Array = NDArray[Any]
 
 
 class ArrowRows(Stream):
-    """Rows that come as tables of Arrow. Its positions say nothing: the row is enough.
+    """Rows that come as tables of Arrow. Its blocks are found by their rows, without positions.
 
     kind: what errors call the file.
     """
@@ -71,11 +71,11 @@ class ArrowRows(Stream):
         raise NotImplementedError
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Cut from pieces."""
+        """Blocks cut from pieces."""
         return cut(self.pieces(size, first), size, first)
 
     def choose_columns(self, schema: Any) -> None:
-        """Find the columns that are wanted among those of an Arrow schema."""
+        """Choose the columns that are wanted from an Arrow schema."""
         arrow, wanted = need("pyarrow", "data"), self._wanted
         with named(self.path):
             check_names(schema.names)
@@ -94,20 +94,20 @@ class ArrowRows(Stream):
                 self._lengths[field.name] = length = self._length(field)
                 sources |= {f"{field.name}[{at}]": (field.name, at) for at in range(length)}
             elif is_vector(field.type) and field.name not in asked:
-                sources[field.name] = field.name, None  # to be named among what is left out
+                sources[field.name] = field.name, None  # named among the columns left out
             elif kind_of(field.type) is not None and field.name not in aside:
                 sources[field.name] = field.name, None
-        found = list(sources)
+        available = list(sources)
         with named(self.path):
-            check_vectors(found, asked)
-        choice = choose(wanted, self.path, found, True, self.id_name)
+            check_vectors(available, asked)
+        choice = choose(wanted, self.path, available, True, self.id_name)
         self.notes = choice.notes
         self.time_name = None if choice.times is None else wanted.time
-        self._names = [found[at] for at in choice.columns]
+        self._names = [available[at] for at in choice.columns]
         self._sources = [sources[name] for name in self._names]
         beside = [name for name in (self.id_name, self.time_name) if name is not None]
         used = dict.fromkeys([*(source for source, _ in self._sources), *beside])
-        # One, at least, that says how many rows there are.
+        # At least one column, which says how many rows there are.
         self._columns = [name for name in used if name not in self._beside] or schema.names[:1]
         kinds = [schema.field(source).type for source, _ in self._sources]
         kinds = [kind.value_type if is_vector(kind) else kind for kind in kinds]
@@ -123,15 +123,15 @@ class ArrowRows(Stream):
         return not by_name or any(other.startswith(f"{name}[") for other in asked)
 
     def _length(self, field: Any) -> int:
-        """The numbers of each vector in a column; of lists, those of the first."""
+        """The length of the vectors in a column, by its first list."""
         length = getattr(field.type, "list_size", None)
         if length is None:
-            found = (length_of(table.column(field.name)) for table in self.tables([field.name]))
-            length = next((length for length in found if length is not None), 0)
+            lengths = (length_of(table.column(field.name)) for table in self.tables([field.name]))
+            length = next((length for length in lengths if length is not None), 0)
         return int(length)
 
     def piece(self, table: Any, first: int) -> Piece:
-        """A table, whose first row is the row `first` of the file, as the bundle takes it."""
+        """The rows of a table as the bundle takes them; the first is row `first` of the file."""
         table = self._with_keys(table)
         bad: dict[int, str] = {}
         values = self._values(table, first, bad)
@@ -139,15 +139,15 @@ class ArrowRows(Stream):
         if wanted.columns is not None:
             for at, column in enumerate(wanted.columns):
                 if column.type == "date" and not self._are_dates[at]:
-                    values[at] = to_words(values[at])  # to be read by their digits, as in a CSV
+                    values[at] = to_text(values[at])  # to be read by their digits, as in a CSV
             arrays, bad = settle_columns(wanted, self._names, wanted.columns, values, first, bad)
         else:
             for at, name in enumerate(self._names):
                 if values[at].dtype == object:
                     cells = truth_as_digits(values[at])
-                    values[at], wrong = numbers_of_words(cells, "number", name, first)
+                    values[at], wrong = numbers_of_text(cells, "number", name, first)
                     bad = wrong | bad
-            x = np.stack(values, axis=1).astype(self._dtype, copy=False)  # of whole groups, too
+            x = np.stack(values, axis=1).astype(self._dtype, copy=False)  # as for whole groups
             x[list(bad)] = 0
             arrays, bad = settle_numbers(wanted, self.path, x, first, bad)
         ids = None if self.id_name is None else self.ids_of(table.column(self.id_name))
@@ -160,12 +160,12 @@ class ArrowRows(Stream):
     def _with_keys(self, table: Any) -> Any:
         arrow = need("pyarrow", "data")
         for name in self._beside:
-            word = arrow.scalar(self._wanted.keys[name], arrow.string())
-            table = table.append_column(name, arrow.repeat(word, table.num_rows))
+            value = arrow.scalar(self._wanted.keys[name], arrow.string())
+            table = table.append_column(name, arrow.repeat(value, table.num_rows))
         return table
 
     def _values(self, table: Any, first: int, bad: dict[int, str]) -> list[Array]:
-        """The columns that are wanted; rows whose vectors have another length are added to bad."""
+        """The values of the columns; rows whose vectors have another length are added to bad."""
         blocks: dict[str, Array] = {}
         with named(self.path):
             for name in dict.fromkeys(source for source, at in self._sources if at is not None):
@@ -179,28 +179,27 @@ class ArrowRows(Stream):
     def times_of(
         self, values: Array | None, first: int, bad: dict[int, str]
     ) -> tuple[Array | None, dict[int, str]]:
-        """(times, bad): the times of rows, from their column; rows without one are added to bad."""
+        """(times, bad): the times of rows; rows whose time cannot be read are added to bad."""
         if values is None or self.time_name is None:
             return None, bad
         return settle_times(values, self.time_name, first, bad)
 
     def ids_of(self, column: Any) -> Array:
-        """What names each row, from its column."""
+        """The id of each row, from the column of ids."""
         if self._has_whole_ids:
             return np.asarray(joined(column), np.int64)
-        if kind_of(column.type) == "word":  # a category, too, which Arrow casts to no text
-            words = column_values(column, str(self.id_name))
-            return np.array([word or "" for word in words], object)
-        found = column.cast("string").fill_null("").to_pylist()
-        return np.array(found, object)
+        if kind_of(column.type) == "text":  # a dictionary too, which Arrow does not cast to text
+            texts = column_values(column, str(self.id_name))
+            return np.array([text or "" for text in texts], object)
+        return np.array(column.cast("string").fill_null("").to_pylist(), object)
 
     def closing_notes(self) -> list[str]:
-        """What columns of words hold that the model does not know."""
+        """Lines on categories that the model does not know."""
         return list(self._wanted.unknown.lines().values()) if self._wanted.unknown else []
 
     @contextmanager
     def said(self) -> Iterator[None]:
-        """Say in one line what pyarrow finds wrong with the file."""
+        """Turn pyarrow's errors into one line that names the file."""
         try:
             yield
         except DataError as error:
@@ -220,7 +219,7 @@ class ArrowRows(Stream):
 
 
 def read_whole(path: Path, kind: str, read: Callable[[], Any]) -> Table:
-    """The columns of a file that pyarrow reads as a whole; see tables.arrow.to_table.
+    """The columns of a file that pyarrow reads whole; see tables.arrow.to_table.
 
     kind: what errors call the file. Raises DataError for a file that cannot be read, NoRows.
     """

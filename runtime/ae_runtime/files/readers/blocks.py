@@ -16,19 +16,19 @@ from ae_runtime.errors import TooLittleMemory
 
 Array = NDArray[Any]
 Item = TypeVar("Item")
-PIECE_BYTES = 1 << 20  # what is read at once, where it is not a whole block
+PIECE_BYTES = 1 << 20  # read at once, where it is not a whole block
 
 
 class Block(NamedTuple):
-    """Rows that lie together in an input.
+    """Consecutive rows of an input.
 
     first: number of its first row, from 0. arrays: (B, ...) each, what the graph takes: x, or x_num
-    and x_cat, or z. position: with first + B, what `blocks` takes to go on after this block: a
-    number, or a list of them. ids: (B,) what names each row, objects that are str, or int64; None
-    where the input has none. bad: rows that cannot be used, by their place in the block, with what
-    is wrong, rows counted from 1 in the input; their places in the arrays hold 0, NaN or -1.
-    starts: (B,) of windows cut from a series, the first time step of each. times: (B,) of the time
-    steps of a series, NaN where one has none; None where the input has no times.
+    and x_cat, or z. position: with first + B, what `blocks` takes to go on after this block, a
+    number or a list of numbers. ids: (B,) the id of each row, objects that are str, or int64; None
+    where the input has none. bad: what is wrong with rows that cannot be used, by their place in
+    the block; messages count rows of the input from 1. The arrays hold 0, NaN or -1 there. starts:
+    (B,) the first time step of each window that was cut from a series. times: (B,) of time steps,
+    NaN where one is missing; None where the input has no times.
     """
 
     first: int
@@ -41,9 +41,9 @@ class Block(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """A block that is read by whoever works on it, so that its rows are in the cache by then.
+    """A block that is read by the thread that works on it, so that its rows are in the cache.
 
-    read: the block; its arrays hold until the same thread reads another one.
+    read: gives the block, whose arrays are valid until the same thread reads another one.
     """
 
     first: int
@@ -52,7 +52,7 @@ class Unread(NamedTuple):
 
 @dataclass
 class SeriesCut:
-    """How a series is cut. steps: all of its time steps, None until the end was read."""
+    """How a series is cut. steps: number of its time steps, None until the end was read."""
 
     window: int
     stride: int
@@ -63,11 +63,10 @@ class Stream(Protocol):
     """An opened input.
 
     path: what errors name, Path("-") for stdin. rows: None where only reading to the end tells.
-    notes: remarks worth a line each, all of them once the blocks are read. id_name: the column of
-    ids, "file" for a folder of images, None without. time_name: the column of times, None without.
-    series: how windows are cut, None where rows come as they are. fingerprint: text that changes
-    when the input does, "" where it cannot be gone on with later. memory: bytes that it holds at
-    once, beside its blocks.
+    notes: lines for the user, complete once the blocks are read. id_name: the column of ids, "file"
+    for a folder of images, else None. time_name: the column of times, or None. series: how windows
+    are cut, None where rows come as they are. fingerprint: text that changes when the input does,
+    "" for an input that cannot be resumed. memory: bytes that it holds at once, beside its blocks.
     """
 
     path: Path
@@ -80,18 +79,18 @@ class Stream(Protocol):
     memory: int
 
     def blocks(self, size: int, first: int = 0, position: Any = 0) -> Iterator[Block]:
-        """Blocks of `size` rows, cut at multiples of size; first is one, too.
+        """Blocks of `size` rows, cut at multiples of size, as is `first`.
 
-        position: of the block before. Raises InputFailed where the input cannot be read to its
-        end, DataError for what is not one row's fault; both name the file.
+        position: that of the block before. Raises InputFailed where the input cannot be read to its
+        end, DataError for errors that are not those of one row; both name the file.
         """
 
     def unread(self, size: int, first: int = 0) -> Iterator[Unread] | None:
-        """The same blocks, to be read by any thread in any order; None where that cannot be."""
+        """The same blocks, for any thread to read in any order; None where that is impossible."""
         return None
 
     def closing_notes(self) -> list[str]:
-        """Remarks that only rows which were read can tell, a line each."""
+        """Lines for the user that need all rows to be read."""
         return []
 
     def keep_to(self, most: int) -> None:
@@ -106,7 +105,7 @@ class Stream(Protocol):
 
 
 class NothingStream(Stream):
-    """An input of columns without a row, whose output has none either."""
+    """An input without rows, whose output has none either."""
 
     def __init__(
         self, path: Path, fingerprint: str, id_name: str | None, series: SeriesCut | None
@@ -123,7 +122,7 @@ class NothingStream(Stream):
 
 
 class Piece(NamedTuple):
-    """Some rows: as in a Block, and the position after each of them."""
+    """Some rows as in a Block, and the position after each of them."""
 
     arrays: tuple[Array, ...]
     ends: NDArray[np.int64]
@@ -182,9 +181,9 @@ def _chained(parts: list[Array]) -> Array | None:
 def drop_infinite(
     x: Array, first: int, names: Sequence[str] | None, bad: dict[int, str]
 ) -> dict[int, str]:
-    """`bad` and the rows of x that hold an infinite value, which become rows of 0 in place.
+    """`bad` with the rows of x that hold an infinite value, which become 0 in place.
 
-    first: number of x's first row in the input. names: of the columns, None to count them.
+    first: number of x's first row in the input. names: those of the columns, None to count them.
     """
     if x.dtype.kind != "f" or not (infinite := np.isinf(x)).any():
         return bad
@@ -203,7 +202,7 @@ def drop_infinite(
 
 
 class Ahead(Generic[Item]):
-    """Items of an iterable, taken in a thread of its own, at most `most` before they are wanted."""
+    """Items of an iterable, read in a thread of its own, at most `most` before they are needed."""
 
     def __init__(self, items: Iterable[Item], most: int) -> None:
         self._items, self._most = items, most
@@ -227,7 +226,7 @@ class Ahead(Generic[Item]):
             raise self._error
 
     def close(self) -> None:
-        """End the thread, after the item that it is at."""
+        """End the thread after the item that it is reading."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -242,7 +241,7 @@ class Ahead(Generic[Item]):
                     self._changed.wait_for(lambda: self._closed or len(self._ready) < self._most)
                     if self._closed:
                         return
-        except BaseException as error:  # raised again where the items are wanted
+        except BaseException as error:  # raised again where the items are used
             self._error = error
         finally:
             with self._changed:

@@ -15,30 +15,31 @@ from ae_runtime.bundle.manifest import Column, Manifest, Port, Reading, Series
 from ae_runtime.errors import DataError, ShapeMismatch
 from ae_runtime.files.readers.blocks import drop_infinite
 from ae_runtime.model.arrays import checked, fit_integers
+from ae_runtime.tables.categories import UnknownCategories, is_numbers, to_text, truth_as_digits
 from ae_runtime.tables.missing import as_missing
 from ae_runtime.tables.table import Table, numbered, to_blocks, to_numbers
 from ae_runtime.tables.times import calendar, plain_dates, time_kind
-from ae_runtime.tables.words import UnknownWords, is_numbers, to_words, truth_as_digits
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a task takes of each row.
+    """The columns that are taken from a file.
 
-    port: of the array, x_num's for a mixed table. names: of its columns, None to take them by
-    position. columns: of tables with words or dates, None for plain numbers. window: T of series,
-    whose rows are time steps here. time: the column of their times, if the file has it. resized:
-    whether images are brought to the port's size. exact: whether values are kept as the file has
-    them, infinite ones and any dtype too, rather than checked for a graph. reading: how the data
-    are written, as far as that was said. seen: where to gather the words of each column of words,
-    by its place. unknown: where words that the model does not know are counted; None where they
-    are no matter. kind: of the bundle. joins_windows: whether windows of a series come back as
-    time steps, so that none may be left out. stride: time steps from one window to the next where
-    no other is asked for; None for the window's length. time_step: from row to row in training,
-    None where it varies or is not known. keys: columns beside those of the file, with the one value
-    that each row has in them, None where missing: those that its folder is named for.
+    port: that of the array, x_num's for a mixed table. what: its name in messages, x or z. names:
+    those of its columns, None to take them by position. columns: those of a table with categories
+    or dates, None for plain numbers. mixed: whether rows are numbers and categories in two arrays.
+    window: T of a series, whose rows are time steps here. time: the column of their times, if the
+    file has it. resized: whether images are brought to the port's size. exact: whether values are
+    kept as the file has them, infinite ones and any dtype too, rather than checked for a graph.
+    reading: how the data are written, as far as that is known. seen: where to gather the categories
+    of each column, by its place. unknown: where to count categories that the model does not know,
+    None to ignore them. kind: the bundle's kind of data. joins_windows: whether windows of a series
+    are joined to time steps again, so that none may be left out. stride: time steps from one window
+    to the next by default, None for the window's length. time_step: the usual time from row to row
+    in training, None where it varies or is unknown. keys: columns that the folders of the file are
+    named for, each with its one value, None where it is missing.
     """
 
     port: Port
@@ -52,7 +53,7 @@ class Wanted:
     exact: bool = False
     reading: Reading = field(default_factory=Reading)
     seen: dict[int, set[str]] | None = None
-    unknown: UnknownWords | None = None
+    unknown: UnknownCategories | None = None
     kind: str = "table"
     joins_windows: bool = False
     stride: int | None = None
@@ -61,27 +62,27 @@ class Wanted:
 
     @property
     def step(self) -> Port:
-        """What one time step of a series looks like; any other row is as it is."""
+        """The port of one time step of a series; of other data, that of a row."""
         if self.window is None:
             return self.port
         return Port(self.port.name, self.port.dtype, [None, *self.port.row_shape[1:]])
 
 
 def latent_columns(manifest: Manifest, keep: int | None = None) -> Wanted:
-    """What the decoder takes of each row. keep: latents in a row of a prefix of ordered ones."""
+    """The columns that the decoder takes. keep: the length of a prefix of ordered latents."""
     port = manifest.latent.port
     return Wanted(Port("z", port.dtype, [None, keep]) if keep else port, "z", None)
 
 
 def row_columns(manifest: Manifest) -> Wanted:
-    """What the encoder takes of each row."""
+    """The columns that the encoder takes."""
     port, columns = manifest.inputs[0], manifest.columns or []
     reading, kind = manifest.reading or Reading(), manifest.kind
     if any(column.levels or column.type == "date" for column in columns):
         numbers = [column.name for column in columns if not column.levels]
         names = [name for name in numbers if name is not None]
         known = names if len(names) == len(numbers) else None
-        unknown, mixed = UnknownWords(columns), manifest.is_mixed
+        unknown, mixed = UnknownCategories(columns), manifest.is_mixed
         return Wanted(port, "x", known, columns, mixed, reading=reading, unknown=unknown, kind=kind)
     if kind == "series":
         series = manifest.series or Series()
@@ -102,7 +103,7 @@ def row_columns(manifest: Manifest) -> Wanted:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Put the file's name before what is wrong with its rows."""
+    """Put the file's name at the beginning of a DataError."""
     try:
         yield
     except DataError as error:
@@ -111,7 +112,7 @@ def named(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Columns of a file, by place: those that the bundle takes, in its order, of ids, of times."""
+    """Places in a file of the columns that the bundle takes, in its order, of ids and of times."""
 
     columns: list[int]
     ids: int | None
@@ -130,7 +131,7 @@ class Choice:
 def choose(
     wanted: Wanted, path: Path, names: list[str], named_file: bool, id_column: str | None
 ) -> Choice:
-    """The columns that are wanted of a file with these.
+    """The columns that are taken from a file with these names.
 
     named_file: whether the file itself has names; if not, they are "1", "2", ... Raises DataError
     for columns that the file lacks, ShapeMismatch where they are taken by position and do not fit.
@@ -168,14 +169,14 @@ def choose(
 def _names_for(wanted: Wanted, names: list[str], id_column: str | None) -> list[str] | None:
     if wanted.names is None and wanted.what == "x":
         return numbered([name for name in names if name != id_column])
-    if wanted.what == "z":  # what encode names its latents, where ids stand beside them
+    if wanted.what == "z":  # the names that encode gives to latents beside a column of ids
         latents = [f"z{at}" for at in range(wanted.port.row_shape[0])]
         return latents if set(latents) <= set(names) else None
     return wanted.names
 
 
 def known_names(wanted: Wanted) -> list[str]:
-    """The names that a file of such rows has, as far as they are known."""
+    """The names of columns that a file must have, as far as they are known."""
     if wanted.columns is None:
         return wanted.names or []
     return [column.name for column in wanted.columns if column.name is not None]
@@ -188,7 +189,7 @@ def _choose_mixed(
     known = names if by_name else [name for at, name in enumerate(names) if at != ids]
     table = Table({name: np.empty(0) for name in known}, named_file)
     with named(path):
-        to_blocks(table, columns)  # says what is missing
+        to_blocks(table, columns)  # raises for missing columns
     if not by_name:
         return Choice([names.index(name) for name in known], ids, [])
     chosen = {column.name for column in columns}
@@ -201,7 +202,7 @@ def settle_numbers(
 ) -> tuple[tuple[Array, ...], dict[int, str]]:
     """((x,), bad): numbers (B, D) of a table or series as the graph takes them.
 
-    first: number of the first row in the input. Rows that cannot be used are added to `bad`.
+    first: number of the first row in the input. bad: with the rows that cannot be used.
     """
     if not wanted.exact:
         bad = drop_infinite(x, first, wanted.names, bad)
@@ -215,13 +216,13 @@ def settle_numbers(
 def settle_times(
     values: Array, name: str, first: int, bad: dict[int, str]
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """(times (B,) of rows, NaN where one is missing or none, bad)."""
+    """(times, bad): times (B,) of rows, NaN where one is missing or cannot be read."""
     if is_numbers(values):
         return calendar(np.asarray(values, np.float64)), bad
     plain = plain_dates(values)
     if plain is not None:
         return plain, bad
-    times, wrong = numbers_of_words(values, time_kind(values), name, first)
+    times, wrong = numbers_of_text(values, time_kind(values), name, first)
     times[list(wrong)] = np.nan
     return calendar(times), wrong | bad
 
@@ -234,19 +235,18 @@ def settle_columns(
     first: int,
     bad: dict[int, str],
 ) -> tuple[tuple[Array, ...], dict[int, str]]:
-    """(arrays, bad): columns (B,) of numbers or words as the graph takes them.
+    """(arrays, bad): columns (B,) of numbers or categories as the graph takes them.
 
-    names, columns, values: of what is wanted, in the bundle's order; columns say how the file
-    writes them.
+    names, columns, values: those of the columns that are wanted, in the bundle's order.
     """
     table: dict[str, Array] = {}
     for at, (name, column, cells) in enumerate(zip(names, columns, values, strict=True)):
         if not column.levels and not is_numbers(cells):
             cells = truth_as_digits(cells) if column.type == "number" else cells
-            cells, wrong = numbers_of_words(cells, column.type, name, first)
+            cells, wrong = numbers_of_text(cells, column.type, name, first)
             bad = wrong | bad
         elif wanted.seen is not None and column.levels:
-            wanted.seen.setdefault(at, set()).update(word for word in to_words(cells) if word)
+            wanted.seen.setdefault(at, set()).update(text for text in to_text(cells) if text)
         table[name] = cells
     unknown = None if wanted.exact else wanted.unknown
     types = {name: column.type for name, column in zip(names, columns, strict=True)}
@@ -256,7 +256,7 @@ def settle_columns(
         numbers[at], codes[at] = 0, -1
     if not wanted.exact:
         bad = drop_infinite(numbers, first, wanted.names, bad)
-    else:  # infinite numbers are kept; a date that is infinite could not be written again
+    else:  # infinite numbers are kept, but an infinite date could not be written again
         columns = [column for column in columns if not column.levels]
         dates = [at for at, column in enumerate(columns) if column.type == "date"]
         names = [columns[at].name or str(at + 1) for at in dates]
@@ -264,23 +264,23 @@ def settle_columns(
     return (numbers, codes) if wanted.mixed else (numbers,), bad
 
 
-def numbers_of_words(
-    words: Array, kind: str, name: str, first: int
+def numbers_of_text(
+    texts: Array, kind: str, name: str, first: int
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """(numbers, bad): words that stand for numbers or dates; 0 where one does not."""
+    """(numbers, bad): numbers or dates (B,) that are written as text; 0 where one is not."""
     try:
-        return to_numbers(words, kind, name), {}
+        return to_numbers(texts, kind, name), {}
     except DataError:
         pass
-    numbers, bad = np.zeros(len(words)), {}
+    numbers, bad = np.zeros(len(texts)), {}
     known: dict[str | None, tuple[float, str]] = {}
-    for at, word in enumerate(words):
-        if word not in known:
+    for at, text in enumerate(texts):
+        if text not in known:
             try:
-                known[word] = float(to_numbers(words[at : at + 1], kind, name)[0]), ""
+                known[text] = float(to_numbers(texts[at : at + 1], kind, name)[0]), ""
             except DataError as error:
-                known[word] = 0.0, str(error).removeprefix("row 1, ")
-        numbers[at], why = known[word]
+                known[text] = 0.0, str(error).removeprefix("row 1, ")
+        numbers[at], why = known[text]
         if why:
             bad[at] = f"row {first + at + 1}, {why}"
     return numbers, bad

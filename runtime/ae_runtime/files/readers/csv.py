@@ -45,7 +45,7 @@ def open_text(
 
 
 class CsvStream(Stream):
-    """The rows of a CSV. A position is a byte of the text, after whatever compression."""
+    """The rows of a CSV. A position is a byte of its text, uncompressed."""
 
     series: SeriesCut | None = None
     memory = 16 << 20
@@ -61,12 +61,12 @@ class CsvStream(Stream):
         _check_widths(form)
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Cut from pieces of text of about a megabyte."""
+        """Blocks cut from pieces of text of about a megabyte."""
         return cut(self._pieces(first, position), size, first)
 
     def _pieces(self, first: int, position: int) -> Iterator[Piece]:
         take = self._numbers if self._wanted.columns is None else self._mixed
-        strip = self._wanted.columns is None  # words may begin or end with white space
+        strip = self._wanted.columns is None  # categories may begin or end with white space
         repeated = 0
         for text in read_pieces(self._source, self._form, position, strip):
             piece = take(text, first)
@@ -85,8 +85,8 @@ class CsvStream(Stream):
         plain = text.numbers(columns, beside)
         bad: dict[int, str] = {}
         if plain:
-            values, ends, words = plain
-            cells = dict(zip(beside, words, strict=True))
+            values, ends, texts = plain
+            cells = dict(zip(beside, texts, strict=True))
         else:
             rows, ends = text.cells()
             values, bad = numbers_of(form, rows, choice.columns, first, self._wanted.exact)
@@ -111,10 +111,10 @@ class CsvStream(Stream):
                 rows[at] = [""] * form.width
         columns, values = self._wanted.columns or [], []
         for column, place in zip(columns, choice.columns, strict=True):
-            # Not zip(*rows): of what is not wanted no columns are made.
+            # Not zip(*rows), which would make columns of cells that are not wanted.
             cells = [row[place] for row in rows]
             if column.levels:
-                values.append(_words(cells, column, form))
+                values.append(_categories(cells, column, form))
             elif column.type == "date":
                 values.append(_dates(cells, form))
             else:
@@ -127,7 +127,7 @@ class CsvStream(Stream):
         return Piece(arrays, ends, ids, bad)
 
     def closing_notes(self) -> list[str]:
-        """What columns of words hold that the model does not know."""
+        """Lines on categories that the model does not know."""
         return list(self._wanted.unknown.lines().values()) if self._wanted.unknown else []
 
     def close(self) -> None:
@@ -135,12 +135,12 @@ class CsvStream(Stream):
 
 
 def _cells(rows: Rows, at: int) -> list[str]:
-    """A column's cells, empty in rows that are too short."""
+    """The cells of a column, empty in rows that are too short."""
     return [row[at].strip() if at < len(row) else "" for row in rows]
 
 
 def _check_widths(form: Form) -> None:
-    """Raise DataError where no row has the header's width, which is no fault of the rows."""
+    """Raise DataError where no row has the header's width: the error is in the file then."""
     if form.sample and all(len(row) != form.width for row in form.sample):
         raise DataError(f"{form.path}: {form.ragged(form.sample[0], 1)}")
 
@@ -148,7 +148,7 @@ def _check_widths(form: Form) -> None:
 def _column_of_numbers(
     cells: list[str], at: int, form: Form, first: int, exact: bool
 ) -> tuple[Array, dict[int, str]]:
-    """(numbers (n,), bad): what is wrong with a cell, by its row; it is 0 then."""
+    """(numbers (n,), bad): the number is 0 where bad says what is wrong with its row."""
     parse = form.numbers.parse if exact else form.numbers.value
     known, bad = {cell: parse(cell) for cell in set(cells)}, {}
     no_number = partial(form.not_a_number, only=False)
@@ -165,7 +165,7 @@ def _column_of_numbers(
 
 
 def _moments(cells: list[str], form: Form) -> Array:
-    """The times of a series: numbers, or words as `_dates` gives them."""
+    """The times of a series: numbers, or text as `_dates` gives it."""
     if form.numbers.decimal == ".":
         return _dates(cells, form)
     numbers = [form.numbers.parse(cell) for cell in cells]
@@ -173,23 +173,21 @@ def _moments(cells: list[str], form: Form) -> Array:
 
 
 def _dates(cells: list[str], form: Form) -> Array:
-    """Cells as words, None for missing ones."""
-    words = {cell: None if form.numbers.is_missing(cell) else cell.strip() for cell in set(cells)}
-    return np.array([words[cell] for cell in cells], object)
+    """Dates as text, None for missing ones."""
+    texts = {cell: None if form.numbers.is_missing(cell) else cell.strip() for cell in set(cells)}
+    return np.array([texts[cell] for cell in cells], object)
 
 
-def _words(cells: list[str], column: Column, form: Form) -> Array:
-    """Cells as words, None for missing ones."""
-    words = {cell: _word(cell, column, form) for cell in set(cells)}
-    return np.array([words[cell] for cell in cells], object)
+def _categories(cells: list[str], column: Column, form: Form) -> Array:
+    """Categories as text, None for missing ones."""
+    known = {cell: _category(cell, column, form) for cell in set(cells)}
+    return np.array([known[cell] for cell in cells], object)
 
 
-def _word(cell: str, column: Column, form: Form) -> str | None:
-    """The word of a cell. One that the model knows is no missing value, whatever it is."""
+def _category(cell: str, column: Column, form: Form) -> str | None:
+    """The category in a cell; one that the model knows is never a missing value, even NA."""
     levels = column.levels or []
-    word = cell.strip()
-    if cell in levels or word in levels:
-        return cell if cell in levels else word
-    if form.numbers.is_missing(cell):
-        return None
-    return word
+    text = cell.strip()
+    if cell in levels or text in levels:
+        return cell if cell in levels else text
+    return None if form.numbers.is_missing(cell) else text

@@ -1,4 +1,4 @@
-"""What the first rows of CSV text say: separator, header, width; and how text is cut into cells."""
+"""The form of CSV text, told by its first rows, and how text is cut into cells."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ae_runtime.files.readers.raw_bytes import Bytes
 from ae_runtime.tables.digits import LOSES_DIGITS
 
 SAMPLE_ROWS = 100
-_LEAST_SCALE = 4  # numbers of a first row that rise or fall, which may be wavelengths
+_LEAST_SCALE = 4  # rising or falling numbers in a first row that may be wavelengths
 MAX_ROW_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the first rows say of a CSV file.
+    """How a CSV file is written, told by its first rows.
 
-    header: None where no row holds names. sample: the first rows of data. start: the byte at which
-    the rows begin. heads: what stands before them, row by row; it is no data further down, either.
-    names_at: the place among them of the header. empty: last columns without a name or a value.
-    is_told: whether somebody said where the header is.
+    header: the names of columns, None where no row holds them. sample: the first rows of data.
+    start: the byte at which the rows begin. heads: the rows before them; the same row further down
+    is no data either. names_at: the place of the header among them. empty: the number of last
+    columns without a name or a value. is_told: whether the user said where the header is.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Form:
 
     @cached_property
     def width(self) -> int:
-        """Cells of a row, those of empty last columns too."""
+        """The number of cells in a row, empty last columns included."""
         return len(self.names) + self.empty
 
     @cached_property
@@ -61,7 +61,7 @@ class Form:
 
     @property
     def note(self) -> str:
-        """How the file is read, in one line."""
+        """A line that says how the file is read."""
         header = "with a header" if self.header else "without a header"
         if self.header and self.names_at:
             header += f" in row {self.names_at + 1}"
@@ -83,7 +83,7 @@ class Form:
 
     @property
     def hint(self) -> str:
-        """A line on what the first row may be in place of what it was taken for, or ""."""
+        """A line on another reading of the first row, or ""."""
         if self.is_told:
             return ""
         if self.header is None:
@@ -95,31 +95,31 @@ class Form:
                 f"{self.path.name or '-'}: the first row, {_shown(self.sample[0])}, is taken as "
                 "data; if it holds names, as of wavelengths: --header yes"
             )
-        found = [name for name in self.header if name and self.numbers.parse(name) is not None]
-        if not found or self.heads != [self.header]:
+        numbers = [name for name in self.header if name and self.numbers.parse(name) is not None]
+        if not numbers or self.heads != [self.header]:
             return ""
         return (
-            f"{self.path.name or '-'}: the first row is taken as names, {_shown(found)} among "
+            f"{self.path.name or '-'}: the first row is taken as names, {_shown(numbers)} among "
             "them; if it is data: --header no"
         )
 
     def repeated(self, count: int) -> str:
-        """A line on headings that stand among the rows again."""
+        """A line on headings that come again among the rows."""
         times = "once more" if count == 1 else f"{count:,} times more"
         return (
             f"{self.path.name or '-'}: the heading stands among the rows {times}, and is read past"
         )
 
     def column(self, at: int) -> str:
-        """What errors call a column."""
+        """The name of a column in errors."""
         return repr(self.header[at]) if self.header else f"{at + 1}"
 
     def is_ragged(self, row: list[str]) -> bool:
-        """Whether a row has other columns than the file, or a value in one that is empty."""
+        """Whether a row has too many or too few cells, or a value in an empty last column."""
         return len(row) != self.width or (self.empty > 0 and any(row[len(row) - self.empty :]))
 
     def ragged(self, row: list[str], number: int) -> str:
-        """What is wrong with such a row; number: from 1."""
+        """What is wrong with a ragged row; number: from 1."""
         if len(row) == self.width:
             return (
                 f"row {number} holds {row[-self.empty :]} in a last column that has no name and is "
@@ -131,7 +131,7 @@ class Form:
         )
 
     def not_a_number(self, cell: str, at: int, number: int, only: bool = True) -> str:
-        """What is wrong with text in a column of numbers. only: whether all columns are such."""
+        """What is wrong with text in a column of numbers. only: whether all columns are numbers."""
         signs = {",": "a comma before decimals, as other numbers of this file"}
         sign = signs.get(self.numbers.decimal, "a point before decimals")
         taken = "tables of numbers are taken: leave the column out, or " if only else ""
@@ -141,21 +141,21 @@ class Form:
         )
 
     def loses_digits(self, cell: str, at: int, number: int) -> str:
-        """What is wrong with a whole number that is too large."""
+        """What is wrong with an integer that float64 cannot hold."""
         return f"row {number}, column {self.column(at)}: {cell} {LOSES_DIGITS}"
 
 
 def separator_of(path: Path) -> str | None:
-    """The separator that a file's name says; None to find it."""
+    """The separator that the file's name tells, None if it does not."""
     return "\t" if path.name.lower().endswith((".tsv", ".tsv.gz")) else None
 
 
 @dataclass(frozen=True)
 class Told:
-    """What is known of a file before it is looked at, by what was said and by what a bundle has.
+    """What is known of a file before it is read, from the user or from a bundle.
 
-    header: "yes", "no" or the number of the row of names, from 1; None to find it. names: of which
-    the row of names has every one.
+    header: "yes", "no" or the number of the row of names, from 1; None to find it. names: columns
+    that the row of names has.
     """
 
     reading: Reading = field(default_factory=Reading)
@@ -164,7 +164,7 @@ class Told:
 
 
 def find_form(source: Bytes, separator: str | None = None, told: Told | None = None) -> Form:
-    """The form of the text that begins here, which is then read from its beginning again.
+    """The form of the text that begins here; the source then starts at its beginning again.
 
     separator: None to find it. Raises DataError for a file without rows.
     """
@@ -175,12 +175,12 @@ def find_form(source: Bytes, separator: str | None = None, told: Told | None = N
         lines = max(raw.count(b"\n"), raw.count(b"\r"))
         if len(raw) > MAX_ROW_BYTES and lines < 2:
             raise too_long(source.path)
-        # A sample of very wide rows is a few of them.
+        # A few very wide rows are sample enough.
         if final or lines > SAMPLE_ROWS or (len(raw) >= PIECE_BYTES and lines >= 2):
-            found = _form_of(source.path, raw, final, separator, told or Told())
-            if final or len(found.sample) > 1:
+            form = _form_of(source.path, raw, final, separator, told or Told())
+            if final or len(form.sample) > 1:
                 source.again(raw)
-                return found
+                return form
         want = min(len(raw), MAX_ROW_BYTES)
 
 
@@ -200,7 +200,7 @@ def _form_of(path: Path, raw: bytes, final: bool, separator: str | None, told: T
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     heads = rows[: head.first]
-    if head.first < len(rows):  # again, by all rows of data
+    if head.first < len(rows):  # once more, by all rows of data
         columns = zip(*even_rows(rows[head.first :], whole=True), strict=True)
         numbers = find_numbers(columns, told.reading)
     sample = [row for row in rows[head.first :] if row not in heads]
@@ -228,7 +228,7 @@ def _form_of(path: Path, raw: bytes, final: bool, separator: str | None, told: T
 
 
 def _empty_columns(header: list[str] | None, rows: Rows) -> int:
-    """How many last columns have neither a name nor a value."""
+    """The number of last columns that have neither a name nor a value."""
     named = max((at + 1 for at, name in enumerate(header or []) if name), default=0)
     return max(0, min(empty_at_end(rows), len(rows[0]) - named))
 
@@ -240,7 +240,7 @@ def _check_names(path: Path, header: list[str]) -> None:
 
 
 def _shown(cells: Sequence[str]) -> str:
-    """Some cells in a few words."""
+    """The first cells, shortened for a message."""
     return ", ".join(f"{cell:.20}" for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
 
 
@@ -251,10 +251,10 @@ def split_rows(
     limit: int | None = None,
     strip: bool = True,
 ) -> tuple[Rows, list[int], int]:
-    """(rows, ends, done): the non-blank rows as cells, stripped of white space unless told not to.
+    """(rows, ends, done): the non-blank rows as cells, stripped of white space if `strip`.
 
-    ends: bytes of text up to the end of each row. done: those of all rows, blank ones too. A row
-    that the text may not hold to its end is left out, unless it is the final text.
+    ends: the number of bytes up to the end of each row. done: that up to the end of all rows, blank
+    ones too. The last row is left out where the text may end within it: unless `final`.
     """
     rows: Rows = []
     ends: list[int] = []
@@ -275,7 +275,7 @@ def split_rows(
         if ran_out:
             break
         done = read
-        # A line with nothing but "" is a row with a missing value, and no blank line.
+        # A line that holds only "" is a row with a missing value, not a blank line.
         if len(row) > 1 or (row and (row[0] == "" or row[0].strip())):
             rows.append([cell.strip() for cell in row] if strip else row)
             ends.append(done)
@@ -290,7 +290,7 @@ def _utf8_size(line: str) -> int:
 
 @contextmanager
 def cells_of_csv(path: Path) -> Iterator[None]:
-    """Say in one line what Python's csv cannot read."""
+    """Turn errors of Python's csv module into one line."""
     try:
         yield
     except csv.Error:
@@ -301,7 +301,7 @@ def cells_of_csv(path: Path) -> Iterator[None]:
 
 
 def too_long(path: Path) -> DataError:
-    """A row that would not fit into memory, or no text at all."""
+    """The error for a row that would not fit into memory, or that is no text at all."""
     return DataError(
         f"{path}: a row is longer than {MAX_ROW_BYTES >> 20} MB; look for line ends that are "
         "missing, or bring the rows as .npy or .parquet"
@@ -309,7 +309,7 @@ def too_long(path: Path) -> DataError:
 
 
 def last_line_end(raw: bytes) -> int:
-    """Bytes up to the last line end, that one too."""
+    """The number of bytes up to the last line end, with it."""
     return 1 + max(raw.rfind(b"\n"), raw.rfind(b"\r"))
 
 

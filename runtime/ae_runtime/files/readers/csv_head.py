@@ -1,4 +1,4 @@
-"""Where the rows of text begin: a preamble, the names of columns and their units lie before."""
+"""Where the data of text begin: after a preamble, the names of columns and their units."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ae_runtime.files.readers.csv_numbers import Numbers
 from ae_runtime.tables.table import parse_date
 
 Rows = list[list[str]]
-MAX_HEAD = 40  # rows before those of data
+MAX_HEAD = 40  # rows before the data
 _MAX_UNITS = 3  # rows between names and data
-_REGULAR = 0.8  # share of the cells of a column of numbers that are some
+_REGULAR = 0.8  # share of the cells of a column of numbers that must be numbers
 
 
 @dataclass(frozen=True)
 class Head:
-    """names: the place of the row of names, None without one. first: that of the first data."""
+    """names: the place of the row of names, or None. first: the place of the first row of data."""
 
     names: int | None
     first: int
@@ -27,11 +27,10 @@ class Head:
 def find_head(
     rows: Rows, numbers: Numbers, header: str | int | None, known: Collection[str]
 ) -> Head:
-    """Where the names and the data of the first rows of a file are.
+    """The places of the names and of the data among the first rows of a file.
 
-    header: "yes", "no", the number of the row of names, or None to find it. known: names of which
-    the row of names has every one, where they are known. Raises DataError for a row that is not
-    there.
+    header: "yes", "no", the number of the row of names, or None to find it. known: columns that the
+    row of names has, as far as they are known. Raises DataError for a row that does not exist.
     """
     if header == "no":
         return Head(None, 0)
@@ -44,26 +43,26 @@ def find_head(
         for at, row in enumerate(rows[:MAX_HEAD]):
             if set(known) <= set(row):
                 return Head(at, columns.first_after(at))
-    found = columns.find_names()
-    if found is not None:
-        return Head(found, columns.first_after(found))
+    names = columns.find_names()
+    if names is not None:
+        return Head(names, columns.first_after(names))
     if header is None and columns.fits(rows[0]):
         return Head(None, 0)
     return Head(0, columns.first_after(0))
 
 
 def even_rows(rows: Rows, whole: bool = False) -> Rows:
-    """Rows that are data and no heading: those of the usual width, some way down.
+    """Rows of the usual width some way down, which are data and no headings.
 
     whole: whether all rows are known to be data.
     """
-    told = rows if whole else rows[min(len(rows) // 2, MAX_HEAD) :]
-    width = Counter(map(len, told)).most_common(1)[0][0]
-    return [row for row in told if len(row) == width]
+    rows = rows if whole else rows[min(len(rows) // 2, MAX_HEAD) :]
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    return [row for row in rows if len(row) == width]
 
 
 def empty_at_end(rows: Rows) -> int:
-    """How many last columns hold nothing at all, of more than these."""
+    """The number of last columns that hold nothing; at least one column is left."""
     count = 0
     while count < len(rows[0]) - 1 and not any(row[-1 - count] for row in rows):
         count += 1
@@ -71,7 +70,7 @@ def empty_at_end(rows: Rows) -> int:
 
 
 class _Columns:
-    """What the columns of a file hold, told by its even rows."""
+    """The columns of a file, as its even rows show them."""
 
     def __init__(self, rows: Rows, numbers: Numbers) -> None:
         self._rows, self._numbers = rows, numbers
@@ -81,7 +80,7 @@ class _Columns:
         self._regular = [at for at in range(self.width) if self._is_regular(at)]
 
     def _is_regular(self, at: int) -> bool:
-        """Whether a column holds numbers or moments."""
+        """Whether a column holds numbers or dates."""
         cells = [row[at] for row in self._even]
         cells = [cell for cell in cells if not self._numbers.is_missing(cell)]
         return bool(cells) and sum(map(self._is_value, cells)) >= _REGULAR * len(cells)
@@ -90,7 +89,7 @@ class _Columns:
         return self._numbers.parse(cell) is not None or parse_date(cell) is not None
 
     def find_names(self) -> int | None:
-        """The first row that may be names, if all before it are none of data; None without."""
+        """The place of the first row that may be names, if no row before it is data; or None."""
         for at, row in enumerate(self._rows[: min(MAX_HEAD, len(self._rows) - 1)]):
             following = self._rows[self.first_after(at)]
             if self._may_be_names(row) and len(following) == self.width:
@@ -118,7 +117,7 @@ class _Columns:
         return (len(row) != self.width or text > len(cells) / 2) and self.width > 1
 
     def fits(self, row: list[str]) -> bool:
-        """Whether a first row is data: numbers where those are, and words that come again."""
+        """Whether a first row is data: numbers in columns of numbers, and text that comes again."""
         if all(self._numbers.parse(cell) is not None for cell in row):
             return True
         values = [row[at] for at in self._regular if at < len(row)]
@@ -130,13 +129,13 @@ class _Columns:
         )
 
     def _recurs(self, row: list[str]) -> bool:
-        """Whether each word of a first row stands in its column again, in a row that differs."""
+        """Whether each text of a first row comes again in its column, in a row that differs."""
         others = [other for other in self._rows[1:] if other != row and len(other) == len(row)]
-        words = [at for at in range(len(row)) if at not in self._regular]
-        return all(any(other[at] == row[at] for other in others) for at in words)
+        texts = [at for at in range(len(row)) if at not in self._regular]
+        return all(any(other[at] == row[at] for other in others) for at in texts)
 
     def first_after(self, names: int) -> int:
-        """The place of the first row of data after the names: rows of units are none."""
+        """The place of the first row of data after the names and the rows of units."""
         at = names + 1
         while at <= names + _MAX_UNITS and at < len(self._rows) - 1 and self._is_units(at):
             at += 1

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_runtime.bundle.manifest import Reading
+from ae_runtime.tables.categories import TRUTH_DIGITS, parse_number
 from ae_runtime.tables.digits import loses_digits
 from ae_runtime.tables.missing import numbers_for_missing
-from ae_runtime.tables.words import TRUTH_DIGITS, parse_number
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "<na>"})
-_TRUTH = {word: float(digit) for word, digit in TRUTH_DIGITS.items()}
-# Thousands in threes; 0,123 is none. A sign of decimals after a comma that is no thousands.
+_TRUTH = {text: float(digit) for text, digit in TRUTH_DIGITS.items()}
+# Numbers with commas between groups of three digits (not 0,123), and such that cannot be decimals.
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _GROUPED_FOR_SURE = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3}){2,}|[+-]?[1-9]\d{0,2}(,\d{3})+\.\d+")
 _COMMA = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)?,\d+([eE][+-]?\d+)?")
@@ -30,8 +30,8 @@ _POINT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}((\.\d{3})+,\d+|(\.\d{3}){2,})"
 class Numbers:
     """How a file writes numbers.
 
-    decimal: the sign before decimals. thousands: the sign between groups of three digits, "" for
-    none. missing: words for no value, in small letters. sentinels: numbers that stand for none.
+    decimal: the sign before decimals. thousands: the sign between groups of three digits, or "".
+    missing: text for a missing value, in small letters. sentinels: numbers for a missing value.
     """
 
     decimal: str = "."
@@ -40,10 +40,10 @@ class Numbers:
     sentinels: tuple[float, ...] = ()
 
     def is_missing(self, cell: str) -> bool:
-        """Whether a cell says that there is no value."""
-        word = cell.strip().lower()
-        return word in self.missing or (
-            bool(self.sentinels) and self._value(word) in self.sentinels
+        """Whether a cell stands for a missing value."""
+        text = cell.strip().lower()
+        return text in self.missing or (
+            bool(self.sentinels) and self._value(text) in self.sentinels
         )
 
     def parse(self, cell: str) -> float | None:
@@ -59,11 +59,11 @@ class Numbers:
         return _TRUTH.get(cell.strip().lower()) if number is None else number
 
     def loses_digits(self, cell: str) -> bool:
-        """Whether a cell is a whole number that float64 cannot hold."""
+        """Whether a cell is an integer that float64 cannot hold."""
         return loses_digits(cell.replace(self.thousands, "") if self.thousands else cell)
 
     def plain(self, raw: bytes) -> bytes | None:
-        """Text with points before decimals, of the same length; None where only cells can tell."""
+        """The text with points before decimals; None where the cells must be read one by one."""
         if self.thousands and self.thousands.encode() in raw:
             return None
         if self.decimal == ".":
@@ -71,7 +71,7 @@ class Numbers:
         return None if b"." in raw else raw.replace(b",", b".")
 
     def without_sentinels(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values (n, D) with NaN for those that stand for no value; changed in place."""
+        """The values (n, D), changed in place: NaN for numbers that stand for a missing value."""
         if self.sentinels:
             values[np.isin(values, self.sentinels)] = np.nan
         return values
@@ -86,7 +86,7 @@ class Numbers:
         return parse_number(cell)
 
     def _without_thousands(self, cell: str) -> str:
-        """The cell without the signs between thousands, itself where they stand otherwise."""
+        """The cell without the signs between thousands; the cell itself if they are misplaced."""
         whole, sign, rest = cell.partition(self.decimal)
         groups = whole.lstrip("+-").split(self.thousands)
         even = 1 <= len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])
@@ -96,9 +96,9 @@ class Numbers:
 
 
 def find_numbers(columns: Iterable[Sequence[str]], reading: Reading) -> Numbers:
-    """How a file writes numbers, told by its first rows, by `reading` what they leave open.
+    """How a file writes numbers: as its first rows show, else as `reading` says.
 
-    columns: cells of each column. A column tells if all its cells are numbers of some way.
+    columns: cells of each column. Only columns count all of whose cells may be numbers.
     """
     known = numbers_by(reading)
     cells = [cell for column in columns for cell in _telling(column, known)]
@@ -117,23 +117,23 @@ def find_numbers(columns: Iterable[Sequence[str]], reading: Reading) -> Numbers:
 
 
 def _may_be_thousands(cell: str, known: Numbers) -> bool:
-    """Whether the point in a cell may stand between thousands, by what was said of the file."""
+    """Whether the point in a cell may stand between thousands, as the reading says."""
     return known.decimal == "," and _POINT_GROUP.fullmatch(cell) is not None
 
 
 def numbers_by(reading: Reading) -> Numbers:
-    """Numbers as they are written by what was said of them."""
-    words = [word for word in reading.missing if isinstance(word, str)]
+    """How numbers are written according to a reading."""
+    texts = [text for text in reading.missing if isinstance(text, str)]
     return Numbers(
         reading.decimal or ("," if reading.thousands == "." else "."),
         reading.thousands or "",
-        MISSING | {word.strip().lower() for word in words},
+        MISSING | {text.strip().lower() for text in texts},
         numbers_for_missing(reading),
     )
 
 
 def _telling(column: Sequence[str], known: Numbers) -> list[str]:
-    """The cells with a sign in them, of a column whose every cell is a number of some way."""
+    """The cells that hold a sign, of a column all of whose cells may be numbers; else none."""
     cells = [cell for cell in column if not known.is_missing(cell)]
     ways = (_COMMA, _GROUPED, _POINT_THOUSANDS)
     for cell in cells:
@@ -143,6 +143,6 @@ def _telling(column: Sequence[str], known: Numbers) -> list[str]:
 
 
 def inexact(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values may be whole numbers that lost digits as float64."""
+    """Which values may be integers that lost digits as float64."""
     with np.errstate(invalid="ignore"):
         return np.asarray((np.abs(values) >= 1 << 53) & np.isfinite(values))

@@ -29,12 +29,12 @@ _NAN = np.frombuffer(b"nan", np.uint8)
 class Piece:
     """Whole rows of a CSV file, as numbers or as cells.
 
-    base: the byte at which they begin. Ends of rows are bytes of the file. repeated: headings that
-    were left out of the cells.
+    base: the byte at which they begin. repeated: headings that were left out of the cells. size:
+    bytes of the whole rows.
     """
 
     def __init__(self, form: Form, raw: bytes, base: int, final: bool, strip: bool = True) -> None:
-        """strip: whether cells come without the white space around them."""
+        """strip: whether white space around cells is left out."""
         self.form, self.base, self._strip, self.repeated = form, base, strip, 0
         self._cells: tuple[Rows, NDArray[np.int64]] | None = None
         if b'"' in raw:
@@ -45,18 +45,18 @@ class Piece:
             self._raw = raw[: self.size]
 
     def cells(self) -> tuple[Rows, NDArray[np.int64]]:
-        """(rows, ends), rows of any width."""
+        """(rows, ends): rows of any width, and the byte of the file at which each ends."""
         if self._cells is None:
             self._split(decoded(self.form.path, self._raw, self.base), True)
         assert self._cells is not None
         return self._cells
 
     def _split(self, text: str, final: bool) -> int:
-        """Cut text into cells; how many bytes of it are whole rows."""
+        """The number of bytes in whole rows, after the text is cut into cells."""
         form = self.form
         with cells_of_csv(form.path):
             rows, ends, size = split_rows(text, form.separator, final, strip=self._strip)
-        if form.heads:  # where files were put together
+        if form.heads:  # which come again where files were put together
             keep = [[cell.strip() for cell in row] not in form.heads for row in rows]
             self.repeated = keep.count(False)
             rows, ends = list(compress(rows, keep)), list(compress(ends, keep))
@@ -64,12 +64,12 @@ class Piece:
         return size
 
     def numbers(
-        self, columns: Sequence[int] | None = None, words: Sequence[int] = ()
+        self, columns: Sequence[int] | None = None, texts: Sequence[int] = ()
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[list[str]]] | None:
-        """(values (n, D), ends, words), by numpy's C reader; None if it cannot tell.
+        """(values (n, D), ends, cells) by numpy's C reader; None where it cannot read the piece.
 
-        columns: whose cells must be plain numbers or empty, None for all but empty last ones.
-        words: columns whose cells are given as they are.
+        columns: those whose cells must be plain numbers or empty, None for all but empty last ones.
+        texts: columns whose cells come as text.
         """
         form = self.form
         raw = None if self._cells is not None else form.numbers.plain(self._raw)
@@ -78,7 +78,7 @@ class Piece:
         if form.empty and columns is None:
             columns = range(len(form.names))
         lines = _Lines(raw, form.separator.encode())
-        chosen = columns is not None or len(words)
+        chosen = columns is not None or len(texts)
         if not lines.count or (chosen and not lines.are_even(form.width)):
             return None
         if form.empty and not lines.are_empty(form.width - form.empty):
@@ -89,16 +89,16 @@ class Piece:
             values = self._parse(lines.with_nan(form.numbers.missing), columns)
         width = form.width if columns is None else len(columns)
         if values is None or values.shape != (lines.count, width):
-            return None  # a line of white space is no row, which the slow reader knows
+            return None  # a line of white space is no row, which only the slow reader sees
         if self._lose_digits(lines, values, columns):
             return None
-        found = [lines.cells(column) for column in words]
-        return form.numbers.without_sentinels(values), self.base + lines.ends + 1, found
+        cells = [lines.cells(column) for column in texts]
+        return form.numbers.without_sentinels(values), self.base + lines.ends + 1, cells
 
     def _lose_digits(
         self, lines: _Lines, values: NDArray[np.float64], columns: Sequence[int] | None
     ) -> bool:
-        """Whether a value is not the whole number that its cell is."""
+        """Whether a value is not the integer that its cell holds."""
         if not np.fmax.reduce(np.abs(values), axis=None) >= 1 << 53:
             return False
         if not lines.are_even(self.form.width):
@@ -126,7 +126,7 @@ class Piece:
 
 
 class _Lines:
-    """Where the lines of a piece without quotes lie. ends: (n,) the byte that ends each."""
+    """The lines of a piece without quotes. starts, ends: (n,) their first bytes, and line ends."""
 
     def __init__(self, raw: bytes, separator: bytes) -> None:
         self._raw = raw if raw.endswith((b"\n", b"\r")) else raw + b"\n"
@@ -136,14 +136,14 @@ class _Lines:
             self._is_end |= self._codes == ord("\r")
         ends = np.flatnonzero(self._is_end)
         starts = np.concatenate([[0], ends[:-1] + 1])
-        filled = ends > starts  # between \r and \n there is no line, either
+        filled = ends > starts  # between \r and \n there is no line
         self.starts, self.ends = starts[filled], ends[filled]
         self.count = len(self.ends)
         self._separator = separator[0]
         self._cuts: NDArray[np.intp] | None = None
 
     def are_even(self, width: int) -> bool:
-        """Whether all lines have so many cells."""
+        """Whether each line has `width` cells."""
         cuts = np.flatnonzero(self._codes == self._separator)
         if len(cuts) != self.count * (width - 1):
             return False
@@ -173,7 +173,7 @@ class _Lines:
         return bool((np.diff(self._cuts[:, first:], axis=1) == 1).all())
 
     def with_nan(self, words: Collection[str]) -> str:
-        """The text with nan in the cells that are empty, or one of the words for missing ones."""
+        """The text with nan in each cell that is empty or holds one of these words."""
         known = {word.encode() for word in words if word}
         highs = np.flatnonzero(self._is_end | (self._codes == self._separator))
         lows = np.concatenate([[0], highs[:-1] + 1])
@@ -181,7 +181,7 @@ class _Lines:
         is_last = self._is_end[highs]
         is_first = np.concatenate([[True], is_last[:-1]])
         missing = (sizes == 0) & ~(is_first & is_last)  # else it is a blank line
-        # Words begin with what no number begins with, but for "-" itself.
+        # No number begins as these words do, except for "-".
         heads = self._codes[lows]
         may_be = (
             (heads >= ord("A")) | np.isin(heads, list(b"#?<")) | (heads == ord("-")) & (sizes == 1)
@@ -201,7 +201,7 @@ class _Lines:
 def read_pieces(source: Bytes, form: Form, position: int, strip: bool = True) -> Iterator[Piece]:
     """The rows from a byte on (0: from the first row), in pieces of some PIECE_BYTES.
 
-    strip: whether cells come without the white space around them. Raises DataError for what is no
+    strip: whether white space around cells is left out. Raises DataError for bytes that are no
     text, InputFailed where the source fails.
     """
     base = max(position, form.start)
@@ -224,9 +224,9 @@ def read_pieces(source: Bytes, form: Form, position: int, strip: bool = True) ->
 def numbers_of(
     form: Form, rows: Rows, columns: list[int], before: int, exact: bool
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """(values (n, D) of these columns, bad): what is wrong with a row, by its place; it is 0 then.
+    """(values (n, D) of these columns, bad): a row is 0 where bad says what is wrong with it.
 
-    before: how many rows come before these. exact: whether true and false are no numbers.
+    before: the number of rows before these. exact: whether true and false are refused.
     """
     values = np.zeros((len(rows), len(columns)))
     bad: dict[int, str] = {}

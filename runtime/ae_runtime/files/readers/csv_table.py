@@ -1,4 +1,4 @@
-"""CSV files to tables: separator, header, missing values found; errors name their row."""
+"""Whole CSV files as tables."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def read_csv(path: Path, told: Told, text: Collection[str]) -> Table:
 
 
 def _counts_rows(column: NDArray[np.float64]) -> bool:
-    """Whether a column without a name is the index that pandas writes: 0, 1, 2, ..."""
+    """Whether a column without a name counts the rows, as an index that pandas wrote."""
     return len(column) > 1 and bool((np.diff(column) == 1).all())
 
 
 @contextmanager
 def _opened(path: Path, told: Told) -> Iterator[tuple[Bytes, Form]]:
-    """A file that is read whole: one that was cut off is damaged data, and no failed read."""
+    """A file and its form; a file that was cut off is a DataError here, not a failed read."""
     try:
         with closing(open_bytes(path)) as source:
             yield source, find_form(source, separator_of(path), told)
@@ -63,7 +63,7 @@ def _opened(path: Path, told: Told) -> Iterator[tuple[Bytes, Form]]:
 
 
 def _plain_numbers(source: Bytes, form: Form) -> NDArray[np.float64] | None:
-    """All values, if every cell is a plain number or empty; None if any is not."""
+    """All values, (N, D), if every cell is a plain number or empty; else None."""
     parts = []
     for piece in read_pieces(source, form, 0):
         plain = piece.numbers()
@@ -76,10 +76,10 @@ def _plain_numbers(source: Bytes, form: Form) -> NDArray[np.float64] | None:
 def _read_columns(
     source: Bytes, form: Form, text: Collection[str]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str], int]:
-    """(columns by name, types, repeated): float64 where every cell is a number or missing.
+    """(columns by name, types, repeated): columns of float64, or of text if any cell is no number.
 
-    Others are text. types: "number" of those that stay text because float64 does not hold their
-    numbers. repeated: headings among the rows, which were read past.
+    types: "number" for columns that stay text because float64 does not hold their numbers.
+    repeated: the number of headings among the rows, which are left out.
     """
     rows: Rows = []
     repeated = 0
@@ -99,15 +99,15 @@ def _read_columns(
         if known and None not in known.values() and not large:
             columns[name] = np.array([known[cell] for cell in cells], np.float64)
         else:
-            words = [None if numbers.is_missing(cell) else cell for cell in cells]
-            columns[name] = np.array(words, object)
+            texts = [None if numbers.is_missing(cell) else cell for cell in cells]
+            columns[name] = np.array(texts, object)
             if large and None not in known.values():
                 types[name] = "number"
     return columns, types, repeated
 
 
 def _written_as_integers(form: Form, sample: Rows, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Columns whose every value is whole, and written so in the first rows ("3", not "3.0")."""
+    """Columns of integers only, written as such in the first rows ("3", not "3.0")."""
     with np.errstate(invalid="ignore"):
         whole = np.all((values == np.rint(values)) | np.isnan(values), axis=0)
     whole &= ~np.all(np.isnan(values), axis=0)

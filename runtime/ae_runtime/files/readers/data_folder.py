@@ -21,22 +21,22 @@ MISSING = "__HIVE_DEFAULT_PARTITION__"  # what Hive, Spark and DuckDB call a mis
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a data set. keys: the word of each column that its folders are named for."""
+    """A file of a data set. keys: the value of each column that its folders are named for."""
 
     path: Path
     keys: dict[str, str | None]
 
 
 def find_parts(folder: Path) -> list[Part]:
-    """The files of a data set in a folder, by name; what begins with a dot or _ does not count.
+    """The files of a data set in a folder, by name, without those that begin with a dot or _.
 
-    None are found where the folder holds none, nor folders that are named for a column. Raises
-    DataError where the files are not all named for the same columns.
+    Only folders that are named for a column, such as year=2026, are looked into. Raises DataError
+    where the files are not all named for the same columns.
     """
     parts = _parts_in(folder, {})
     names = [list(part.keys) for part in parts]
-    for part, found in zip(parts, names, strict=True):
-        if found != names[0]:
+    for part, keys in zip(parts, names, strict=True):
+        if keys != names[0]:
             raise DataError(
                 f"{folder}: {parts[0].path.parent} and {part.path.parent} are not named for the "
                 "same columns; bring a folder of one data set"
@@ -49,9 +49,9 @@ def _parts_in(folder: Path, keys: dict[str, str | None]) -> list[Part]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "_")):
             continue
-        name, equals, word = path.name.partition("=")
+        name, equals, value = path.name.partition("=")
         if path.is_dir() and equals and name:
-            text = unquote(word)
+            text = unquote(value)
             parts += _parts_in(path, keys | {unquote(name): None if text == MISSING else text})
         elif _is_part(path):
             parts.append(Part(path, keys))
@@ -66,8 +66,8 @@ def _is_part(path: Path) -> bool:
 class PartsStream(Stream):
     """The rows of all files of a data set, in the order of their names.
 
-    What its folders are named for is a column of each row. Rows are counted over all files; what
-    is wrong with one names the file, and counts there. Its positions say nothing.
+    What its folders are named for is a column of each row. Rows are counted over all files, but
+    errors name the file and count its rows. Blocks are found by their rows, without positions.
     """
 
     series: SeriesCut | None = None
@@ -101,7 +101,7 @@ class PartsStream(Stream):
         return stream
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Cut from the pieces of one file after the other."""
+        """Blocks cut from the pieces of one file after the other."""
         return cut(self._pieces(size, first), size, first)
 
     def _pieces(self, size: int, first: int) -> Iterator[Piece]:

@@ -66,8 +66,8 @@ def find_format(path: Path) -> Format:
 
 def holds_columns(path: Path) -> bool:
     """Whether a file's format has columns by name."""
-    found = FORMATS.get(suffix_of(path))
-    return found is not None and found.read_table is not None
+    format = FORMATS.get(suffix_of(path))
+    return format is not None and format.read_table is not None
 
 
 def read_array(name: str | Path) -> Array:

@@ -1,4 +1,4 @@
-"""An image file to a uint8 array, with the values that are in the file, or an error."""
+"""An image file as a uint8 array of exactly its values, or an error."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ae_runtime.errors import DataError
 from ae_runtime.extras import need
 
-# What the pixels of each of Pillow's modes are converted to, None where 8 bits a channel or three
-# channels would not hold them.
+# The mode that each of Pillow's modes is converted to, None where three channels of 8 bits would
+# not hold its pixels.
 MODES: dict[str, str | None] = {
     "1": "L",
     "L": "L",
     "LA": "L",
-    "La": "LA",  # multiplied with its alpha, which is taken back first
+    "La": "LA",  # which undoes the multiplication with alpha
     "P": "RGB",
     "PA": "RGB",
     "RGB": "RGB",
@@ -37,8 +37,8 @@ MODES: dict[str, str | None] = {
     "I;16N": None,
     "F": None,
 }
-# Readers of Pillow whose files are looked into for what they cut without a word. Others are not
-# opened: their 16 bits would come as 8.
+# Formats for which what Pillow would cut silently is checked. Others are not opened: their 16 bits
+# would come as 8.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _REMARKABLE = {
     "CMYK": "{0} of CMYK inks {1} turned into RGB",
@@ -46,7 +46,7 @@ _REMARKABLE = {
 }
 _TRANSPARENT = "{0} with transparent pixels {1} read without their transparency"
 _MOVING = "{0} of several frames {1} read up to the first"
-# Tags of TIFF 6.0, and what SubfileType says of a picture that is not one of its own.
+# Tags of TIFF 6.0, and the bits of SubfileType of a picture that only belongs to another.
 _BITS, _COMPRESSION, _COLOURS, _SAMPLES, _MAP, _EXTRA, _NUMBERS, _SUBSAMPLING = (
     *(258, 259, 262, 277, 320, 338, 339, 530),
 )
@@ -56,7 +56,7 @@ _TO_8_BITS = "scale them to 0..255 by the range of their values"
 
 
 class Picture(NamedTuple):
-    """An image. pixels: (H, W) or (H, W, 3). remarks: what was left out or turned, see `said`."""
+    """An image. pixels: (H, W) or (H, W, 3). remarks: what was left out or converted."""
 
     pixels: NDArray[np.uint8]
     remarks: tuple[str, ...]
@@ -65,14 +65,14 @@ class Picture(NamedTuple):
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Picture:
     """The image in path, turned as its camera says. Raises DataError that names it.
 
-    size: (H, W) in pixels to bring it to. What moves gives its first frame; transparency is left
-    out; both are remarked on. More than 8 bits a channel, and channels that are neither grey nor
+    size: (H, W) in pixels to bring it to. An animation gives its first frame and transparency is
+    left out, both with a remark. More than 8 bits a channel, and channels that are neither grey nor
     colours, are errors: the values would be others.
     """
     image_module, turned = need("PIL.Image", "data"), need("PIL.ImageOps", "data").exif_transpose
     try:
         with warnings.catch_warnings(), image_module.open(path) as file:
-            # What Pillow warns of (an enormous image, damaged metadata) is what a user should see.
+            # Pillow warns of enormous images and damaged metadata, which are errors here.
             warnings.simplefilter("error")
             _check(file, path)
             remarks = [_MOVING] if _moves(file) else []
@@ -92,12 +92,12 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Picture:
 
 
 def said(folder: Path, remarks: dict[str, list[str]]) -> list[str]:
-    """A line for each remark on images of a folder. remarks: the names that each is on."""
+    """A line for each remark on images of a folder. remarks: the names of images by remark."""
     lines = []
     for remark, names in remarks.items():
         count = f"{len(names):,} image{'s' if len(names) > 1 else ''}"
-        words = remark.format(count, "are" if len(names) > 1 else "is")
-        lines.append(f"{folder}: {words}: {some(names)}")
+        text = remark.format(count, "are" if len(names) > 1 else "is")
+        lines.append(f"{folder}: {text}: {some(names)}")
     return lines
 
 
@@ -107,7 +107,7 @@ def some(names: list[str]) -> str:
 
 
 def _check(file: Any, path: Path) -> None:
-    """Raise ValueError for pixels that Pillow would give as others without a word."""
+    """Raise ValueError for pixels that Pillow would silently give as others."""
     if file.format not in FORMATS:
         raise ValueError(f"a {file.format} file; known are {', '.join(FORMATS)}")
     if MODES.get(file.mode) is None:
@@ -127,7 +127,7 @@ def _check_bits(mode: str, bits: int) -> None:
 
 
 def _bits_of_ppm(head: bytes) -> int:
-    """Bits a channel of a file of the PPM family, by the largest value that its header allows."""
+    """Bits a channel in a file of the PPM family, by the largest value of its header."""
     kind, *rest = re.sub(rb"#[^\r\n]*", b"", head).split(maxsplit=4)
     return 1 if kind in (b"P1", b"P4") else int(rest[2]).bit_length()
 
@@ -140,7 +140,7 @@ def _check_tiff(file: Any) -> None:
     bands = file.getbands()
     colours = len(bands) - (bands[-1] in "Aa")
     extra = tags.get(_EXTRA, ())
-    # 0 is a channel that the file gives no meaning; alpha is 1 or 2, and must say so.
+    # 0 is a channel without a meaning in the file; alpha is 1 or 2.
     if 0 in extra or tags.get(_SAMPLES, 1) > colours + len(extra):
         raise ValueError(
             f"{tags.get(_SAMPLES, 1)} channels, which are not all grey, colours or transparency: "
@@ -163,25 +163,25 @@ def _check_stored(tags: Any) -> None:
 
 
 def _pages(file: Any) -> list[int]:
-    """Where the pictures of a TIFF are, but for smaller copies and masks; the first two of them."""
-    found: list[int] = []
+    """The first two places of pictures in a TIFF, without smaller copies and masks."""
+    pages: list[int] = []
     for at in range(file.n_frames):
         file.seek(at)
         if not file.tag_v2.get(_SUBFILE, 0) & _SMALLER_OR_MASK:
-            found.append(at)
-        if len(found) > 1:
+            pages.append(at)
+        if len(pages) > 1:
             break
     file.seek(0)
-    return found
+    return pages
 
 
 def _moves(file: Any) -> bool:
-    """Whether it is an animation. What a camera adds to its picture (MPO) is none."""
+    """Whether it is an animation; the other pictures of a camera's MPO do not count."""
     return file.format in ("GIF", "PNG", "WEBP") and bool(getattr(file, "is_animated", False))
 
 
 def _is_transparent(image: Any) -> bool:
-    """Whether a pixel of it is not fully opaque."""
+    """Whether any pixel is not fully opaque."""
     if not image.has_transparency_data:
         return False
     if image.mode in ("La", "RGBa"):

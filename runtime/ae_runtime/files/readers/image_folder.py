@@ -1,4 +1,4 @@
-"""A folder of images to uint8 arrays."""
+"""A folder of images as one uint8 array."""
 
 from __future__ import annotations
 
@@ -21,24 +21,22 @@ SUFFIXES = frozenset(
 
 def read_folder(
     folder: Path, size: tuple[int, int] | None = None, unreadable: Literal["stop", "skip"] = "stop"
-) -> tuple[NDArray[np.uint8], list[str], str]:
-    """(images, names, note): all images in a folder and those below it, in the order of names.
+) -> tuple[NDArray[np.uint8], str]:
+    """(images, note): all images in a folder and its subfolders, in the order of their names.
 
-    images: (N, H, W) uint8 if all are grey, else (N, H, W, 3), as read_image gives them. size:
-    (H, W) in pixels to bring them to; None: all must have one size. names: paths within the folder.
-    note: lines that name what was left out, or "". Raises DataError for a folder without images,
-    files that cannot be read (or "skip" leaves them out), and several sizes; MissingExtra without
-    Pillow.
+    images: (N, H, W) uint8 if all are grey, else (N, H, W, 3). size: (H, W) in pixels to bring them
+    to; None: all must have one size. unreadable: whether files that cannot be read are an error or
+    are left out. note: lines that name what was left out or converted, or "". Raises DataError for
+    a folder without images and for several sizes, MissingExtra without Pillow.
     """
     names = image_names(folder)
     images: list[NDArray[np.uint8]] = []
-    kept, failed = [], []
+    failed = []
     remarks: dict[str, list[str]] = {}
     for name in names:
         try:
             picture = read_image(folder / name, size)
             images.append(picture.pixels)
-            kept.append(name)
             for remark in picture.remarks:
                 remarks.setdefault(remark, []).append(name)
         except DataError as error:
@@ -47,7 +45,7 @@ def read_folder(
                     f"{error}; remove it, or leave such files out with --set data.unreadable=skip"
                 ) from None
             failed.append(name)
-    if not kept:
+    if not images:
         raise DataError(f"{folder}: none of its {len(names)} images can be read")
     _check_sizes(folder, images)
     if any(image.ndim == 3 for image in images):
@@ -57,11 +55,11 @@ def read_folder(
     notes = said(folder, remarks)
     if failed:
         notes.insert(0, f"{folder}: {len(failed)} unreadable images left out: {some(failed)}")
-    return np.stack(images), kept, "\n".join(notes)
+    return np.stack(images), "\n".join(notes)
 
 
 def image_names(folder: Path) -> list[str]:
-    """The paths of all images in a folder and those below it, within the folder, in order.
+    """The paths, within a folder, of all images in it and its subfolders, in order.
 
     Raises DataError where there are none, MissingExtra without Pillow.
     """
@@ -82,10 +80,10 @@ def image_names(folder: Path) -> list[str]:
 def _check_sizes(folder: Path, images: Sequence[NDArray[np.uint8]]) -> None:
     sizes = Counter(image.shape[:2] for image in images)
     if len(sizes) > 1:
-        found = [f"{height}x{width}: {count}" for (height, width), count in sizes.most_common(3)]
+        counts = [f"{height}x{width}: {count}" for (height, width), count in sizes.most_common(3)]
         more = ", ..." if len(sizes) > 3 else ""
         height, width = sizes.most_common(1)[0][0]
         raise DataError(
-            f"{folder} holds images of {len(sizes)} sizes (height x width: {', '.join(found)}"
+            f"{folder} holds images of {len(sizes)} sizes (height x width: {', '.join(counts)}"
             f"{more}); bring them to one, with --set data.resize=[{height},{width}]"
         )

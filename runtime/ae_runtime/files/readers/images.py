@@ -1,4 +1,4 @@
-"""A folder of images as a stream, decoded block by block."""
+"""A folder of images, decoded block by block."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ImageStream(Stream):
 
     @property
     def _channels(self) -> int | None:
-        """Of an image that is wanted, None where it has no axis of channels."""
+        """The channels of an image of the bundle, None without an axis of channels."""
         return self._shape[2] if len(self._shape) == 3 else None
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Blocks of `size` images; what was left out of them is a note when all are read."""
+        """Blocks of `size` images; remarks become notes when all are read."""
         remarks: dict[str, list[str]] = {}
         for low in range(first, len(self._names), size):
             names = self._names[low : low + size]
@@ -64,10 +64,10 @@ class ImageStream(Stream):
 
     def _fitting(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image in the bundle's shape. Raises DataError for another size, or for colours."""
-        wanted, found = self._shape[:2], image.shape[:2]
-        if found != wanted:
+        size, wanted = image.shape[:2], self._shape[:2]
+        if size != wanted:
             raise DataError(
-                f"has {found[0]} x {found[1]} pixels (height x width), the bundle takes "
+                f"has {size[0]} x {size[1]} pixels (height x width), the bundle takes "
                 f"{wanted[0]} x {wanted[1]}; bring it to that size"
             )
         if self._channels == 3:

@@ -1,4 +1,4 @@
-"""Arrays in .npy form, read block by block from a file, an .npz member or a pipe."""
+"""Arrays in .npy form, from a file, a member of an .npz or a pipe."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ae_runtime.files.readers.raw_bytes import Bytes, closed_on_error, open_byte
 from ae_runtime.model.arrays import checked
 
 Array = NDArray[Any]
-_COLUMN_BYTES = 1 << 16  # what is read at once of a column, where columns lie one after the other
-_SUPER_BYTES = 8 << 20  # but no more than this of all of them
+_COLUMN_BYTES = 1 << 16  # read at once of each column of an array in Fortran order
+_SUPER_BYTES = 8 << 20  # read at once of all columns, at most
 MAGIC = b"\x93NUMPY"
 
 
@@ -52,7 +52,7 @@ def read_npy(path: Path, member: str | None) -> Array:
 
 
 class NpyStream(Stream):
-    """The rows of one array. Its positions say nothing: rows are of one size."""
+    """The rows of one array. Blocks are found by their rows, without positions."""
 
     id_name: str | None = None
     series: SeriesCut | None = None
@@ -72,7 +72,7 @@ class NpyStream(Stream):
 
     def _check(self, shape: tuple[int, ...]) -> None:
         wanted, source = self._wanted, self._source
-        # Of integers only the shape: whether they fit is for each block to say.
+        # For integers, only the shape is checked here: each block tells whether its values fit.
         dtype = wanted.port.dtype if wanted.exact or self.dtype.kind in "iu" else self.dtype
         with named(self.path):
             try:
@@ -99,25 +99,25 @@ class NpyStream(Stream):
         return self._wanted.window is not None and len(self.row_shape) == 1
 
     def blocks(self, size: int, first: int = 0, position: int = 0) -> Iterator[Block]:
-        """Each in an array of its own."""
+        """Blocks, each in an array of its own."""
         read = self._arrays_of_columns if self._by_columns else self._arrays
         for array in read(size, first):
             yield self._block(array, first)
             first += len(array)
 
     def unread(self, size: int, first: int = 0) -> Iterator[Unread] | None:
-        """Of rows that lie one after the other in a file."""
+        """Blocks of an array whose rows lie one after the other in a file."""
         if self._by_columns or not self._source.has_places or not self._row_bytes:
             return None
-        kept = threading.local()  # an array for each thread, used again
+        buffers = threading.local()  # an array for each thread, used again
 
         def read(low: int) -> Block:
             rows = min(size, self._rows - low)
-            if not hasattr(kept, "array"):
-                kept.array = np.empty((size, *self.row_shape), self.dtype)
-            out: Array = kept.array[:rows]
+            if not hasattr(buffers, "array"):
+                buffers.array = np.empty((size, *self.row_shape), self.dtype)
+            out: Array = buffers.array[:rows]
             position = self._start + low * self._row_bytes
-            self._check_found(self._source.read_at(_bytes_of(out), position), out, position)
+            self._check_complete(self._source.read_at(_bytes_of(out), position), out, position)
             return self._block(out, low)
 
         return (Unread(low, partial(read, low)) for low in range(first, self._rows, size))
@@ -138,10 +138,10 @@ class NpyStream(Stream):
             self._fill(out, self._start + low * self._row_bytes)
             yield out
         if self._is_member:
-            self._source.read(1)  # zipfile holds what it read against its checksum at the end
+            self._source.read(1)  # zipfile checks the checksum at the end only
 
     def _arrays_of_columns(self, size: int, first: int) -> Iterator[Array]:
-        """Rows of an array in Fortran order: many at once, since each column is a read."""
+        """Blocks of an array in Fortran order; many are read at once, column by column."""
         fitting = max(_SUPER_BYTES // max(self._row_bytes, 1), 1)
         many = size * max(min(_COLUMN_BYTES // self.dtype.itemsize, fitting) // size, 1)
         for low in range(first, self._rows, many):
@@ -156,12 +156,12 @@ class NpyStream(Stream):
         if not out.nbytes:
             return
         self._source.seek(position)
-        self._check_found(self._source.readinto(_bytes_of(out)), out, position)
+        self._check_complete(self._source.readinto(_bytes_of(out)), out, position)
 
-    def _check_found(self, found: int, out: Array, position: int) -> None:
-        if found < out.nbytes:
+    def _check_complete(self, count: int, out: Array, position: int) -> None:
+        if count < out.nbytes:
             raise InputFailed(
-                f"{self.path} ends at byte {position + found}, its header promises more; "
+                f"{self.path} ends at byte {position + count}, its header promises more; "
                 "write or copy it again"
             )
 
@@ -174,7 +174,7 @@ def _bytes_of(array: Array) -> memoryview:
 
 
 def _read_header(source: Bytes, kind: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """(shape, whether columns lie one after the other, dtype), rows of numbers."""
+    """(shape, whether it is in Fortran order, dtype) of an array of numbers."""
     path = source.path
     try:
         version = np.lib.format.read_magic(source)
@@ -192,7 +192,7 @@ def _read_header(source: Bytes, kind: str) -> tuple[tuple[int, ...], bool, np.dt
     except Exception as error:  # numpy raises many kinds for a damaged header
         raise unreadable(path, kind, error) from None
     check_numbers(path, shape, dtype)
-    # A row of one number has no order; numpy writes such arrays as both.
+    # Rows of one number have no order, and numpy writes them as either.
     return shape, by_columns and len(shape) > 1 and max(shape[1:], default=1) > 1, dtype
 
 
@@ -205,5 +205,5 @@ def check_numbers(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> DataError:
-    """What a library says of a damaged file, in one line."""
+    """The error for a damaged file, in one line."""
     return DataError(f"{path} is not a readable {kind}: {' '.join(str(error).split())}")

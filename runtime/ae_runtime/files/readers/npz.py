@@ -41,7 +41,7 @@ def read_npz(path: Path, member: str | None) -> NDArray[Any]:
 
 
 def _choose_member(path: Path, names: list[str], member: str | None) -> str:
-    """The array that is meant of those in an .npz. Raises DataError unless it is one of them."""
+    """The name of the array to read from an .npz. Raises DataError unless it is there."""
     names = [name for name in names if name not in STAMP_FIELDS]
     if not names:
         raise DataError(f"{path} holds no arrays")
@@ -77,7 +77,7 @@ def _open_member(path: Path, key: str | None) -> Bytes:
 
 
 class _Member:
-    """One member of an archive, and the archive, which is closed with it."""
+    """One member of an archive; closing it closes the archive."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self._archive, self._file = archive, archive.open(name)
@@ -87,7 +87,7 @@ class _Member:
             raw = self._file.read(len(view))
         except (OSError, EOFError, MemoryError):
             raise
-        except Exception as error:  # each way to compress has errors of its own
+        except Exception as error:  # each compression method has errors of its own
             raise zipfile.BadZipFile(str(error)) from None
         view[: len(raw)] = raw
         return len(raw)

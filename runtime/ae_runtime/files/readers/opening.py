@@ -54,7 +54,7 @@ def open_rows(
     id_column: str | None = None,
     format: str | None = None,
 ) -> Stream:
-    """The rows of `source`, of a series its time steps; the rest is as in open_stream."""
+    """The rows of `source`, or the time steps of a series; see open_stream."""
     if isinstance(source, str | Path):
         return _open_path(wanted, kind, str(source), id_column)
     return _open_pipe(wanted, source, id_column, format)

@@ -24,15 +24,14 @@ from ae_runtime.tables.table import Table
 
 Array = NDArray[Any]
 Whole = tuple[Array, Array | None, Array | None]  # columns (D, rows) of a group, ids and times
-# A row group of numbers up to this size is decoded column by column, which takes a half of the
-# memory and of the time that all columns at once take, and while the rows of the one before are
-# worked on. What is larger, or has columns that are, is decoded in batches: pyarrow then holds a
-# page of every column.
+# bytes of a row group of numbers up to which it is decoded column by column, while the group before
+# is computed: that takes half of the memory and time of all columns at once. Larger groups, and
+# those of larger columns, are decoded in batches, for which pyarrow holds a page of every column.
 GROUP_BYTES = 96 << 20
 _COLUMN_BYTES = 8 << 20
-_ARROW_BYTES = 48 << 20  # pyarrow itself, and columns on their way
-_COLUMNS_BYTES = 1 << 20  # columns that are decoded at once
-_BUFFER_BYTES = 1 << 16  # what is read ahead of each column, in batches
+_ARROW_BYTES = 48 << 20  # what pyarrow itself and the columns in work take
+_COLUMNS_BYTES = 1 << 20  # decoded at once
+_BUFFER_BYTES = 1 << 16  # read ahead of each column, in batches
 
 
 class ParquetStream(ArrowRows):
@@ -53,16 +52,16 @@ class ParquetStream(ArrowRows):
         self.choose_columns(self._file.schema_arrow)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         whole = [self._bytes_of(group) for group in groups if self._fits_whole(group)]
-        # Of what is decoded in batches, at most: pyarrow holds a page of each column.
+        # An upper bound for what is decoded in batches: pyarrow holds a page of each column.
         parts = [group.total_byte_size for group in groups if not self._fits_whole(group)]
-        # One is worked on while the next one is decoded.
+        # One is computed while the next is decoded.
         self._ahead_bytes = max(whole) if len(whole) > 1 else 0
         self.memory = _ARROW_BYTES + max(whole + parts) + self._ahead_bytes
         ids = self.id_name
         self._has_whole_ids = ids is not None and ids in self._columns and self._is_whole(ids)
 
     def keep_to(self, most: int) -> None:
-        """Where two row groups are too many, no other is decoded while one is worked on."""
+        """Decode no row group ahead where two of them are too many."""
         if self.memory > most:
             self.memory -= self._ahead_bytes
             self._ahead_bytes = 0
@@ -74,13 +73,14 @@ class ParquetStream(ArrowRows):
             return parquet.ParquetFile(self.path, **options)
 
     def _is_whole(self, name: str) -> bool:
-        """Whether a column is integers that int64 holds, none missing."""
+        """Whether a column is integers that int64 holds, without a missing value."""
         kind = str(self._schema.field(name).type)  # of a category "dictionary<... indices=int8>"
         if not kind.startswith(("int", "uint")) or kind == "uint64":
             return False
-        found = self._file.metadata
-        at = next(at for at in range(found.num_columns) if found.schema.column(at).path == name)
-        groups = [found.row_group(group).column(at) for group in range(found.num_row_groups)]
+        metadata = self._file.metadata
+        places = range(metadata.num_columns)
+        at = next(at for at in places if metadata.schema.column(at).path == name)
+        groups = [metadata.row_group(group).column(at) for group in range(metadata.num_row_groups)]
         return all(
             group.statistics is not None and group.statistics.null_count == 0 for group in groups
         )
@@ -90,8 +90,8 @@ class ParquetStream(ArrowRows):
         counts = [self._file.metadata.row_group(group).num_rows for group in groups]
         ends = list(itertools.accumulate(counts))
         decoded = self._decoded([at for at in groups if ends[at] > first and counts[at]])
-        with closing(Ahead(decoded, 1) if self._ahead_bytes else decoded) as found:
-            for group, whole in found:
+        with closing(Ahead(decoded, 1) if self._ahead_bytes else decoded) as read:
+            for group, whole in read:
                 begin = ends[group] - counts[group]
                 skip = max(first - begin, 0)
                 if whole is None:
@@ -100,9 +100,9 @@ class ParquetStream(ArrowRows):
                     yield from self._whole_group(*whole, skip, begin + skip, size)
 
     def _decoded(self, groups: list[int]) -> Generator[tuple[int, Whole | None]]:
-        """Each row group, with its columns and ids if it is decoded as a whole.
+        """Each row group, with its columns, ids and times if it is decoded as a whole.
 
-        They hold until the next but one is asked for.
+        The columns are valid until the group after the next is decoded.
         """
         held = [np.empty(0, self._dtype), np.empty(0, self._dtype)]
         for group in groups:
@@ -124,11 +124,11 @@ class ParquetStream(ArrowRows):
         return fits and self._all_numbers and self._wanted.columns is None
 
     def _bytes_of(self, group: Any) -> int:
-        """What the numbers of a row group take."""
+        """Bytes of the numbers in a row group."""
         return int(group.num_rows * self._dtype.itemsize * len(self._names))
 
     def _decode(self, group: int, columns: Array) -> tuple[Array | None, Array | None]:
-        """Fill columns (D, rows) with a row group of numbers. Returns its ids and its times."""
+        """(ids, times) of a row group of numbers, which fills columns (D, rows)."""
         count, rows = columns.shape
         at_once = max(_COLUMNS_BYTES // (rows * columns.itemsize), 1)
         with self.said():
@@ -158,7 +158,7 @@ class ParquetStream(ArrowRows):
     ) -> Iterator[Piece]:
         """Pieces of a row group of numbers (D, rows), after `skip` rows."""
         rows = columns.shape[1]
-        until = size - first % size  # so that pieces are blocks, and need no other copy
+        until = size - first % size  # so that pieces are blocks, which are not copied again
         while skip < rows:
             end = min(skip + until, rows)
             part = columns[:, skip:end].T.copy()  # in rows; the columns are filled again

@@ -1,4 +1,4 @@
-"""The bytes of an input in order, be it a file, a compressed one or a pipe; errors in one line."""
+"""The bytes of a file, a compressed file or a pipe; errors are one line each."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def closed_on_error(what: Closable) -> Iterator[None]:
 
 
 class Bytes:
-    """An open input. size: in bytes as they are read, None where that is not known.
+    """An open input. size: bytes as they are read, None where it is unknown.
 
-    Raises InputFailed where the input cannot be read on, DataError where it is damaged.
+    Raises InputFailed where the input cannot be read, DataError where it is damaged.
     """
 
     def __init__(
@@ -45,27 +45,27 @@ class Bytes:
         self.path, self.size, self.seeks, self.fingerprint = path, size, seeks, fingerprint
         self._file, self._kind = file, kind
         self._at = 0  # where the next byte comes from
-        self._again = memoryview(b"")  # bytes of a pipe that are given out once more
+        self._again = memoryview(b"")  # bytes of a pipe that are read once more
 
     def read(self, count: int = -1) -> bytes:
         """The next `count` bytes; fewer only at the end."""
         if count < 0:
             return b"".join(iter(lambda: self.read(_SKIP_BYTES), b""))
         out = bytearray(count)
-        found = self.readinto(memoryview(out))
-        return bytes(out) if found == count else bytes(out[:found])
+        size = self.readinto(memoryview(out))
+        return bytes(out) if size == count else bytes(out[:size])
 
     def readinto(self, view: memoryview) -> int:
-        """Fill view; how many bytes there were, fewer than it takes only at the end."""
+        """The number of bytes that fill the view; fewer than its size only at the end."""
         done = min(len(self._again), len(view))
         view[:done] = self._again[:done]
         self._again = self._again[done:]
         with self._said():
             while done < len(view):
-                found = self._file.readinto(view[done:])
-                if not found:
+                size = self._file.readinto(view[done:])
+                if not size:
                     break
-                done += found
+                done += size
         self._at += done
         return done
 
@@ -75,18 +75,18 @@ class Bytes:
         return hasattr(os, "preadv") and isinstance(self._file, io.FileIO)
 
     def read_at(self, view: memoryview, position: int) -> int:
-        """Fill view from a byte on, from any thread, while others do; how many bytes there were."""
+        """The number of bytes that fill the view from a byte on; any threads may call at once."""
         done = 0
         with self._said():
             while done < len(view):
-                found = os.preadv(self._file.fileno(), [view[done:]], position + done)
-                if not found:
+                size = os.preadv(self._file.fileno(), [view[done:]], position + done)
+                if not size:
                     break
-                done += found
+                done += size
         return done
 
     def seek(self, position: int) -> None:
-        """Go on from this byte; of a pipe, and of what is compressed, by reading on to it."""
+        """Go on from this byte; a pipe or a compressed file is read up to it."""
         if self.seeks:
             with self._said():
                 self._file.seek(position)
@@ -101,7 +101,7 @@ class Bytes:
             raise InputFailed(f"{self.path} is a pipe, and cannot be read twice")
 
     def tell(self) -> int:
-        """The byte that is read next."""
+        """The place of the byte that is read next."""
         return self._at
 
     def again(self, head: bytes) -> None:
@@ -130,7 +130,7 @@ class Bytes:
 
 
 def open_bytes(path: Path) -> Bytes:
-    """The bytes of a file; of a .gz, what it holds."""
+    """The bytes of a file; those of a .gz are inflated."""
     file = path.open("rb", buffering=0)
     status = fingerprint(file.fileno())
     if path.suffix.lower() != ".gz":
@@ -152,12 +152,12 @@ class _Gzip(gzip.GzipFile):
 
 
 def pipe_bytes(file: Any) -> Bytes:
-    """The bytes of stdin or any other binary stream; whoever opened it closes it."""
-    return Bytes(Path("-"), _Kept(file), None, False, "a complete stream")
+    """The bytes of stdin or any other binary stream, which is left open."""
+    return Bytes(Path("-"), _LeftOpen(file), None, False, "a complete stream")
 
 
-class _Kept:
-    """A stream that is left open."""
+class _LeftOpen:
+    """A stream that is not closed."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -165,15 +165,15 @@ class _Kept:
     def readinto(self, view: memoryview) -> int:
         if hasattr(self._file, "readinto"):
             return self._file.readinto(view) or 0
-        found = self._file.read(len(view))
-        view[: len(found)] = found
-        return len(found)
+        raw = self._file.read(len(view))
+        view[: len(raw)] = raw
+        return len(raw)
 
     def close(self) -> None:
         pass
 
 
 def fingerprint(path: Path | int) -> str:
-    """Text that changes when the file (or what a descriptor stands for) does: size and time."""
+    """Text that changes when the file (or an open descriptor) does: its size and time."""
     status = os.stat(path)
     return f"{status.st_size}-{status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""A stream of time steps as a stream of the windows cut from it."""
+"""Windows cut from an input of time steps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ae_runtime.files.readers.blocks import PIECE_BYTES, Block, SeriesCut, Strea
 from ae_runtime.tables.times import Clock
 
 Array = NDArray[Any]
-_BYTES = 2 * PIECE_BYTES  # of windows on their way, beside what the steps take
+_BYTES = 2 * PIECE_BYTES  # taken by windows in work, beside the steps
 _END = -1  # the position after the last window of all
 
 
 class _Before(NamedTuple):
-    """Where a block of steps begins: its first step, the steps' own position, the clock's state."""
+    """The beginning of a block of steps: its first step, position, and the clock's state."""
 
     step: int = 0
     position: Any = 0
@@ -27,15 +27,15 @@ class _Before(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """What is needed to go on after a window, as a list in a journal too.
+    """What is needed to go on after a window; a journal has it as a list.
 
-    before: of the block of steps that holds the window's start. window: its first step. stretch:
-    the first step of the stretch between gaps that it lies in. short, longest: as in _Stretches.
+    before: the beginning of the block of steps that holds the window's start. window: its first
+    step. section: the first step after the last gap before it. short, longest: as in _Sections.
     """
 
     before: _Before = _Before()
     window: int = -1
-    stretch: int = 0
+    section: int = 0
     short: int = 0
     longest: int = 0
 
@@ -43,8 +43,8 @@ class _Position(NamedTuple):
 class WindowStream(Stream):
     """Windows of a series, one each `stride` steps and a last one aligned to the end.
 
-    clock: of a series with times: windows do not cross its gaps, and what lies between them is cut
-    as a series of its own.
+    clock: for a series with times: windows do not cross its gaps, and the steps between two gaps
+    are cut as a series of their own.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class WindowStream(Stream):
                 self.rows = -(-(steps.rows - window) // stride) + 1
 
     def keep_to(self, most: int) -> None:
-        """Hold at most so many bytes, of which the steps take the larger part."""
+        """Hold at most so many bytes; the steps take most of them."""
         self._steps.keep_to(most - _BYTES)
         self.memory = self._steps.memory + _BYTES
 
@@ -77,66 +77,66 @@ class WindowStream(Stream):
     def blocks(self, size: int, first: int = 0, position: Any = 0) -> Iterator[Block]:
         """Blocks of `size` windows; ids are those of their first steps.
 
-        `notes` say what was found of times at the end. Raises DataError where time goes back, and
-        where no window fits between gaps.
+        At the end, `notes` have lines on gaps and repeated times. Raises DataError where time goes
+        back, and where no window fits between gaps.
         """
         if position == _END:
             return
         at = _read(position)
-        held, stretches = _Held(at.before), _Stretches(self._cut, at)
+        held, sections = _Held(at.before), _Sections(self._cut, at)
         block = _Filling(size, first)
         if self._clock is not None:
             self._clock.restore(at.before.clock)
         for steps in self._steps.blocks(self._together, at.before.step, at.before.position):
             state, borders = self._borders(steps)
-            held.add(steps, min(stretches.next, held.end - self._cut.window), state)
-            for starts in stretches.windows(borders, held.end):
-                yield from self._filled(block, held, stretches, starts)
+            held.add(steps, min(sections.next, held.end - self._cut.window), state)
+            for starts in sections.windows(borders, held.end):
+                yield from self._filled(block, held, sections, starts)
         self._check_length(held.end)
         self._cut.steps = held.end
-        for starts in stretches.windows([held.end], held.end):
-            yield from self._filled(block, held, stretches, starts)
+        for starts in sections.windows([held.end], held.end):
+            yield from self._filled(block, held, sections, starts)
         if self._clock is not None:
             if block.next == 0:
-                raise self._clock.no_window(self._cut.window, stretches.longest)
-            lines = self._clock.notes(self._cut.window, stretches.short)
+                raise self._clock.no_window(self._cut.window, sections.longest)
+            lines = self._clock.notes(self._cut.window, sections.short)
             self.notes += [line for line in lines if line not in self.notes]
         if block.count:
             yield block.take(_END)
 
     def _borders(self, steps: Block) -> tuple[tuple[float, ...], list[int]]:
-        """The clock's state before these steps, and those that come after a gap."""
+        """(the clock's state before these steps, the steps that come after a gap)."""
         if self._clock is None or steps.times is None:
             return (), []
         return self._clock.state, self._clock.borders(steps.times, steps.first)
 
     def _filled(
-        self, block: _Filling, held: _Held, stretches: _Stretches, starts: NDArray[np.int64]
+        self, block: _Filling, held: _Held, sections: _Sections, starts: NDArray[np.int64]
     ) -> Iterator[Block]:
-        """The blocks that are full once these windows are in them."""
+        """The blocks that these windows fill."""
         while len(starts):
             added = block.add(held, starts, self._cut.window)
-            stretches.last, starts = int(starts[added - 1]), starts[added:]
+            sections.last, starts = int(starts[added - 1]), starts[added:]
             if block.is_full:
-                yield block.take(stretches.position(held.before(stretches.last)))
+                yield block.take(sections.position(held.before(sections.last)))
 
     def close(self) -> None:
         self._steps.close()
 
 
 def _read(position: Any) -> _Position:
-    """A position, which is a list of lists where it comes from a journal; 0 is the beginning."""
+    """The position from a number or, if it comes from a journal, lists; 0 is the beginning."""
     if not position:
         return _Position()
     (step, inner, clock), *rest = position
     return _Position(_Before(step, inner, tuple(clock)), *rest)
 
 
-class _Stretches:
-    """Which windows come next in the stretches between gaps.
+class _Sections:
+    """The next windows in the sections between gaps.
 
-    last: the start of the last window that was cut, -1 before the first. short: steps in stretches
-    that are shorter than a window; longest: steps of the longest of these.
+    last: the start of the last window that was cut, -1 before the first. short: number of steps in
+    sections that are shorter than a window; longest: number of steps in the longest of these.
     """
 
     def __init__(self, cut: SeriesCut, at: _Position) -> None:
@@ -151,11 +151,11 @@ class _Stretches:
     def windows(self, borders: list[int], end: int) -> Iterator[NDArray[np.int64]]:
         """The starts of the windows that are complete, where steps are known up to `end`.
 
-        borders: steps that end a stretch. The caller takes all starts before it asks for more.
+        borders: steps that end a section. The caller takes all starts before it asks for more.
         """
         for border in borders:
             if border <= max(self.last, self._begin):
-                continue  # found again by a stream that goes on
+                continue  # seen again where the work is resumed
             yield self._complete(border)
             aligned = border - self._window
             if aligned > self.last and aligned >= self._begin:
@@ -170,7 +170,7 @@ class _Stretches:
         return np.arange(self.next, end - self._window + 1, self._stride)
 
     def position(self, before: _Before) -> _Position:
-        """Where to go on after the last window."""
+        """The position after the last window."""
         return _Position(before, self.last, self._begin, self.short, self.longest)
 
 

@@ -34,7 +34,7 @@ def check_layout(out: Path, layout: Layout, suffix: str = "") -> None:
     suffix = (suffix or out.suffix).lower()
     writer = WRITERS[suffix]
     if layout.words and not writer.holds_words:
-        raise DataError(f"{out}: a {suffix} holds no words; write {_those('holds_words')}")
+        raise DataError(f"{out}: a {suffix} holds no categories; write {_those('holds_words')}")
     if writer.tables_only and len(layout.row_shape) != 1:
         shape = "(" + ", ".join(["N", *map(str, layout.row_shape)]) + ")"
         raise DataError(f"{out}: a {suffix} holds (N, D), not {shape}; write .npy or .npz")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ae_runtime.bundle.manifest import Column
-from ae_runtime.tables.words import UnknownWords, to_codes, to_words
+from ae_runtime.tables.categories import UnknownCategories, to_codes, to_text
 
 
 def codes(values: Any, *levels: str, kind: Any = "category") -> list[int]:
@@ -56,7 +56,7 @@ def test_numbers_are_known_by_their_value() -> None:
     assert codes([2116.0, 501.0, 7.0, np.nan], "02116", "2116", "00501") == [1, 2, -1, -1]
     assert codes([1.1, 3.0], "1.1000000000000001", "3.0") == [0, 1]
     assert codes([1.0], "01", "001") == [-1]  # which of them, nobody can tell
-    assert to_words(np.array([1.1, 3.0, np.nan, 2.0**52])).tolist() == [
+    assert to_text(np.array([1.1, 3.0, np.nan, 2.0**52])).tolist() == [
         "1.1",
         "3",
         None,
@@ -71,12 +71,12 @@ def test_spaces_around_a_word_tell_words_apart_only_where_both_are_known() -> No
 
 def test_unknown_words_are_counted_over_blocks() -> None:
     column = Column("region", type="category", levels=["n", "s", "e", "w", "a", "b"])
-    unknown = UnknownWords([Column("v"), column])
+    unknown = UnknownCategories([Column("v"), column])
     unknown.add(0, 10, ["x"] * 4)
     assert unknown.lines() == {}
     unknown.add(0, 2, ["y", "z"])
     unknown.add(0, 1000, ["u"] * 999)
     assert list(unknown.lines().values()) == [
-        "column 'region': 1,005 of 1,012 words are not known to the model and are taken as "
+        "column 'region': 1,005 of 1,012 values are not known to the model and are taken as "
         "missing ('x', 'y', 'z'); it knows 'n', 's', 'e', 'w', 'a', ..."
     ]
