@@ -10,7 +10,7 @@ import torch
 from msgspec.structs import replace
 
 from ae_runtime.bundle.manifest import Column
-from ae_runtime.errors import RecipeError, RunError
+from ae_runtime.errors import DataError, RecipeError, RunError
 from ae_train.data.dataset import Dataset, make_dataset
 from ae_train.fit.fitting import Epoch
 from ae_train.recipe import Recipe
@@ -155,3 +155,17 @@ def words(levels: list[str]) -> Dataset:
 def test_a_run_on_words_goes_on_with_the_same_words(small: Make) -> None:
     old = train(words(["no", "yes"]), small())
     assert same(old, train(words(["no", "yes"]), small(fit={"epochs": 0}), init=old))
+
+
+def test_categories_of_tables_keep_their_codes(small: Make) -> None:
+    a = np.random.default_rng(0).standard_normal(60)
+    table = {"a": a, "b": np.where(a > 0, "yes", "no")}
+    old = train(table, small(latent_dim=1, fit={"epochs": 2}))
+    none = small(latent_dim=1, fit={"epochs": 0})
+    fewer = {"a": a[a < 0], "b": table["b"][a < 0]}
+    swapped = {"a": a, "b": np.where(a > 1, "no", "yes")}  # the more frequent one is another
+    for rows in (table, fewer, swapped):
+        assert same(old, train(rows, none, init=old))
+    with pytest.raises(DataError) as caught:
+        train(table | {"c": a}, none, init=old)
+    assert str(caught.value) == "x: the run to go on from has no column c; drop it"

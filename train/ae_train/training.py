@@ -64,16 +64,17 @@ def train(
     """
     before = init if isinstance(init, Run) or init is None else Run.load(init)
     recipe = recipe or (before.recipe if before else Recipe())
-    data = x if isinstance(x, Dataset) else _dataset(x, recipe)
+    data = x if isinstance(x, Dataset) else _dataset(x, recipe, before)
     place = None if out is None else Checkpoint(out, resume, overwrite)
     where = find_device(device)
     with own_torch(recipe.seed, where):
         return _Training(data, recipe, where, before, place, show, say).run(resume)
 
 
-def _dataset(x: Any, recipe: Recipe) -> Dataset:
+def _dataset(x: Any, recipe: Recipe, before: Run | None) -> Dataset:
     if is_table(x):
-        return dataset_of_frame(to_table(x), recipe)
+        # Categories keep the codes that the weights were trained with.
+        return dataset_of_frame(to_table(x), recipe, before.schema.columns if before else None)
     return make_dataset(x, recipe.data.kind)
 
 

@@ -24,10 +24,11 @@ from ae_train.recipe import Data, Recipe
 Rows = TypeVar("Rows")
 
 
-def dataset_of_frame(table: Table, recipe: Recipe) -> Dataset:
-    """The rows of a table in memory, called x."""
+def dataset_of_frame(table: Table, recipe: Recipe, columns: list[Column] | None = None) -> Dataset:
+    """The rows of a table in memory, called x. columns: as in dataset_of_tables."""
     if recipe.data.kind in (None, "table"):
-        return dataset_of_tables([without_missing(table, recipe.data.reading)], ["x"], recipe)
+        table = without_missing(table, recipe.data.reading)
+        return dataset_of_tables([table], ["x"], recipe, columns=columns)
     raise DataError(
         f"x holds columns by name, which are a table, not of kind {recipe.data.kind}; pass windows "
         "(N, T, C) or images as an array"
@@ -56,6 +57,8 @@ def dataset_of_tables(
             columns, lines = infer_columns(learned, data.types, data.max_levels)
             notes += lines
             notes += sentinels(_numbers(learned))
+        else:
+            _check_known(learned, columns)
         blocks = [to_blocks(table, columns) for table in chosen]
         x, codes = (np.concatenate(part) for part in zip(*blocks, strict=True))
         groups = None
@@ -176,6 +179,13 @@ def _dates_as_text(table: Table, types: Mapping[str, str]) -> Table:
         and table.types.get(name) != "date"
     }
     return replace(table, columns=table.columns | found) if found else table
+
+
+def _check_known(table: Table, columns: Sequence[Column]) -> None:
+    """Raise DataError for columns that a model with these ones does not have."""
+    more = [name for name in table.columns if name not in {column.name for column in columns}]
+    if table.named and all(column.name for column in columns) and more:
+        raise DataError(f"the run to go on from has no column {', '.join(more)}; drop it")
 
 
 def _numbers(table: Table) -> list[tuple[str, Any]]:
