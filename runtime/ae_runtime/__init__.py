@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from ae_runtime.files.jobs.job import JobResult
     from ae_runtime.model.scoring import Contribution
     from ae_runtime.shards import decode_shard, encode_shard, reconstruct_shard, score_shard
-    from ae_runtime.sklearn import BundleTransformer
+    from ae_runtime.sklearn import BundleDetector, BundleTransformer
     from ae_runtime.stream import Pushed, Stream
 
 __version__ = "0.1.0"
 __all__ = [
     "AeError",
     "Autoencoder",
+    "BundleDetector",
     "BundleTransformer",
     "Contribution",
     "DataWarning",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 _HOMES = {
     "Autoencoder": "autoencoder",
+    "BundleDetector": "sklearn",
     "BundleTransformer": "sklearn",
     "Contribution": "model.scoring",
     "Drift": "drift",

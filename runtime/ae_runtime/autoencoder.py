@@ -209,11 +209,8 @@ class Autoencoder:
         """
         from ae_runtime.model import scoring
 
-        if threshold is None:
-            threshold = scoring.threshold_of(self.manifest, name, false_alarm_rate)
-        elif false_alarm_rate is not None:
-            raise ValueError("threshold and false_alarm_rate say the same; give one of them")
-        return np.asarray(self.score(x, name) > threshold)
+        limit = scoring.limit_of(self.manifest, name, threshold, false_alarm_rate)
+        return np.asarray(self.score(x, name) > limit)
 
     def tail_probability(
         self, scores: ArrayLike, name: str | None = None, *, steps: bool = False

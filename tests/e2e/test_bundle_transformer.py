@@ -1,4 +1,4 @@
-"""Bundles as steps of scikit-learn's pipelines."""
+"""Bundles as transformers and detectors of scikit-learn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import ae_runtime
-from ae_runtime.errors import BundleNotFound, DataError, DataWarning, MissingExtra, ShapeMismatch
-from ae_runtime.sklearn import BundleTransformer
+from ae_export import export
+from ae_runtime.errors import (
+    BundleNotFound,
+    DataError,
+    DataWarning,
+    MissingExtra,
+    ScoreUnknown,
+    ShapeMismatch,
+)
+from ae_runtime.sklearn import BundleDetector, BundleTransformer
+from ae_train import AutoencoderDetector
 
 
 @pytest.fixture
@@ -128,3 +137,53 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
     with pytest.raises(MissingExtra, match=r'pip install "ae-toolkit\[sklearn\]"'):
         import ae_runtime.sklearn  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"false_alarm_rate": 0.2},
+        {"score_name": "error", "false_alarm_rate": 0.2},
+        {"threshold": 0.7},
+    ],
+    ids=str,
+)
+def test_a_detector_says_what_is_anomaly_says(mixed: Path, asked: dict[str, Any]) -> None:
+    ae = ae_runtime.load(mixed)
+    rows = pd.DataFrame(ae.sample(60, seed=0))
+    rows.loc[:9, ae.manifest.columns[0].name] *= 50
+    detector = BundleDetector(mixed, **asked)
+    names = {"name" if key == "score_name" else key: value for key, value in asked.items()}
+    expected = ae.is_anomaly(rows, **names)
+    assert expected.any()
+    assert not expected.all()
+    np.testing.assert_array_equal(detector.predict(rows), np.where(expected, -1, 1))
+    np.testing.assert_array_equal(detector.fit_predict(rows), detector.predict(rows))
+    np.testing.assert_array_equal(
+        detector.decision_function(rows), detector.score_samples(rows) - detector.offset_
+    )
+    again = pickle.loads(pickle.dumps(clone(detector).fit(rows)))
+    np.testing.assert_array_equal(again.predict(rows), detector.predict(rows))
+
+
+def test_errors_of_detectors(mixed: Path) -> None:
+    rows = pd.DataFrame(ae_runtime.load(mixed).sample(3, seed=0))
+    with pytest.raises(ScoreUnknown, match=r"^the bundle has no score 'far'; it has nearest, "):
+        BundleDetector(mixed, score_name="far").fit(rows)
+    with pytest.raises(ValueError, match="say the same; give one of them"):
+        BundleDetector(mixed, threshold=1.0, false_alarm_rate=0.1).predict(rows)
+
+
+def test_a_detector_that_trained_finds_what_its_bundle_finds(tmp_path: Path) -> None:
+    u = np.random.default_rng(0).standard_normal(120)
+    rows = pd.DataFrame({"u": u, "v": 2 * u, "job": np.where(u > 0, "x", "y")})
+    trained = AutoencoderDetector(1, width=8, depth=1, epochs=1, false_alarm_rate=0.05).fit(rows)
+    export(trained.run_, tmp_path / "bundle")
+    more = pd.concat([rows, rows.assign(v=-rows["v"])])
+    found = trained.predict(more)
+    assert 60 < (found == -1).sum() < 180
+    ae = ae_runtime.load(tmp_path / "bundle")
+    np.testing.assert_array_equal(found == -1, ae.is_anomaly(more))
+    np.testing.assert_array_equal(found, BundleDetector(ae).predict(more))
+    assert BundleDetector(ae).offset_ == trained.offset_

@@ -15,6 +15,7 @@ import ae_train
 def test_names_of_training() -> None:
     assert ae_train.__all__ == [
         "Arch",
+        "AutoencoderDetector",
         "AutoencoderTransformer",
         "Bottleneck",
         "Corruption",

@@ -28,6 +28,7 @@ def test_the_public_names() -> None:
     assert ae_runtime.__all__ == [
         "AeError",
         "Autoencoder",
+        "BundleDetector",
         "BundleTransformer",
         "Contribution",
         "DataWarning",
@@ -46,7 +47,7 @@ def test_the_public_names() -> None:
     ]
     lazy = set(ae_runtime.__all__) - {"__version__", "errors"}
     if importlib.util.find_spec("sklearn") is None:
-        lazy.remove("BundleTransformer")
+        lazy -= {"BundleDetector", "BundleTransformer"}
     assert {getattr(ae_runtime, name).__name__ for name in lazy} == lazy
     assert ae_runtime.load.__module__ == ae_runtime.Autoencoder.__module__
     with pytest.raises(AttributeError) as caught:

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     )
     from ae_train.run.folder import Run
     from ae_train.schema import Schema
-    from ae_train.sklearn import AutoencoderTransformer
+    from ae_train.sklearn import AutoencoderDetector, AutoencoderTransformer
     from ae_train.training import train
 
 __all__ = [
-    "Arch", "AutoencoderTransformer", "Bottleneck", "Corruption", "Data", "Fit", "Model", "Recipe",
-    "Resolved", "Run", "Schema", "Scoring", "__version__", "make_recipe", "train",
+    "Arch", "AutoencoderDetector", "AutoencoderTransformer", "Bottleneck", "Corruption", "Data",
+    "Fit", "Model", "Recipe", "Resolved", "Run", "Schema", "Scoring", "__version__",
+    "make_recipe", "train",
 ]
 # isort: on
 # fmt: on
 _HOMES = {
+    "AutoencoderDetector": "sklearn",
     "AutoencoderTransformer": "sklearn",
     "Model": "network.model",
     "Run": "run.folder",

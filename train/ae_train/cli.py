@@ -20,6 +20,7 @@ from ae_train.recipe import (
     Bottleneck,
     Data,
     make_recipe,
+    merge,
     read_recipe,
     set_value,
     to_fields,
@@ -135,7 +136,7 @@ def ae_train(
 
     before: Run | None = need("ae_train.run.folder", "train").Run.load(init) if init else None
     fields = to_fields(before.recipe) if before else {}
-    _merge(fields, read_recipe(recipe_file) if recipe_file else {})
+    merge(fields, read_recipe(recipe_file) if recipe_file else {})
     for flag, value in flags.items():
         if value is not None:
             _set_flag(fields, flag, value)
@@ -209,15 +210,6 @@ def _set_flag(fields: dict[str, Any], flag: str, value: Any) -> None:
         value = int(value)
     target = fields.setdefault(section, {}) if section else fields
     target[key] = value
-
-
-def _merge(fields: dict[str, Any], more: dict[str, Any]) -> None:
-    """Put `more` over fields, section by section."""
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(fields.get(key), dict):
-            fields[key] |= value
-        else:
-            fields[key] = value
 
 
 def _describe_rows(names: tuple[str, ...], dataset: Dataset) -> str:

@@ -268,6 +268,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path} is not valid TOML: {error}") from None
 
 
+def merge(fields: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Put `more` over fields, section by section."""
+    for key, value in more.items():
+        is_section = isinstance(value, Mapping) and isinstance(fields.get(key), Mapping)
+        fields[key] = {**fields[key], **value} if is_section else value
+
+
 def set_value(fields: dict[str, Any], assignment: str) -> None:
     """Put "section.key=value" into fields; the value as TOML writes it, or a bare word."""
     key, equals, text = assignment.partition("=")

@@ -92,6 +92,20 @@ def threshold_of(
     return exceeded_by(score, rate or known.false_alarm_rate)
 
 
+def limit_of(
+    manifest: Manifest, name: str | None, threshold: float | None, rate: float | None
+) -> float:
+    """The value above which a row is an anomaly: `threshold`, or that of threshold_of for None.
+
+    Raises ScoreUnknown, or ValueError where both are given.
+    """
+    if threshold is None:
+        return threshold_of(manifest, name, rate)
+    if rate is not None:
+        raise ValueError("threshold and false_alarm_rate say the same; give one of them")
+    return threshold
+
+
 def score_arrays(model: Model, *arrays: ArrayLike, alone: bool = False) -> Scored:
     """All scores of rows, and their reconstructions. arrays: as the encoder takes them.
 

@@ -20,6 +20,11 @@ def is_frame(x: Any) -> bool:
     return hasattr(x, "iloc") and hasattr(x, "columns")
 
 
+def is_polars(x: Any) -> bool:
+    """Whether x is a frame of polars."""
+    return type(x).__module__.startswith("polars.") and hasattr(x, "columns")
+
+
 def has_words(x: Any) -> bool:
     """Whether a frame of pandas or polars has columns of anything but numbers."""
     kinds = getattr(x, "dtypes", None) if is_frame(x) or hasattr(x, "__arrow_c_stream__") else None
@@ -54,10 +59,13 @@ def restored(table: Mapping[str, Array], columns: Sequence[Column]) -> dict[str,
 
 
 def frame_like(like: Any, columns: Mapping[str, Array]) -> Any:
-    """Columns as a frame with like's index, where like is a frame; else as an array (N, D).
+    """Columns as a frame of the same library, with like's index where it has one.
 
-    An array of numbers and categories is one of objects.
+    Where like is no frame, an array (N, D), which is one of objects for numbers and categories.
     """
     if is_frame(like):
         return need("pandas", "sklearn").DataFrame(dict(columns), index=like.index)
+    if is_polars(like):
+        # Lists: of an array of objects polars makes a column that only holds them.
+        return type(like)({n: v.tolist() if v.dtype == object else v for n, v in columns.items()})
     return np.stack(list(columns.values()), axis=1)

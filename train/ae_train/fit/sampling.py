@@ -31,11 +31,14 @@ def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) ->
     decoder has not seen what it gives (Ghosh et al. 2020, From Variational to Deterministic
     Autoencoders).
     """
+    from sklearn import config_context
+
     known, held = _codes(model, prepared.sample, seed), _codes(model, prepared.validation, seed)
-    best = _mixtures(known, held, seed)
-    if model.bottleneck.has_prior:
-        prior = _standard_normal(latent_dim)
-        best = max(prior, best, key=lambda mixture: float(mixture.score(held)))
+    with config_context(array_api_dispatch=False):  # GaussianMixture refuses it, where it is set
+        best = _mixtures(known, held, seed)
+        if model.bottleneck.has_prior:
+            prior = _standard_normal(latent_dim)
+            best = max(prior, best, key=lambda mixture: float(mixture.score(held)))
     return _sampler(model, best.weights_, best.means_, np.linalg.cholesky(best.covariances_))
 
 
