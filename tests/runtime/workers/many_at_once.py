@@ -8,6 +8,10 @@ in a pickle. Prints one JSON object: how many results were right to the bit, and
 
 from __future__ import annotations
 
+# Before any thread: a process that forks while another of its threads imports this for the first
+# time has its hooks for forks only half called, and Python says so on stderr ("release unlocked
+# lock", 3.11.7; nothing is lost).
+import concurrent.futures.thread  # noqa: F401
 import json
 import multiprocessing
 import sys
