@@ -225,6 +225,17 @@ def test_shards(ae: Autoencoder, bundle: Path) -> None:
     np.testing.assert_array_equal(np.load("done/b.npy"), expected(ae, rows())[:, :3])
 
 
+def test_several_inputs_are_counted_without_an_output(bundle: Path) -> None:
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        np.save(f"in/{name}.npy", rows())
+    alone = json.loads(run("score", bundle, "x.npy", "--json").stdout)
+    for sources in (["in"], ["in/a.npy", "in/b.npy"]):
+        found = json.loads(run("score", bundle, *sources, "--json").stdout)
+        assert found["rows"] == 2 * alone["rows"] == 666
+        assert found["anomalies"] == 2 * alone["anomalies"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -233,7 +244,7 @@ def test_shards(ae: Autoencoder, bundle: Path) -> None:
             "--threshold and --false-alarm-rate say the same; give one",
         ),
         (("--on-error", "skip"), "--on-error skip lists rows beside the output; add --out FILE"),
-        (("x.npy",), "several inputs need a folder: --out FOLDER"),
+        (("-",), "stdin goes alone, not with other inputs"),
     ],
 )
 def test_words_that_do_not_go_together(bundle: Path, words: tuple[str, ...], line: str) -> None:

@@ -14,6 +14,7 @@ from ae_runtime.files.jobs.job import JobOptions
 from ae_runtime.files.jobs.pipe import count
 from ae_runtime.files.jobs.score_summary import ScoreOptions, ScoreSummary, TopRow
 from ae_runtime.files.jobs.task import Score
+from ae_runtime.shards import data_files
 
 _EPILOG = """Examples: ae-run score bundle rows.csv --out scores.csv; ae-run score bundle rows.csv
 --top 10; ae-run score bundle rows.npy --out scores.npy --parts --false-alarm-rate 0.001"""
@@ -84,16 +85,19 @@ def add_score_command(group: click.Group) -> None:
 
 def _counted(task: Score, sources: tuple[str, ...], words: dict[str, Any]) -> Result:
     """The result where no output is written."""
-    source = sources[0]
-    if len(sources) > 1 or (Path(source).is_dir() and task.model.manifest.kind != "image"):
-        raise click.UsageError("several inputs need a folder: --out FOLDER")
     if words["on_error"] == "skip":
         raise click.UsageError("--on-error skip lists rows beside the output; add --out FILE")
+    if PIPE in sources and len(sources) > 1:
+        raise click.UsageError("stdin goes alone, not with other inputs")
     options = JobOptions(
         id_column=words["id_column"], stride=words["stride"], source_format=words["from_"]
     )
-    done = count(task, input_of(source), options)
-    return Result(done.notes, {"rows": done.rows}, "")
+    files, folder = [*sources], Path(sources[0])
+    if len(sources) == 1 and folder.is_dir():
+        files = [str(file) for file in data_files(folder, task.model.manifest.kind)] or files
+    results = [count(task, input_of(file), options) for file in files]
+    notes = list(dict.fromkeys(note for result in results for note in result.notes))
+    return Result(notes, {"rows": sum(result.rows for result in results)}, "")
 
 
 def _show(summary: ScoreSummary, result: Result, as_json: bool, to_stdout: bool) -> None:
