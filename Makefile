@@ -93,7 +93,7 @@ bench-compress: .venv/.ready build/compress-peers/.ready  ## bytes of archives a
 	$(BIN)/python benchmarks/compress/tables.py $(DATA)
 	$(BIN)/python benchmarks/compress/speed.py $(DATA)
 
-bench-margins: .venv/.ready  ## how far decoders are off in other arithmetics, in margins
+bench-margins: .venv/.ready  ## differences of decoders in other arithmetics, against the decoder error
 	$(BIN)/python benchmarks/compress/margins.py
 
 models/digits: .venv/.ready  ## the ready bundle, from its recipe

@@ -17,13 +17,13 @@ Words = tuple[str, ...] | None
 class Set(NamedTuple):
     """load: rows (N, ...), None where DATA has none. height: lines of an image, which a row is.
 
-    train: the words of ae-train for a promise and a share; None for no model. window: whether rows
-    are time steps. one_range: a range for all columns alike. max_error, rmse: which are asked.
+    train: arguments of ae-train for a kind of bound and a share; None for no model. window: whether
+    rows are time steps. one_range: a range for all columns alike. max_error, rmse: kinds of bound.
     """
 
     text: str
     load: Callable[[Path], Array | None]
-    train: Callable[[str, float], Words] = lambda promise, share: None
+    train: Callable[[str, float], Words] = lambda kind, share: None
     height: int | None = None
     window: bool = False
     one_range: bool | None = None
@@ -93,9 +93,9 @@ SETS = {
         "7 sensors of a transformer, hourly",
         ett,
         # The finer the quality, the more latents it takes: PCA's, where training finds no better.
-        lambda promise, share: (
+        lambda kind, share: (
             (*SERIES, "--window", "96", "--stride", "2", "--latent", "48", *NOISY)
-            if promise == "rmse" and share > 0.02
+            if kind == "rmse" and share > 0.02
             else (*SERIES, "--window", "24", "--latent", "96", "--epochs", "0")
         ),
         window=True,
@@ -104,13 +104,13 @@ SETS = {
     "SKAB": Set(
         "8 sensors of a water circuit, each second",
         skab,
-        lambda promise, share: (*SERIES, "--window", "32", "--stride", "2", "--latent", "32"),
+        lambda kind, share: (*SERIES, "--window", "32", "--stride", "2", "--latent", "32"),
         window=True,
     ),
     "ECG": Set(
         "2 leads, 360 Hz",
         ecg,
-        lambda promise, share: (
+        lambda kind, share: (
             (*SERIES, "--window", "192", "--latent", "6", "--epochs", "30", *NOISY)
         ),
         window=True,
@@ -119,14 +119,14 @@ SETS = {
     "beats": Set(
         "the beats of that ECG, 256 steps of one lead each",
         beats,
-        lambda promise, share: (*SERIES, "--latent", "8"),
+        lambda kind, share: (*SERIES, "--latent", "8"),
         one_range=True,
         rmse=True,
     ),
     "digits": Set(
         "8x8 images of whole numbers to 16",
         digits,
-        lambda promise, share: ("--latent", "16"),
+        lambda kind, share: ("--latent", "16"),
         height=8,
         one_range=True,
     ),

@@ -22,7 +22,7 @@ from typing import Any
 PEERS = Path("build/compress-peers/bin/python")
 ROWS, COLUMNS = 1_000_000, 8
 SHARES = (0.01, 0.001, 0.0001)
-PROMISES = ("max_error", "rmse")
+KINDS = ("max_error", "rmse")
 TIMES = 2
 ONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -41,9 +41,9 @@ def main(data: str) -> None:
             for into, out, ratio in (speeds[at] for speeds in found.values())
         )
         print(f"{100 * share:<8g} %" + line)
-    for promise in PROMISES:
-        print(f"\n{promise:10}" + "".join(f"{f'{100 * share:g} %':>26}" for share in SHARES))
-        for name, speeds in ours[promise].items():
+    for kind in KINDS:
+        print(f"\n{kind:10}" + "".join(f"{f'{100 * share:g} %':>26}" for share in SHARES))
+        for name, speeds in ours[kind].items():
             line = "".join(f"{into:>10.1f}{out:>8.1f}{ratio:>8.1f}" for into, out, ratio in speeds)
             print(f"{name:10}" + line)
 
@@ -110,26 +110,26 @@ def real(data: Path) -> dict[str, Any]:
 
 
 def ours(folder: str, data: str) -> dict[str, dict[str, list[tuple[float, float, float]]]]:
-    """Of each promise, and each of the rows, what `timed` finds at each share."""
+    """Speeds and ratio at each share, by kind of bound and rows."""
     from ae_archive import Archive, compress
 
     path = Path(folder) / "x.aez"
 
-    def pack(x: Any, promise: str, bound: Any) -> tuple[Path, int]:
-        return path, compress(x, path, **{promise: bound}, overwrite=True).bytes
+    def pack(x: Any, kind: str, bound: Any) -> tuple[Path, int]:
+        return path, compress(x, path, **{kind: bound}, overwrite=True).bytes
 
     def unpack(path: Path) -> Any:
         with Archive(path) as archive:
             return archive[:]
 
-    def speed(x: Any, promise: str, share: float) -> tuple[float, float, float]:
+    def speed(x: Any, kind: str, share: float) -> tuple[float, float, float]:
         bound = share * (x.max(axis=0) - x.min(axis=0))
-        return timed(lambda: pack(x, promise, bound), unpack, x.nbytes / 1e6)
+        return timed(lambda: pack(x, kind, bound), unpack, x.nbytes / 1e6)
 
     rows = signals() | real(Path(data))
     return {
-        promise: {name: [speed(x, promise, share) for share in SHARES] for name, x in rows.items()}
-        for promise in PROMISES
+        kind: {name: [speed(x, kind, share) for share in SHARES] for name, x in rows.items()}
+        for kind in KINDS
     }
 
 

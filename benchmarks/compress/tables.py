@@ -1,4 +1,4 @@
-"""Bytes of archives and of SZ3, zfp, pcodec and zlib under the same promise, on sets of DATA.
+"""Bytes of archives and of SZ3, zfp, pcodec and zlib under the same error bound, on sets of DATA.
 
 python benchmarks/compress/tables.py DATA [--only NAME]
 
@@ -50,7 +50,7 @@ def main(data: Path, only: tuple[str, ...]) -> None:
 
 
 def table(chosen: Set, x: Array, work: Path) -> None:
-    """Print a line for each promise that is asked of the set."""
+    """Print a line for each error bound of the set."""
     work.mkdir()
     cut = int(SHARE * len(x))
     train, rest = x[:cut], x[cut:]
@@ -63,18 +63,18 @@ def table(chosen: Set, x: Array, work: Path) -> None:
     asked += [("rmse", share) for share in means]
     others = peers(rest, chosen.height, ranges, asked, work)
     models: dict[tuple[str, ...], ae_runtime.Autoencoder] = {}
-    for (promise, share), beside in zip(asked, others, strict=True):
-        words = chosen.train(promise, share)
+    for (kind, share), beside in zip(asked, others, strict=True):
+        words = chosen.train(kind, share)
         if words is not None and words not in models:
             models[words] = trained(train, words, work)
         model = None if words is None else models[words]
-        line = row(rest, {promise: share * ranges}, model, work)
+        line = row(rest, {kind: share * ranges}, model, work)
         line += [f"{beside[name]['bytes']:,}" for name in NAMES]
-        fewest = None if promise != "rmse" else pca.fewest(train, rest, ranges, share, chosen)
+        fewest = None if kind != "rmse" else pca.fewest(train, rest, ranges, share, chosen)
         line += ["" if fewest is None else f"{fewest:,}", f"{rest.nbytes:,}"]
-        label = f"{'max' if promise == 'max_error' else 'rmse'} {100 * share:g} %"
+        label = f"{'max' if kind == 'max_error' else 'rmse'} {100 * share:g} %"
         print(f"{label:12}" + "".join(f"{word:>10}" for word in line), flush=True)
-        broken = [n for n in NAMES if promise == "max_error" and beside[n]["error"] > 1]
+        broken = [n for n in NAMES if kind == "max_error" and beside[n]["error"] > 1]
         if broken:
             worst = max(beside[n]["error"] for n in broken) - 1
             print(f"{'':12}past the bound, by at most {worst:.1g} of it: {', '.join(broken)}")
@@ -118,10 +118,10 @@ def checked(
     inside: bool,
     work: Path,
 ) -> Written:
-    """What the archive has become, once it is read again and held against its promise."""
+    """What the archive has become, once it is read again and held against its error bound."""
     path = work / ("alone.aez" if model is None else "inside.aez" if inside else "outside.aez")
     written = compress(x, path, model=model, include_model=inside, overwrite=True, **bound)
-    ((promise, each),) = bound.items()
+    ((kind, each),) = bound.items()
     with Archive(path, None if inside else model) as archive:
         found = archive[:]
     known = np.isfinite(x)
@@ -129,7 +129,7 @@ def checked(
     with np.errstate(invalid="ignore"):
         off = (found.astype(np.float64) - x.astype(np.float64)) / np.where(each > 0, each, 1)
     off = np.where(known, off, 0)
-    if promise == "max_error":
+    if kind == "max_error":
         assert (np.abs(off) <= 1).all(), f"the bound is broken: {np.abs(off).max()}"
     else:
         free = known & (each > 0)
@@ -159,7 +159,7 @@ def peers(
     asked: list[tuple[str, float]],
     work: Path,
 ) -> list[dict[str, Any]]:
-    """For each promise what the peers come to, in their own environment."""
+    """Bytes and errors of the peers for each error bound, in their own environment."""
     flat = rest.reshape(len(rest), -1)
     each = np.where(ranges > 0, ranges, 1).reshape(-1).astype(float)
     bounds = {

@@ -32,11 +32,11 @@ NODE_MODULES = ROOT / "build" / "node" / "node_modules"
 SCRIPT = ROOT / "benchmarks" / "portability" / "decode.mjs"
 Array = np.ndarray[Any, Any]
 Decode = Callable[[Array], Array]
-FIRST = 300  # windows of the first block, which the margin is found from
+FIRST = 300  # windows of the first block, which the decoder error is from
 WIDTH = 512
 ALL = 1_000_000
 BATCH = 1000
-# Of whole numbers, which differ by 1 or not at all, there is one margin, and so one bound.
+# Of whole numbers, which differ by 1 or not at all, there is one decoder error, and so one bound.
 NAMES = ("gru", "scored_series", "wide", "cancelling")
 MODELS = [
     *((name, tight) for name in NAMES for tight in (True, False)),
@@ -133,13 +133,13 @@ def graph_of(nodes: Any, initializers: Any, inputs: Any, outputs: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Stored:
-    """An archive of a model's rows, all by the model. margin: of a row's values, as it says."""
+    """An archive of a model's rows, all by the model. error: of the decoder, for a row's values."""
 
     path: Path
     ae: ae_runtime.Autoencoder
     x: Array
     bound: Array
-    margin: Array
+    error: Array
 
     def read(self, decode: Decode, monkeypatch: pytest.MonkeyPatch) -> Array:
         """All rows, where `decode` is the decoder. Raises ArchiveError where its probe fails."""
@@ -155,13 +155,16 @@ class Stored:
         return float(errors[known].max())
 
     def share(self, other: Array, here: Array) -> float:
-        """How far values of x_hat are from others at most, in margins."""
+        """How far values of x_hat are from others at most, in decoder errors."""
         off = np.abs(other.astype(np.float64) - here.astype(np.float64))
-        return float(np.nanmax(off.reshape(-1, *self.margin.shape) / self.margin))
+        return float(np.nanmax(off.reshape(-1, *self.error.shape) / self.error))
 
 
 def stored(folder: Path, bundle: Path, values: int, tight: bool) -> Stored:
-    """tight: a bound of 2.5 margins, less than half of which is left; 5 % of a deviation else."""
+    """tight: a bound of 2.5 decoder errors, less than half of which is left.
+
+    Otherwise 5 % of a standard deviation.
+    """
     ae = ae_runtime.load(bundle)
     rng = np.random.default_rng(0)
     size = int(np.prod(ae.input_shape))
@@ -179,7 +182,7 @@ def stored(folder: Path, bundle: Path, values: int, tight: bool) -> Stored:
     else:
         first = FIRST
     bound = np.where(deviation > 0, 0.05 * deviation, 0.1)
-    path, margin = folder / f"{bundle.name}.aez", bound
+    path, error = folder / f"{bundle.name}.aez", bound
     for again in range(1 + tight):
         written = compress(
             iter([x[:first]] if tight and not again else [x[:first], x[first:]]),
@@ -191,11 +194,11 @@ def stored(folder: Path, bundle: Path, values: int, tight: bool) -> Stored:
         )
         with Archive(path, ae) as archive:
             assert archive.decoder_error is not None
-            margin = archive.decoder_error
+            error = archive.decoder_error
         if tight:
-            bound = 2.5 * margin
+            bound = 2.5 * error
     assert written.modes.keys() == {"model"}
-    return Stored(path, ae, x, np.broadcast_to(written_bound(path), x.shape[1:]), margin)
+    return Stored(path, ae, x, np.broadcast_to(written_bound(path), x.shape[1:]), error)
 
 
 def written_bound(path: Path) -> Array:
@@ -248,7 +251,7 @@ class Wasm:
 
 
 def check(one: Stored, decode: Decode, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No value is beyond the bound, by an arithmetic that is another one, within the margin."""
+    """No value is beyond the bound, in another arithmetic that is within the decoder error."""
     worst = 0.0
 
     def compared(z: Array) -> Array:
@@ -259,9 +262,9 @@ def check(one: Stored, decode: Decode, name: str, monkeypatch: pytest.MonkeyPatc
 
     off = one.off(one.read(compared, monkeypatch))
     print(
-        f"{name}, {one.path.stem}, a bound of {float(np.max(one.bound / one.margin)):.3g} margins: "
-        f"{one.x.size:,} values, errors up to {off:.5f} of it; x_hat is off by {worst:.4f} of the "
-        "margin"
+        f"{name}, {one.path.stem}, a bound of {float(np.max(one.bound / one.error)):.3g} times "
+        f"the decoder error: {one.x.size:,} values, errors up to {off:.5f} of it; x_hat is off by "
+        f"{worst:.4f} of the decoder error"
     )
     assert off <= 1
     assert worst <= (1 if one.x.dtype == np.uint8 else 0.25)  # more the probe does not allow
@@ -313,7 +316,7 @@ def test_an_arithmetic_that_is_too_far_off_would_be_seen(
     one = stored(tmp_path, GOLDEN / "gru", 20_000, tight=True)
 
     def rough(z: Array) -> Array:
-        return (one.ae.decode(z) + 3 * one.margin).astype(np.float32)
+        return (one.ae.decode(z) + 3 * one.error).astype(np.float32)
 
     with pytest.raises(ArchiveError, match="this machine's arithmetic is off by"):
         one.read(rough, monkeypatch)

@@ -27,7 +27,7 @@ SKIPPED = (
 # there that they would need. The tests of commands, formats and golden files, which do run there,
 # import the modules that these are about.
 AS_GOOD_ELSEWHERE = (
-    *("archive_damage", "archive_entropy", "archive_interpolation", "archive_margin"),
+    *("archive_damage", "archive_entropy", "archive_interpolation", "archive_decoder_error"),
     *("archive_model", "archive_soak"),
     *("full_disk", "many_at_once", "mutated_bundles", "random_inputs", "resume"),
 )

@@ -41,7 +41,7 @@ def signals() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("share", [0.05, 0.001])
 @pytest.mark.parametrize("name", list(signals()))
-def test_of_many_rows_a_part_tells_the_smallest_way(name: str, share: float, mean: bool) -> None:
+def test_a_sample_of_many_rows_shows_the_smallest_way(name: str, share: float, mean: bool) -> None:
     x = signals()[name].astype(np.float32)
     assert x.size > 1 << 18
     bound = np.full(x.shape[1], share * np.ptp(x).astype(np.float64))
@@ -118,7 +118,7 @@ def test_differences_beyond_what_is_predicted(columns: int) -> None:
         np.testing.assert_array_equal(row_coder.unpack_rows(raw, *q.shape), q)
 
 
-def test_peaked_leftovers_take_fewer_bytes_than_by_least_squares(
+def test_peaked_residuals_take_fewer_bytes_than_by_least_squares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = RNG(0)
@@ -147,7 +147,7 @@ def test_residuals_are_restored(order: int, columns: int, rows: int) -> None:
 
 
 @pytest.mark.parametrize(("order", "columns"), [(0, 3), (1, 1), (3, 5), (16, 2), (16, 32)])
-def test_predictions_are_those_of_whole_numbers_of_any_size(order: int, columns: int) -> None:
+def test_predictions_are_exact_for_integers_of_any_size(order: int, columns: int) -> None:
     rng, rows = RNG(columns), 3 * 128 * max(order, 1) + 7
     most = 2**15 - 1
     before = rng.choice([-most, most, 0], (order * columns, columns))
@@ -212,7 +212,7 @@ def test_components_that_miss_a_mean_error_leave_the_chunk_to_other_ways() -> No
     assert error_bound.holds(modes.decode(*modes.encode(x, error_bound), x.shape, error_bound), x)
 
 
-def test_many_rows_keep_their_promise(tmp_path: Path) -> None:
+def test_many_rows_are_within_their_bound(tmp_path: Path) -> None:
     from ae_archive import Archive
 
     for name, x in signals().items():

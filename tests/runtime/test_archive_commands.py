@@ -237,7 +237,9 @@ def mixed(mixed_bundle: Path) -> str:
 
 
 @pytest.mark.parametrize("bound", ["", "--max-error 0.5", "--rmse 0.5"])
-def test_words_are_never_lost(run: Run, good: Callable[[str], str], mixed: str, bound: str) -> None:
+def test_categories_are_never_lost(
+    run: Run, good: Callable[[str], str], mixed: str, bound: str
+) -> None:
     code, _, err = run(f"compress {mixed} jobs.csv --out jobs.aez {bound}")
     assert code == 0
     note = "the rows hold categories, which come back exactly: the model is not used"
@@ -263,7 +265,7 @@ def test_words_are_never_lost(run: Run, good: Callable[[str], str], mixed: str, 
     )
 
 
-def test_words_from_stdin(
+def test_categories_from_stdin(
     run: Run, good: Callable[[str], str], mixed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = Path("jobs.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""Whole numbers in little more than their entropy, on every machine, whatever the bytes.
+"""Integers in little more than their entropy, on every machine, whatever the bytes.
 
 150 of the 3,000 changed streams are in the plain run.
 """
@@ -27,9 +27,9 @@ RNG = np.random.default_rng
 
 def coded(rows: np.ndarray) -> bytes:
     """By distributions, whether or not another stream is smaller; checked."""
-    plan = distribution_fit.stream_head_of(rows)
-    stream = entropy.encode(rows, plan)
-    found = entropy.decode(stream, *rows.shape, plan.states_log2)
+    head = distribution_fit.stream_head_of(rows)
+    stream = entropy.encode(rows, head)
+    found = entropy.decode(stream, *rows.shape, head.states_log2)
     np.testing.assert_array_equal(found, rows)
     return stream
 
@@ -88,7 +88,9 @@ def test_columns_have_distributions_of_their_own() -> None:
 
 def test_what_a_decoder_looks_up_never_changes() -> None:
     """The tables are the format: another sum here, and no archive can be read any more."""
-    tables = np.stack([distributions.frequencies(law) for law in range(distributions.FAMILIES)])
+    tables = np.stack(
+        [distributions.frequencies(family) for family in range(distributions.FAMILIES)]
+    )
     assert (tables.sum(axis=2) == distributions.TOTAL).all()
     assert (tables >= 0).all()
     assert (tables[:, :, distributions.ESCAPE] > 0).all()
@@ -105,9 +107,9 @@ STREAM = "211c0646020f2823a5828d75a9d6043c58a130a981300000000000"
 
 def reader(raw: bytes, rows: int, columns: int) -> list[int]:
     """The numbers of a stream, as docs/archive-format.md says, number after number."""
-    lanes = 1 << (raw[0] & 15)
-    together = columns if lanes >= columns else 1
-    blocks = min(max(1, lanes // together), rows)
+    states = 1 << (raw[0] & 15)
+    together = columns if states >= columns else 1
+    blocks = min(max(1, states // together), rows)
     first = int.from_bytes(raw[1:3], "little")
     count, at = (first >> 10 & 15) + 1, 1
     models = [int.from_bytes(raw[at + 2 * m :][:2], "little") for m in range(count)]
@@ -167,29 +169,29 @@ def reader(raw: bytes, rows: int, columns: int) -> list[int]:
 def test_a_reader_by_the_page(shape: tuple[int, int], scale: float) -> None:
     rows = np.rint(RNG(5).standard_cauchy(shape) * scale * (1 + np.arange(shape[1])))
     rows = rows.astype(np.int64)
-    for lanes in (0, 2, 5):
-        plan = dataclasses.replace(distribution_fit.stream_head_of(rows), states_log2=lanes)
-        stream = bytes([2 << 4 | lanes]) + entropy.encode(rows, plan)
+    for states in (0, 2, 5):
+        head = dataclasses.replace(distribution_fit.stream_head_of(rows), states_log2=states)
+        stream = bytes([2 << 4 | states]) + entropy.encode(rows, head)
         assert reader(stream, *shape) == rows.reshape(-1).tolist()
 
 
-def table_by_the_page(law: int, t: int) -> list[int]:
+def table_by_the_page(family: int, t: int) -> list[int]:
     def mean(t: int) -> int:
         return math.isqrt(math.isqrt(math.isqrt(1 << 2 * t + 65)))
 
     def weights(z: int) -> list[int]:
-        if law == 0:
+        if family == 0:
             w = [1 << 28]
             for _ in range(64):
                 w.append(w[-1] * z >> 28)
             return w
         ratios = [(z << 28) // (z + a * a * 2**18) for a in range(65)]
         w = list(ratios)
-        for _ in range((1, 2, 3, 4, 6, 12, 32)[law - 1] - 1):
+        for _ in range((1, 2, 3, 4, 6, 12, 32)[family - 1] - 1):
             w = [one * ratio >> 28 for one, ratio in zip(w, ratios, strict=True)]
         return w
 
-    low, high = 0, 1 << (34 if law else 28)
+    low, high = 0, 1 << (34 if family else 28)
     while high - low > 1:
         z = (low + high) // 2
         w = weights(z)
@@ -201,8 +203,8 @@ def table_by_the_page(law: int, t: int) -> list[int]:
     z = max(low, 1)
     w = weights(z)
     beyond = 2 * (w[64] << 28) // ((1 << 28) - z + 1)
-    if law:
-        beyond = 128 * w[64] // (2 * (1, 2, 3, 4, 6, 12, 32)[law - 1] - 1)
+    if family:
+        beyond = 128 * w[64] // (2 * (1, 2, 3, 4, 6, 12, 32)[family - 1] - 1)
     every = [w[abs(k - 63)] for k in range(127)]
     total = sum(every) + beyond
     parts = [one * 4096 // total for one in every]
@@ -213,9 +215,9 @@ def table_by_the_page(law: int, t: int) -> list[int]:
 
 
 def test_tables_by_the_page() -> None:
-    for law in range(distributions.FAMILIES):
-        for t in range(0, 47, 1 + 2 * (law > 0)):
-            assert distributions.frequencies(law)[t].tolist() == table_by_the_page(law, t)
+    for family in range(distributions.FAMILIES):
+        for t in range(0, 47, 1 + 2 * (family > 0)):
+            assert distributions.frequencies(family)[t].tolist() == table_by_the_page(family, t)
     for rate, k in enumerate((0, 1, 2, 4, 7, 11, 16, 24)):
         for t in range(32):
             mean = math.isqrt(math.isqrt(math.isqrt(1 << 2 * t + 65)))
@@ -228,7 +230,7 @@ def test_tables_by_the_page() -> None:
                 assert distributions.moves(rate)[t, symbol] == moved[0] - moved[1]
 
 
-def test_logarithms_of_whole_numbers() -> None:
+def test_logarithms_of_integers() -> None:
     x = np.concatenate([np.arange(1, 5000), RNG(0).integers(1, 2**33, 5000)])
     exact = 64 * np.log2(x)
     assert (np.abs(distributions.log2(x) - exact) <= 0.5 + 1e-6).all()
@@ -286,11 +288,11 @@ def test_streams_that_were_changed(first: int, count: int) -> None:
 def test_cut_and_lengthened_streams_are_refused() -> None:
     for scale in (0.5, 4, 900):
         rows = np.rint(RNG(0).laplace(size=(400, 2)) * scale).astype(np.int64)
-        plan = distribution_fit.stream_head_of(rows)
-        stream = entropy.encode(rows, plan)
+        head = distribution_fit.stream_head_of(rows)
+        stream = entropy.encode(rows, head)
         for wrong in (*(stream[:end] for end in range(0, len(stream), 5)), stream + b"\0"):
             with pytest.raises(ArchiveCorrupt):
-                entropy.decode(wrong, 400, 2, plan.states_log2)
+                entropy.decode(wrong, 400, 2, head.states_log2)
 
 
 def test_no_stream_keeps_a_decoder_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +306,8 @@ def test_no_stream_keeps_a_decoder_for_long(monkeypatch: pytest.MonkeyPatch) -> 
 
     rows = np.zeros((300_000, 1), np.int64)
     rows[5] = 1
-    plan = distribution_fit.stream_head_of(rows)
-    stream = entropy.encode(rows, plan)
+    head = distribution_fit.stream_head_of(rows)
+    stream = entropy.encode(rows, head)
     monkeypatch.setattr(Interleaving, "active", counted)
     for rows_, columns, states_log2 in ((300_000, 1, 0), (65_537, 1, 0), (65_536, 3, 1)):
         with pytest.raises(ArchiveCorrupt, match="too few states"):
@@ -316,7 +318,7 @@ def test_no_stream_keeps_a_decoder_for_long(monkeypatch: pytest.MonkeyPatch) -> 
     assert 0 < len(steps) <= 65_536
 
 
-def test_ranks_of_numbers_with_gaps() -> None:
+def test_palettes_of_numbers_far_apart() -> None:
     rng = RNG(4)
     steps = np.cumsum(rng.integers(-1, 2, (4000, 3)), axis=0)
     q = np.rint(steps * [7.3, 1, 101.77]).astype(np.int64) + 5

@@ -108,7 +108,7 @@ def test_a_stream_of_its_own_must_save_more_than_its_time() -> None:
     rng = np.random.default_rng(0)
     one, other = (np.rint(rng.laplace(size=(1 << 18, 1)) * scale).astype(int) for scale in (2, 40))
     assert interpolation._joined([one, one.copy(), one.copy()], 1) == 3
-    # Of which the law is another, too: the second may be all one number.
+    # Its distribution is another, too: the second may be all one number.
     flat = np.where(rng.random(other.shape) < 1e-4, 50, 0)
     assert interpolation._joined([one, flat], 1) == 1
 
@@ -128,7 +128,7 @@ def test_what_is_smooth_is_interpolated(
         assert (np.abs(archive[:].astype(float) - x.astype(float)) <= 6).all()
 
 
-def test_a_column_to_be_kept_and_gaps_and_infinite_values(tmp_path: Path) -> None:
+def test_an_exact_column_and_missing_and_infinite_values(tmp_path: Path) -> None:
     x = np.cumsum(np.random.default_rng(0).standard_normal((6000, 3)), axis=0)
     x[:, 1] = np.repeat(np.arange(30), 200)
     x[100:200, 0], x[7, 2], x[8, 2] = np.nan, np.inf, -np.inf
@@ -174,7 +174,7 @@ def test_changed_bytes_are_refused_or_give_numbers_of_the_shape() -> None:
     assert 0 < refused < 300
 
 
-def test_the_gaps_of_every_row_cost_little() -> None:
+def test_missing_values_of_every_row_cost_little() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 500)).astype(np.float32)
     gaps = np.broadcast_to(rng.random(500) < 0.3, x.shape)

@@ -1,4 +1,4 @@
-"""Archives whose chunks may be a model's latents: what was promised, here and on other machines."""
+"""Archives whose chunks may be a model's latents: within their bound, here and elsewhere."""
 
 from __future__ import annotations
 
@@ -91,19 +91,19 @@ def test_rows_of_a_series_are_time_steps(
             assert within(np.nan_to_num(found), np.nan_to_num(given), 0.05)
 
 
-@pytest.mark.parametrize("promised", ["max_error", "rmse"])
-def test_of_many_rows_a_stretch_tells_whether_the_model_pays(
-    tmp_path: Path, gru: ae_runtime.Autoencoder, promised: str
+@pytest.mark.parametrize("kind", ["max_error", "rmse"])
+def test_a_sample_of_many_rows_shows_whether_the_model_pays(
+    tmp_path: Path, gru: ae_runtime.Autoencoder, kind: str
 ) -> None:
     knows = series(gru, 12_000)  # 288,000 values: more than all ways are made of
     other = np.cumsum(RNG(0).standard_normal(knows.shape), axis=0).astype(np.float32)
     for x, pays in ((knows, True), (other, False)):
         bound = 0.1 * x.std(axis=0)
-        written = compress(x, tmp_path / "x.aez", model=gru, overwrite=True, **{promised: bound})
+        written = compress(x, tmp_path / "x.aez", model=gru, overwrite=True, **{kind: bound})
         assert (written.modes == {"model": 1}) == pays
         with Archive(tmp_path / "x.aez", gru) as archive:
             found = archive[:]
-        assert within(found, x, bound) if promised == "max_error" else errors(found, x, bound) <= 1
+        assert within(found, x, bound) if kind == "max_error" else errors(found, x, bound) <= 1
 
 
 def test_windows_fill_chunks(tmp_path: Path, gru: ae_runtime.Autoencoder) -> None:
@@ -158,41 +158,41 @@ def test_wide_rows_that_vary_in_few_directions(tmp_path: Path) -> None:
         assert within(np.nan_to_num(archive[:]), np.nan_to_num(x), 0.01)
 
 
-@pytest.mark.parametrize("promised", ["max_error", "rmse"])
-def test_words_come_back_whatever_the_bound(tmp_path: Path, promised: str) -> None:
+@pytest.mark.parametrize("kind", ["max_error", "rmse"])
+def test_categories_come_back_whatever_the_bound(tmp_path: Path, kind: str) -> None:
     rng = RNG(0)
     x = np.stack([np.cumsum(rng.standard_normal(900)), rng.integers(0, 900, 900)], axis=1)
     x[::7, 1] = np.nan
     levels = [None, [f"word {n}" for n in range(900)]]
-    compress(x, tmp_path / "x.aez", levels=levels, names=["a", "b"], **{promised: 5.0})
+    compress(x, tmp_path / "x.aez", levels=levels, names=["a", "b"], **{kind: 5.0})
     with Archive(tmp_path / "x.aez") as archive:
         assert archive.levels == levels
         np.testing.assert_array_equal(archive[:][:, 1], x[:, 1])
         assert (archive[:][:, 0] != x[:, 0]).all()
 
 
-@pytest.mark.parametrize("promised", ["max_error", "rmse"])
+@pytest.mark.parametrize("kind", ["max_error", "rmse"])
 def test_columns_with_a_bound_of_0_come_back_as_they_were(
-    tmp_path: Path, gru: ae_runtime.Autoencoder, promised: str
+    tmp_path: Path, gru: ae_runtime.Autoencoder, kind: str
 ) -> None:
     x = series(gru, 100)
     x[:, 1] = np.round(x[:, 1] * 50)
     x[::9, 1] += 0.25
     x[3, 1] = -0.0
     for model in (gru, None):
-        bounds = {promised: [0.05, 0.0]}
+        bounds = {kind: [0.05, 0.0]}
         compress(x, tmp_path / "x.aez", model=model, overwrite=True, **bounds)
         with Archive(tmp_path / "x.aez", model) as archive:
             np.testing.assert_array_equal(archive[:][:, 1].view("u4"), x[:, 1].view("u4"))
             assert (archive[:][:, 0] != x[:, 0]).any()
             # The mean is over the columns that may change.
             assert errors(archive[:][:, 0], x[:, 0], 0.05) <= 1
-    compress(x, tmp_path / "y.aez", **{promised: 0.0})
+    compress(x, tmp_path / "y.aez", **{kind: 0.0})
     with Archive(tmp_path / "y.aez") as archive:
         np.testing.assert_array_equal(archive[:].view("u4"), x.view("u4"))
 
 
-def test_whole_numbers_are_whole_to_the_last_bit() -> None:
+def test_integers_come_back_to_the_last_bit() -> None:
     codes = np.arange(1 << 16, dtype=np.float64)
     np.testing.assert_array_equal(codes * (EXACT_LIMIT * (2 - 2.0**-9)), codes)
 

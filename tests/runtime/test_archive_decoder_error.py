@@ -1,4 +1,4 @@
-"""How far a decoder may be off elsewhere: copies with moved weights, and what they tell."""
+"""How far a decoder may be off elsewhere, estimated by copies with perturbed weights."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def decoder(w: SimpleNamespace, weights: np.ndarray) -> bytes:
     return raw
 
 
-def test_a_margin_follows_what_cancels(w: SimpleNamespace) -> None:
+def test_a_decoder_error_follows_what_cancels(w: SimpleNamespace) -> None:
     graph = decoder(w, np.array([[1.0, 1000, 0.1], [1, -1000, NAN]]))
     z = np.random.default_rng(0).standard_normal((64, 1)).astype(np.float32).repeat(2, 1)
     z[:, 1] *= np.float32(0.999)  # of 1000 there is left 1
@@ -108,20 +108,20 @@ def test_a_margin_follows_what_cancels(w: SimpleNamespace) -> None:
     assert decoder_error_of(b"", x_hat, z, np.ones(3, bool)) == [1.0, 1.0, 1.0]  # it is not asked
 
 
-def test_rows_that_move_by_more_than_the_margin_are_told(w: SimpleNamespace) -> None:
+def test_rows_that_move_by_more_than_the_decoder_error_are_not_steady(w: SimpleNamespace) -> None:
     graph = decoder(w, np.array([[1.0, 1000], [1, -1000]]))
     first = np.float32(0.001) * np.random.default_rng(0).standard_normal((64, 2), np.float32)
     later = np.repeat(np.float32(100), 64)[:, None] + first  # of 100,000 there is left as little
     session = open_session(graph)
     for jumps in np.array([[False, False], [True, False]]):
-        margin = decoder_error_of(graph, compute(session, ["x_hat"], {"z": first})[0], first, jumps)
+        error = decoder_error_of(graph, compute(session, ["x_hat"], {"z": first})[0], first, jumps)
         model = Model(
             id="",
             sha256=digest(graph),
             dtype="float32",
             steps=[0, 0],
             middle=[0, 0],
-            decoder_error=margin,
+            decoder_error=error,
             probe=Probe(1, [], 1.0),
         )
         copies = Perturbed(model, graph, (2,), jumps)
