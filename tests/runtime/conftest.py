@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx_wire import varint, write
 
 import ae_runtime
 from ae_runtime import console
@@ -55,20 +56,10 @@ def rewrite(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def _varint(number: int) -> bytes:
-    number &= (1 << 64) - 1  # a negative number is its two's complement
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
 def _field(number: int, value: int | str | bytes) -> bytes:
     if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    raw = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(raw)) + raw
+        return write([(number, 0, value)])
+    return write([(number, 2, value.encode() if isinstance(value, str) else value)])
 
 
 def _tensor(name: str, values: Any, dims: list[int] | None = None) -> bytes:
@@ -90,7 +81,7 @@ def _node(op: str, inputs: str, outputs: str, *attributes: bytes, domain: str = 
 def _attribute(name: str, value: Any) -> bytes:
     """An attribute that is a number, a text, whole numbers, texts, or the bytes of a tensor."""
     if isinstance(value, float):
-        return _field(1, name) + _varint(2 << 3 | 5) + struct.pack("<f", value) + _field(20, 1)
+        return _field(1, name) + write([(2, 5, struct.pack("<f", value))]) + _field(20, 1)
     if isinstance(value, list):
         number, kind = (9, 8) if value and isinstance(value[0], str) else (8, 7)
         return _field(1, name) + b"".join(_field(number, v) for v in value) + _field(20, kind)
@@ -139,7 +130,7 @@ WEIGHTS = np.arange(12, dtype=np.float32).reshape(6, 2)
 def onnx_writer() -> SimpleNamespace:
     """Write ONNX graphs byte by byte: what an exporter would never write can be written, too."""
     return SimpleNamespace(
-        varint=_varint,
+        varint=varint,
         field=_field,
         tensor=_tensor,
         node=_node,

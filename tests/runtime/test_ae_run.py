@@ -48,9 +48,7 @@ columns     far, tiny, gaps, constant, empty, count
 """
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def ae_run(*words: object, program: str = AE_RUN) -> subprocess.CompletedProcess[str]:

@@ -28,9 +28,7 @@ def ae(table_bundle: Path) -> Autoencoder:
     return load(table_bundle, threads=1)
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def rows(n: int = 50, seed: int = 0) -> NDArray[np.float64]:

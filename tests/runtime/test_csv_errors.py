@@ -14,10 +14,7 @@ from ae_runtime.files.readers.columns import Wanted
 from ae_runtime.files.readers.formats import read_table
 from ae_runtime.files.readers.opening import open_rows
 
-
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def complaint(content: str | bytes, name: str = "t.csv") -> str:

@@ -22,9 +22,7 @@ from ae_runtime.files.readers.opening import open_rows
 nan = np.nan
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 class CsvTable(NamedTuple):

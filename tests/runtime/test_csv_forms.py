@@ -21,9 +21,7 @@ from ae_runtime.tables.digits import parse_moment
 nan = np.nan
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def manifest(columns: list[Column], reading: Reading | None = None) -> Manifest:

@@ -18,8 +18,7 @@ NAMES = ["far", "tiny", "gaps", "constant", "empty", "count"]
 
 
 @pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table_bundle: Path) -> None:
-    monkeypatch.chdir(tmp_path)
+def files(in_tmp_path: Path, table_bundle: Path) -> None:
     shutil.copytree(table_bundle, "table")
 
 

@@ -22,8 +22,7 @@ def ae(digits_bundle: Path) -> Autoencoder:
 
 
 @pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def files(in_tmp_path: Path) -> None:
     for name, seed in (("x.npy", 0), ("other.npy", 1)):
         x = np.random.default_rng(seed).integers(0, 17, (10 + seed, 8, 8))
         np.save(name, x.astype(np.uint8))

@@ -49,8 +49,7 @@ def ae(table_bundle: Path) -> Autoencoder:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def small_blocks(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
     np.save("x.npy", np.random.default_rng(0).standard_normal((5000, 6)))
 

@@ -25,9 +25,7 @@ def ae(table_bundle: Path) -> Autoencoder:
     return load(table_bundle, threads=1)
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def ae_run(*words: object, stdin: bytes = b"") -> tuple[int, bytes, str]:

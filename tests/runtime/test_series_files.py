@@ -57,8 +57,7 @@ def small_blocked(bundle: Path) -> Autoencoder:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def small_blocks(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "NOTE_EVERY_S", 0.0)
 
 

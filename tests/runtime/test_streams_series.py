@@ -25,9 +25,7 @@ from ae_runtime.tables.windows import too_short, window_starts
 CHANNELS = ["a", "b", "c"]
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def manifest(

@@ -43,8 +43,7 @@ def ae(table_bundle: Path) -> Autoencoder:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def small_blocks(in_tmp_path: Path) -> None:
     np.save("x.npy", np.random.default_rng(0).standard_normal((500, 6)))
 
 

@@ -21,9 +21,7 @@ from ae_runtime.tables.table import parse_date
 Array = NDArray[Any]
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 STAMP = {"ae_toolkit": "x_hat", "model_id": "abc"}

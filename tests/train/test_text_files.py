@@ -20,9 +20,7 @@ from ae_train.recipe import make_recipe
 KEEP = "; --set data.types.v=category keeps it as categories"
 
 
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def loaded(text: str, **data: object) -> Dataset:
