@@ -12,8 +12,8 @@ from ae_runtime.bundle.manifest import Reading
 from ae_runtime.errors import DataError, RecipeError
 from ae_runtime.tables.dates import date_kind
 from ae_train.data.dataset import Dataset
+from ae_train.data.format_hints import format_hint
 from ae_train.data.loading import load
-from ae_train.data.lookalikes import lookalike
 from ae_train.data.sentinels import sentinels
 from ae_train.recipe import make_recipe
 
@@ -66,7 +66,7 @@ def loaded(text: str, **data: object) -> Dataset:
     ],
 )  # fmt: skip
 def test_what_looks_like_numbers_or_dates_is_no_category(words: set[str], line: str) -> None:
-    assert lookalike("v", words) == f"column 'v' looks like {line}{KEEP}"
+    assert format_hint("v", words) == f"column 'v' looks like {line}{KEEP}"
     cells = sorted(words) * 20
     text = "v,w\n" + "".join(f'"{cell}",{at % 7}\n' for at, cell in enumerate(cells))
     assert loaded(text, types={"v": "category"}).form.levels == (len(words),)
@@ -77,7 +77,7 @@ def test_what_looks_like_numbers_or_dates_is_no_category(words: set[str], line: 
     [{"a", "b"}, {"1.2.3", "1.2.4"}, {"10.0.0.1"}, {"02116", "2116"}, {"5 kg"}, {"1,5", "x"}],
 )
 def test_other_words_are_categories(words: set[str]) -> None:
-    assert lookalike("v", words) == ""
+    assert format_hint("v", words) == ""
 
 
 def test_a_column_of_another_way_stops_training() -> None:

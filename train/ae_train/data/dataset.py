@@ -1,4 +1,4 @@
-"""The rows of a training: checked, seen as blocks, whatever holds them."""
+"""The rows to train on, checked; read in blocks, in memory or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ae_train.data.form import Form, Kind
 
 Array = NDArray[Any]
 MIN_ROWS = 10
-# What is larger stays where it is, and is read in blocks.
+# Bytes: a larger array stays where it is, and is read in blocks.
 IN_MEMORY_BYTES = 1 << 29
 _BLOCK_BYTES = 1 << 24
 
@@ -37,11 +37,11 @@ class Dataset:
     """Rows ready for training, checked.
 
     parts: what goes into the encoder: one array (N, ...), or (N, P) numbers and (N, Q) int32
-    codes of a mixed table. raw: the arrays behind the parts; of series, the series. columns: of a
-    table, numbers first. channels, stride: of series cut into windows, the names of their columns
-    and the time steps from one window to the next; time, step: the column of their times, and the
-    usual one from row to row. note: lines on how the files were read. split:
-    fixed by the caller; None: made by the recipe. groups: (N,) what split_by says.
+    codes of a mixed table. raw: the arrays behind the parts; for windows, the series. columns:
+    those of a table, numbers first. channels, stride: for series cut into windows, the names of
+    their columns and the time steps from one window to the next; time, step: the column of their
+    times, and the usual difference from row to row. note: lines on how the files were read. split:
+    fixed by the caller; None: made by the recipe. groups: (N,) values of the column split_by.
     """
 
     parts: tuple[Any, ...]
@@ -69,7 +69,7 @@ class Dataset:
 
     @property
     def integer(self) -> NDArray[np.bool_]:
-        """Which numbers are whole: (P,) for a table, (1,) for all others."""
+        """Whether numbers are integers: (P,) for a table, (1,) for all others."""
         if self.columns is None:
             return np.array([self.form.kind == "image"])
         return np.array([c.integer for c in self.columns if not c.levels], bool)
@@ -126,14 +126,12 @@ def make_dataset(
     if 0 in x.shape and codes is None:
         raise DataError(f"the data have shape {x.shape}; there is nothing to learn from")
     if kind == "table" and columns is None:
-        whole = x.dtype.kind in "biu"
-        columns = [Column(name=None, integer=whole) for _ in range(x.shape[1])]
+        integer = x.dtype.kind in "biu"
+        columns = [Column(name=None, integer=integer) for _ in range(x.shape[1])]
     levels = tuple(len(c.levels) for c in columns or () if c.levels)
     form = Form(kind, _graph_dtype(x.dtype), tuple(x.shape[1:]), levels)
-    raw = tuple(x.series) if isinstance(x, Windows) else (x,)
     parts = (x,) if codes is None else (x, codes)
-    if codes is not None:
-        raw = (x, codes)
+    raw = tuple(x.series) if isinstance(x, Windows) else parts
     if not _survey(raw, columns):
         raise DataError("all rows are the same; there is nothing to learn from")
     return Dataset(
@@ -148,7 +146,7 @@ def make_dataset(
 
 
 def _array(x: Any) -> Any:
-    """The array of x, or itself where it is large and can be sliced."""
+    """X as an array, or x itself where it is large and can be sliced."""
     check_mask(x, "x")
     if isinstance(x, np.ndarray | Windows):
         return x

@@ -1,4 +1,4 @@
-"""What rows are made of: all that a model must know of them before it is trained."""
+"""The shape and dtype of rows: all that a model must know of them before it is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Form:
     """The shape of a row in data units and in scaled space.
 
     row_shape: (D,) of a table's numbers, (H, W) or (H, W, C) of an image, (T, C) of a series
-    window. levels: of a mixed table, how many words each categorical column has; () for all else.
+    window. levels: categories of each categorical column of a mixed table; () for all else.
     """
 
     kind: Kind

@@ -1,4 +1,4 @@
-"""What the columns of a table hold: found out from their values, said, and open to correction."""
+"""Types of the columns of a table, inferred from their values; a user can correct them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ae_runtime.errors import DataError
 from ae_runtime.tables.categories import BOOLEANS, OTHER, is_numbers, parse_number, to_text
 from ae_runtime.tables.dates import DAY_S
 from ae_runtime.tables.table import Table, parse_date, to_numbers
-from ae_train.data.lookalikes import lookalike
+from ae_train.data.format_hints import format_hint
 
 Array = NDArray[Any]
-# Rarer words become OTHER: nothing is learned from them, and they may name a person.
+# Rows: a rarer category becomes OTHER, for nothing is learned from it, and it may name a person.
 MIN_SEEN = 5
 _SHOWN = 8  # columns of a type that are named in a line
 
@@ -30,14 +30,14 @@ def select(
     """The table with the columns to learn from, in its own order.
 
     columns: those wanted; None: all but `drop`. left_out: columns with another use. Raises
-    DataError for names that the table lacks, and for columns that hold no numbers or words.
+    DataError for names that the table lacks, and for columns that hold neither numbers nor text.
     """
     if columns and drop:
         raise DataError("columns and drop exclude each other; name one of them")
     known = [*table.columns, *table.unusable]
     columns, drop = _expanded(columns, known), _expanded(drop, known)
-    asked = {"columns": columns or [], "drop": drop or [], "id and split_by": left_out}
-    for option, names in asked.items():
+    options = {"columns": columns or [], "drop": drop or [], "id and split_by": left_out}
+    for option, names in options.items():
         check_names(names, known, option)
     without = {*(drop or []), *left_out, *(() if columns else table.index)}
     wanted = [name for name in known if name not in without and (not columns or name in columns)]
@@ -53,14 +53,14 @@ def select(
 
 
 def _expanded(names: list[str] | None, known: Collection[str]) -> list[str] | None:
-    """The names, of a vector those of all its numbers."""
+    """The names of columns; the name of a vector stands for all its numbers."""
     if names is None:
         return None
-    found = []
+    expanded = []
     for name in names:
         numbers = [other for other in known if other.startswith(f"{name}[")]
-        found += numbers if numbers and name not in known else [name]
-    return found
+        expanded += numbers if numbers and name not in known else [name]
+    return expanded
 
 
 def check_names(names: Collection[str], known: Sequence[str], option: str) -> None:
@@ -76,9 +76,9 @@ def check_names(names: Collection[str], known: Sequence[str], option: str) -> No
 def infer_columns(
     table: Table, types: Mapping[str, str], max_levels: int
 ) -> tuple[list[Column], list[str]]:
-    """(columns, lines): what each column holds, numbers and dates first, and what to tell.
+    """(columns, lines): the types, numbers and dates first, and what to tell the user.
 
-    types: what the user says of some columns. Words seen fewer than MIN_SEEN times, and those
+    types: by column, those that the user sets. Categories seen fewer than MIN_SEEN times, and those
     beyond the `max_levels` most frequent ones, become OTHER. Raises DataError for text that
     differs in nearly every row, and for cells that are not of the column's type.
     """
@@ -87,7 +87,7 @@ def infer_columns(
     categories: list[Column] = []
     lines: list[str] = []
     for name, values in table.columns.items():
-        kind = types.get(name) or table.types.get(name) or _guess(name, values)
+        kind = types.get(name) or table.types.get(name) or _inferred_type(name, values)
         if kind in ("number", "date"):
             numbers.append(_number_column(name, values, kind, table))
         else:
@@ -108,32 +108,32 @@ def infer_columns(
     return columns, lines
 
 
-def _guess(name: str, values: Array) -> str:
-    """The type of a column that neither the user nor the file tells."""
+def _inferred_type(name: str, values: Array) -> str:
+    """The type of a column that neither the user nor the file gives."""
     if is_numbers(values):
         return "number"
     counts = Counter(values.tolist())
     counts.pop(None, None)
-    if {word.lower() for word in counts} in [set(pair) for pair in BOOLEANS]:
+    if {text.lower() for text in counts} in [set(pair) for pair in BOOLEANS]:
         return "boolean"
     if not counts:
         return "number"
-    if all(parse_date(word) is not None for word in counts):
+    if all(parse_date(text) is not None for text in counts):
         return "date"
     seen = counts.total()
-    are_numbers = sum(count for word, count in counts.items() if parse_number(word) is not None)
+    are_numbers = sum(count for text, count in counts.items() if parse_number(text) is not None)
     if seen > are_numbers > 0.9 * seen:
-        row, word = next(
-            (row, word)
-            for row, word in enumerate(values)
-            if word is not None and parse_number(word) is None
+        row, text = next(
+            (row, text)
+            for row, text in enumerate(values)
+            if text is not None and parse_number(text) is None
         )
         raise DataError(
             f"column {name!r} holds numbers, but for {seen - are_numbers} of {seen:,} cells (row "
-            f"{row + 1}: {word!r:.60}); correct them, or say --set data.types.{name}=category"
+            f"{row + 1}: {text!r:.60}); correct them, or say --set data.types.{name}=category"
         )
-    if strange := lookalike(name, counts):
-        raise DataError(strange)
+    if hint := format_hint(name, counts):
+        raise DataError(hint)
     if len(counts) > max(1, seen / 2):
         raise DataError(
             f"column {name!r} is text with {len(counts):,} different values in {seen:,} rows; "
@@ -147,58 +147,58 @@ def _is_digits(values: Array) -> bool:
     """Whether a column is text that could be numbers, as post codes are."""
     if is_numbers(values):
         return False
-    words = {word for word in values.tolist() if word is not None}
-    return bool(words) and all(parse_number(word) is not None for word in words)
+    texts = {text for text in values.tolist() if text is not None}
+    return bool(texts) and all(parse_number(text) is not None for text in texts)
 
 
 def _number_column(name: str, values: Array, kind: str, table: Table) -> Column:
     if kind == "date":
         seconds = to_numbers(values, kind, name)
         seconds = seconds[np.isfinite(seconds)]
-        whole = bool(np.all(seconds % 1 == 0)) and len(seconds) > 0
-        days = whole and bool(np.all(seconds % DAY_S == 0))
-        return Column(name, type="date", integer=whole, whole_days=days)
+        integer = bool(np.all(seconds % 1 == 0)) and len(seconds) > 0
+        days = integer and bool(np.all(seconds % DAY_S == 0))
+        return Column(name, type="date", integer=integer, whole_days=days)
     to_numbers(values, kind, name)  # raises for text
     return Column(name, integer=name in table.integer)
 
 
 def _category(
-    name: str, words: Array, kind: str, max_levels: int, is_asked: bool
+    name: str, cells: Array, kind: str, max_levels: int, is_asked: bool
 ) -> tuple[Column, str]:
-    """The column and, if words are lost, a line that says so."""
-    counts = Counter(words.tolist())
+    """(column, line): the line says how many categories become OTHER; "" for none."""
+    counts = Counter(cells.tolist())
     counts.pop(None, None)
     if kind == "boolean":
         return Column(name, type="boolean", levels=_boolean_levels(name, counts)), ""
-    frequent = [word for word, count in counts.most_common() if count >= MIN_SEEN]
+    frequent = [text for text, count in counts.most_common() if count >= MIN_SEEN]
     if not frequent and not is_asked and len(counts) > 1:
         raise DataError(
             f"column {name!r} has no category that is seen {MIN_SEEN} times; leave it out with "
             f"--drop {name}"
         )
-    kept = frequent[:max_levels]
-    lost = len(set(counts) - set(kept))
+    levels = frequent[:max_levels]
+    lost = len(set(counts) - set(levels))
     if not lost:
-        return Column(name, type="category", levels=kept), ""
-    if OTHER not in kept:
-        kept.append(OTHER)
-    share = (counts.total() - sum(counts[word] for word in kept)) / len(words)
+        return Column(name, type="category", levels=levels), ""
+    if OTHER not in levels:
+        levels.append(OTHER)
+    share = (counts.total() - sum(counts[text] for text in levels)) / len(cells)
     rare = f"{lost:,} rare " + ("category" if lost == 1 else "categories")
     line = f"{name}: {rare} in {share:.1%} of the rows become {OTHER!r}"
     if share > 0.5:
         line += f"; --drop {name} leaves the column out"
-    return Column(name, type="category", levels=kept), line
+    return Column(name, type="category", levels=levels), line
 
 
 def _boolean_levels(name: str, counts: Counter[str]) -> list[str]:
-    """The words for false and true, each as it is written most often."""
-    lower = {word.lower() for word in counts}
+    """The categories for false and true, each in its most frequent spelling."""
+    lower = {text.lower() for text in counts}
     for pair in BOOLEANS:
         if lower <= set(pair):
-            spelled = {word.lower(): word for word, _ in reversed(counts.most_common())}
-            return [spelled.get(word, word) for word in pair]
-    found = ", ".join(sorted(lower)[:4])
-    raise DataError(f"column {name!r} is not boolean: it holds {found}; say category")
+            spelled = {text.lower(): text for text, _ in reversed(counts.most_common())}
+            return [spelled.get(text, text) for text in pair]
+    shown = ", ".join(sorted(lower)[:4])
+    raise DataError(f"column {name!r} is not boolean: it holds {shown}; say category")
 
 
 def is_empty(values: Array) -> bool:

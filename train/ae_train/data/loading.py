@@ -1,4 +1,4 @@
-"""From what a user names on the command line to a dataset: files, folders, built-in digits."""
+"""Datasets of what a user names on the command line: files, folders, built-in digits."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def load(
 ) -> Dataset:
     """The rows of one or more files, of a folder of images, or of the built-in "digits".
 
-    val: a file of rows to validate on, in place of a share of the others. columns: of an earlier
-    run, whose words keep their codes; None: found out. Raises DataError that names the file,
-    SourceNotFound, MissingExtra.
+    val: a file of rows to validate on, in place of a share of the others. columns: those of
+    an earlier run, whose categories keep their codes; None: inferred. Raises DataError that names
+    the file, SourceNotFound, MissingExtra.
     """
     every = [*names, val] if val is not None else list(names)
     held = 0 if val is None else 1
     if all(map(_holds_columns, every)):
         if recipe.data.kind == "series":
             return _series_of_tables(every, held, recipe)
-        tables, kept = read_all(every, held, partial(_read_table, recipe.data))
-        return dataset_of_tables(tables, kept, recipe, held, columns)
+        tables, present = read_all(every, held, partial(_read_table, recipe.data))
+        return dataset_of_tables(tables, present, recipe, held, columns)
     if any(map(_holds_columns, every)):
         raise DataError(f"{', '.join(every)}: tables and arrays do not go together")
     _no_columns(recipe.data, every[0])
@@ -151,8 +151,8 @@ def _series(series: list[Steps], held: int, recipe: Recipe, notes: list[str]) ->
         rows = np.flatnonzero(~is_held)
         index, starts = windows.index[rows], windows.starts[rows]
         train = Windows(windows.series, windows.window, index, starts, stride)
-        kept, _, test = split_series(train, 0.0, recipe.data.test)
-        split = Split(rows[kept], np.flatnonzero(is_held), rows[test])
+        learned, _, test = split_series(train, 0.0, recipe.data.test)
+        split = Split(rows[learned], np.flatnonzero(is_held), rows[test])
     data = make_dataset(windows, "series", note="\n".join(notes), split=split)
     time = next((one.time for one in series if one.time is not None), None)
     return replace(data, channels=series[0].channels, stride=stride, time=time, step=step)
@@ -160,9 +160,9 @@ def _series(series: list[Steps], held: int, recipe: Recipe, notes: list[str]) ->
 
 def _no_columns(recipe: Data, name: str) -> None:
     keys = ("columns", "drop", "id", "split_by", "header", "decimal", "thousands", "missing")
-    given = [key for key in keys if getattr(recipe, key)]
-    if given:
+    options = [key for key in keys if getattr(recipe, key)]
+    if options:
         raise DataError(
-            f"{name} is an array, which has no named columns for {', '.join(given)}; slice it "
+            f"{name} is an array, which has no named columns for {', '.join(options)}; slice it "
             "before, or bring a CSV or Parquet file"
         )

@@ -15,7 +15,7 @@ from ae_runtime.errors import DataError
 from ae_runtime.tables.table import Table, is_numbers, parse_date, parse_number, to_numbers
 from ae_runtime.tables.times import Clock, rises_steadily, times_of, usual_step
 from ae_runtime.tables.windows import Windows, too_short
-from ae_train.data.lookalikes import lookalike
+from ae_train.data.format_hints import format_hint
 from ae_train.recipe import MAX_WINDOWS, SHORT_SERIES, WINDOW, Data
 
 Array = NDArray[Any]
@@ -26,9 +26,9 @@ _UNIT = re.compile(r"\s*(\[[^\]]*\]|\([^)]*\))\s*$")  # "Time [s]"
 
 @dataclass(frozen=True)
 class Steps:
-    """The time steps of one file. values: (N, C); channels: their names, None of an array.
+    """The time steps of one file. values: (N, C); channels: their names, None for an array.
 
-    time: the column of times (N,), None without. notes: lines on what was found.
+    time: the name of the column that holds times (N,); None without. notes: lines for the user.
     """
 
     source: str
@@ -43,8 +43,8 @@ def steps_of(table: Table, chosen: Table, drop: Sequence[str], source: str) -> S
     """The time steps of a table with one row for each, in the order of its rows.
 
     chosen: the columns that may be channels. Dates, and a column that is called a time, are none:
-    they say the order of the rows, unless they are in `drop`. Raises DataError that names the
-    file, for times that are none, for such that go back, and for text.
+    they give the order of the rows, unless they are in `drop`. Raises DataError that names the
+    file, for times that cannot be parsed or go back, and for text.
     """
     times = _times_in(table, drop, source)
     channels = [name for name in chosen.columns if name not in times]
@@ -52,7 +52,7 @@ def steps_of(table: Table, chosen: Table, drop: Sequence[str], source: str) -> S
         _check_numbers(chosen.columns[name], name, source)
     if not channels:
         raise DataError(f"{source} holds no column of numbers beside the time")
-    # Of a day and a moment, the moment tells the rows apart.
+    # Where one column holds dates and one timestamps, the timestamps tell the rows apart.
     time = max(times, key=lambda name: len(np.unique(times[name])), default=None)
     for name, values in times.items():
         Clock(source, name).borders(values, 0)  # raises where it goes back
@@ -69,18 +69,18 @@ def steps_of_array(array: Array, source: str) -> Steps:
 
 
 def _times_in(table: Table, drop: Sequence[str], source: str) -> dict[str, NDArray[np.float64]]:
-    found = {}
+    times = {}
     for name, values in table.columns.items():
         if name in drop or not _is_time(name, values, table):
             continue
         try:
-            found[name] = times_of(values, name)
+            times[name] = times_of(values, name)
         except DataError as error:
             raise DataError(
                 f"{source}: {error}; the column is taken as the time: leave it out with "
                 f"--drop {quote(name)}"
             ) from None
-    return found
+    return times
 
 
 def _is_time(name: str, values: Array, table: Table) -> bool:
@@ -88,31 +88,31 @@ def _is_time(name: str, values: Array, table: Table) -> bool:
         return True
     if is_numbers(values):
         return False
-    words = [word for word in values if word is not None]
-    return bool(words) and all(parse_date(word) is not None for word in words)
+    texts = [text for text in values if text is not None]
+    return bool(texts) and all(parse_date(text) is not None for text in texts)
 
 
 def _check_numbers(values: Array, name: str, source: str) -> None:
     if is_numbers(values):
         return
-    if strange := lookalike(name, {word for word in values if word is not None}):
-        raise DataError(f"{source}: {strange}")
-    wrong = ((row, word) for row, word in enumerate(values) if not _is_number(word))
-    row, word = next(wrong, (-1, ""))
-    if row < 0:  # whole numbers that lose digits
+    if hint := format_hint(name, {text for text in values if text is not None}):
+        raise DataError(f"{source}: {hint}")
+    wrong = ((row, text) for row, text in enumerate(values) if not _is_number(text))
+    row, text = next(wrong, (-1, ""))
+    if row < 0:  # integers that lose digits
         try:
             to_numbers(values, "number", name)
         except DataError as error:
             raise DataError(f"{source}: {error}") from None
         return
     raise DataError(
-        f"{source}: row {row + 1}, column {name!r}: {word!r:.60} is not a number, and series hold "
+        f"{source}: row {row + 1}, column {name!r}: {text!r:.60} is not a number, and series hold "
         f"numbers: correct it, or leave the column out with --drop {quote(name)}"
     )
 
 
-def _is_number(word: str | None) -> bool:
-    return word is None or parse_number(word) is not None
+def _is_number(text: str | None) -> bool:
+    return text is None or parse_number(text) is not None
 
 
 def _rising(source: str, columns: dict[str, Array], named: bool = True) -> list[str]:
@@ -130,10 +130,10 @@ def _rising(source: str, columns: dict[str, Array], named: bool = True) -> list[
 
 def same_channels(series: Sequence[Steps]) -> list[Steps]:
     """The series with their channels in the order of the first. Raises DataError for others."""
-    first, found = series[0], []
+    first, aligned = series[0], []
     for one in series:
         if one.channels is None or one.channels == first.channels:
-            found.append(one)
+            aligned.append(one)
             continue
         if first.channels is None or sorted(one.channels) != sorted(first.channels):
             raise DataError(
@@ -142,8 +142,8 @@ def same_channels(series: Sequence[Steps]) -> list[Steps]:
                 "choose the common ones with --columns"
             )
         values = one.values[:, [one.channels.index(name) for name in first.channels]]
-        found.append(replace(one, values=values, channels=first.channels))
-    return found
+        aligned.append(replace(one, values=values, channels=first.channels))
+    return aligned
 
 
 def cut_series(series: Sequence[Steps], recipe: Data) -> tuple[Windows, int, float | None, str]:
@@ -180,7 +180,7 @@ def make_series(
     names: Sequence[str],
     borders: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Windows, int]:
-    """(windows, stride) of series (steps, C). borders: of each, the steps that come after a gap.
+    """(windows, stride) of series (steps, C). borders: for each, the steps that follow a gap.
 
     Raises DataError for different channels, and for a series shorter than its window.
     """
@@ -209,7 +209,7 @@ def make_series(
 def split_series(windows: Windows, validation: float, test: float) -> tuple[Rows, Rows, Rows]:
     """Row numbers of the windows to train on, to validate on and to test on.
 
-    Of each series, the last steps are for test and those before for validation. Windows of two
+    The last steps of each series are for test, those before for validation. Windows of two
     parts share no step: those that lie across a border are in none. A series too short for that is
     for training. Shares of 0 leave a part empty. Raises DataError if no series is long enough.
     """
@@ -235,15 +235,15 @@ def split_series(windows: Windows, validation: float, test: float) -> tuple[Rows
 def _borders(
     windows: Windows, starts: Rows, at: int, validation: float, test: float
 ) -> tuple[int, int]:
-    """Time steps of one series: where validation starts, and where test does."""
+    """(first time step to validate on, first to test on) of one series."""
     length, window = len(windows.series[at]), windows.window
 
     def before(end: int, share: float) -> int:  # so that at least one window lies between
         if not share:
             return end
         border = end - max(round(share * length), window + windows.stride - 1)
-        whole = starts[starts + window <= end]  # between gaps, a window may start earlier only
-        return min(border, int(whole[-1])) if len(whole) else -1
+        complete = starts[starts + window <= end]  # between gaps, a window may start earlier only
+        return min(border, int(complete[-1])) if len(complete) else -1
 
     last = before(length, test)
     middle = before(last, validation)

@@ -1,4 +1,4 @@
-"""Which rows are trained on, validated on and held out."""
+"""Splits of rows: those to train on, to validate on and to test on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ae_train.data.dataset import Array, Dataset, Split
 from ae_train.data.series import split_series
 from ae_train.recipe import Data
 
-# Of rows that are streamed, no more are held out than are judged in some seconds.
+# Bytes in scaled space of each held-out part: as many as are evaluated in some seconds.
 MAX_HELD_BYTES = 1 << 27
 
 
@@ -49,9 +49,9 @@ def split_rows(rows: int, recipe: Data, seed: int, most: int = 1 << 62) -> Split
 
 
 def hold_out_last(lengths: Sequence[int], held: int, recipe: Data, seed: int) -> Split | None:
-    """The split where the last `held` of several sources, of these lengths, are validated on.
+    """The split that validates on the last `held` of several sources; None if `held` is 0.
 
-    None without such: the split is the recipe's.
+    lengths: rows of each source.
     """
     if not held:
         return None
@@ -77,8 +77,8 @@ def split_groups(groups: Array, recipe: Data, seed: int) -> Split:
         of_groups = Split(of_groups.train[1:], of_groups.validation, of_groups.train[:1])
 
     def rows(chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-        found = np.flatnonzero(np.isin(group, chosen))
-        return np.random.default_rng(seed).permutation(found)
+        members = np.flatnonzero(np.isin(group, chosen))
+        return np.random.default_rng(seed).permutation(members)
 
     train = rows(of_groups.train)
     validation = train if recipe.validation == "train" else rows(of_groups.validation)

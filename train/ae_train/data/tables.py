@@ -1,4 +1,4 @@
-"""From tables in memory to a dataset: columns chosen, their types found, words coded."""
+"""Datasets of tables in memory: columns chosen, their types inferred, categories coded."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def dataset_of_tables(
 ) -> Dataset:
     """The rows of all tables; those of the last `held` ones are validated on.
 
-    names: what errors call each table. columns: of an earlier run, whose words keep their codes;
-    None: found out. Raises DataError.
+    names: what errors call each table. columns: those of an earlier run, whose categories keep
+    their codes; None: inferred. Raises DataError.
     """
     data = recipe.data
     tables = [_dates_as_text(table, data.types) for table in tables]
@@ -80,7 +80,7 @@ def dataset_of_tables(
 
 
 def read_parts(folder: Path, read: Callable[[Path], Table]) -> Table:
-    """The columns of a folder of Parquet or Arrow files, with those that it is named for.
+    """The table of a folder of Parquet or Arrow files, with a column for each key in its paths.
 
     Raises NoRows, DataError for files that do not go together.
     """
@@ -97,51 +97,51 @@ def read_parts(folder: Path, read: Callable[[Path], Table]) -> Table:
 
 
 def _with_keys(tables: Sequence[Table], parts: Sequence[Part]) -> list[Table]:
-    """The tables of parts with a column for each of their keys, of whole numbers or of categories.
+    """The tables of parts with a column for each of their keys, of integers or of categories.
 
     A column that a file holds itself stays as it is.
     """
     tables = list(tables)
     for name in parts[0].keys:
-        words = [part.keys[name] for part in parts]
-        whole = all(word is None or _is_whole(word) for word in words)
-        for at, (table, word) in enumerate(zip(tables, words, strict=True)):
+        keys = [part.keys[name] for part in parts]
+        is_integer = all(key is None or _is_integer(key) for key in keys)
+        for at, (table, key) in enumerate(zip(tables, keys, strict=True)):
             if name in table.columns:
                 continue
-            if whole:
-                cells = np.full(table.rows, np.nan if word is None else float(word))
+            if is_integer:
+                cells = np.full(table.rows, np.nan if key is None else float(key))
             else:
-                cells = np.full(table.rows, word, object)
-            integer = table.integer | {name} if whole else table.integer
+                cells = np.full(table.rows, key, object)
+            integer = table.integer | {name} if is_integer else table.integer
             tables[at] = replace(table, columns=table.columns | {name: cells}, integer=integer)
     return tables
 
 
-def _is_whole(word: str) -> bool:
-    return word.lstrip("-").isdecimal() and word.isascii() and len(word) < 16
+def _is_integer(text: str) -> bool:
+    return text.lstrip("-").isdecimal() and text.isascii() and len(text) < 16
 
 
 def read_present(
     names: Sequence[str], held: int, read: Callable[[str], Rows]
 ) -> tuple[list[Rows], list[str], str]:
-    """(what was read, names, note) of the files that hold rows; the note names the others.
+    """(contents, names, note) of the files that hold rows; the note names the others.
 
     Raises NoRows where none to learn from holds any, or one of the last `held` does not.
     """
-    found: list[Rows] = []
+    contents: list[Rows] = []
     present, empty = [], []
     for at, name in enumerate(names):
         try:
-            found.append(read(name))
+            contents.append(read(name))
             present.append(name)
         except NoRows:
             is_held = at >= len(names) - held
-            if is_held or (at == len(names) - held - 1 and not found):
+            if is_held or (at == len(names) - held - 1 and not contents):
                 raise
             empty.append(name)
     more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
     note = f"without rows, and left out: {', '.join(empty[:5])}{more}" if empty else ""
-    return found, present, note
+    return contents, present, note
 
 
 def read_all(
@@ -149,18 +149,18 @@ def read_all(
 ) -> tuple[list[Table], list[str]]:
     """(tables, their names) of the files that hold rows; the first table's note names the others.
 
-    read: of a file, and of the columns whose text is kept as it is, the table. Columns that are
-    words in one file are read as words from all: 007 is no 7.
+    read: gives the table of a file, with the text of the named columns as it is. Columns that are
+    text in one file are read as text from all: 007 is no 7.
     """
     tables, present, note = read_present(names, held, lambda name: read(name, ()))
-    words = {
+    text = {
         name
         for table in tables
         for name, cells in table.columns.items()
         if not is_numbers(cells) and not is_empty(cells)
     }
     for at, table in enumerate(tables):
-        digits = {name for name in words & table.columns.keys() if is_numbers(table.columns[name])}
+        digits = {name for name in text & table.columns.keys() if is_numbers(table.columns[name])}
         if any(not is_empty(table.columns[name]) for name in digits):
             tables[at] = read(present[at], digits)
     if note:
@@ -169,8 +169,8 @@ def read_all(
 
 
 def _dates_as_text(table: Table, types: Mapping[str, str]) -> Table:
-    """The table with numbers that are said to be dates as text, which is read by its form."""
-    found = {
+    """The table, with numbers that the user calls dates as text, which is parsed by its form."""
+    dates = {
         name: to_text(table.columns[name])
         for name, kind in types.items()
         if kind == "date"
@@ -178,7 +178,7 @@ def _dates_as_text(table: Table, types: Mapping[str, str]) -> Table:
         and is_numbers(table.columns[name])
         and table.types.get(name) != "date"
     }
-    return replace(table, columns=table.columns | found) if found else table
+    return replace(table, columns=table.columns | dates) if dates else table
 
 
 def _check_known(table: Table, columns: Sequence[Column]) -> None:
@@ -227,7 +227,7 @@ def _joined(tables: Sequence[Table], names: Sequence[str]) -> Table:
         _check_kinds(column, {names[at]: tables[at] for at in telling})
         if all(is_numbers(parts[at]) for at in telling):
             parts = [to_numbers(part, "number", column) for part in parts]
-        else:  # what looks like numbers in one part are words still
+        else:  # what looks like numbers in one part is text still
             parts = [to_text(part) for part in parts]
         joined[column] = np.concatenate(parts)
         if all(column in tables[at].integer for at in telling or range(len(tables))):

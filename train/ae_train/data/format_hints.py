@@ -1,4 +1,4 @@
-"""Words that are numbers or dates written another way: said, before they become categories."""
+"""Hints on text columns that hold numbers or dates in a format that is not read by itself."""
 
 from __future__ import annotations
 
@@ -19,53 +19,49 @@ _DATE = re.compile(
 )
 
 
-def lookalike(name: str, words: Iterable[str]) -> str:
-    """What a column of words seems to be and how it is read, in a line; "" for plain words.
+def format_hint(name: str, texts: Iterable[str]) -> str:
+    """A line on what a text column seems to hold and the option that reads it; "" for categories.
 
-    words: all that the column holds.
+    texts: the different values of the column.
     """
-    words = sorted(words)
-    strange = [word for word in words if parse_number(word) is None]
-    if not strange:
+    texts = sorted(texts)
+    unparsed = [text for text in texts if parse_number(text) is None]
+    if not unparsed:
         return ""
-    what = _of_numbers(strange) or _of_dates(words)
+    what = _number_format(unparsed) or _date_format(texts)
     keep = f"--set data.types.{name}=category keeps it as categories"
     return f"column {name!r} looks like {what}; {keep}" if what else ""
 
 
-def _of_numbers(words: list[str]) -> str:
-    """What the words are, if each is a number of some way, and how that is read."""
-    ways = [way for way in (_COMMA, _GROUPED, _PERCENT, _MONEY) if _all(words, way)]
+def _number_format(texts: list[str]) -> str:
+    """The format of the texts and the option that reads it, if all are numbers; else ""."""
+    ways = [way for way in (_COMMA, _GROUPED, _PERCENT, _MONEY) if all(map(way.fullmatch, texts))]
     if not ways:
-        if all(_COMMA.fullmatch(word) or _GROUPED.fullmatch(word) for word in words):
-            return f"numbers ({words[0]!r}) written in several ways: write them in one"
+        if all(_COMMA.fullmatch(text) or _GROUPED.fullmatch(text) for text in texts):
+            return f"numbers ({texts[0]!r}) written in several ways: write them in one"
         return ""
     if _PERCENT in ways or _MONEY in ways:
-        return f"numbers with a sign ({words[0]!r}): write them without it, to be read as numbers"
-    groups = _GROUPED.fullmatch(words[0])
+        return f"numbers with a sign ({texts[0]!r}): write them without it, to be read as numbers"
+    groups = _GROUPED.fullmatch(texts[0])
     sign = groups[1] if groups and _GROUPED in ways else ","
     thousands = f"--set data.thousands='{sign}'" + (" --set data.decimal=," if sign == "." else "")
     decimals = "--set data.decimal=,"
     if _COMMA in ways and _GROUPED in ways:
-        first = words[0]
+        first = texts[0]
         return (
             f"numbers ({first!r}): {thousands} reads {first.replace(',', '')}, "
             f"{decimals} reads {first.replace(',', '.')}"
         )
     read = decimals if _COMMA in ways else thousands
-    return f"numbers ({words[0]!r}), written another way than the rest: {read} reads them"
+    return f"numbers ({texts[0]!r}), written another way than the rest: {read} reads them"
 
 
-def _of_dates(words: list[str]) -> str:
-    """What the words are, if each is a date of some form."""
-    others = [word for word in words if parse_date(word) is None]
-    if not others or not all(_DATE.fullmatch(word) for word in others):
+def _date_format(texts: list[str]) -> str:
+    """The format of the texts and what to write instead, if all are dates; else ""."""
+    others = [text for text in texts if parse_date(text) is None]
+    if not others or not all(map(_DATE.fullmatch, others)):
         return ""
-    known = next((word for word in words if parse_date(word) is not None), None)
+    known = next((text for text in texts if parse_date(text) is not None), None)
     forms = f"{others[0]!r}" + (f" and {known!r}" if known else "")
     several = "in two forms " if known else ""
     return f"dates {several}({forms}): write them as ISO 8601 (2026-03-31)"
-
-
-def _all(words: list[str], way: re.Pattern[str]) -> bool:
-    return all(way.fullmatch(word) for word in words)
