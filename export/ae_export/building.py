@@ -1,4 +1,4 @@
-"""From modules to the files of a bundle: trace, verify, choose the precision, describe, write."""
+"""Build a bundle of modules: trace, verify, choose the precision, describe, write."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def build(
     files |= {"golden.npz": to_npz(arrays), "recipe.toml": recipe}
     entries = {name: file_entry(raw) for name, raw in files.items()}
     manifest = msgspec.structs.replace(manifest, files=entries)
-    # Through JSON and back, so that what is checked is what a reader will see.
+    # Through JSON and back, so that the manifest is checked as a reader will see it.
     manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
     files[CARD] = card(manifest).encode()
     files[MANIFEST] = manifests.dump(manifest)
@@ -109,7 +109,7 @@ def trace_both(source: ExportSource) -> Graphs:
 
 
 def _model_id(graphs: Graphs) -> str:
-    """SHA-256 of what the graphs compute, without the version of what wrote them."""
+    """SHA-256 of the graphs, without the version of the program that wrote them."""
     onnx = extras.need("onnx", "export")
     digest = hashlib.sha256()
     for raw in graphs:

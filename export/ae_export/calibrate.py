@@ -1,4 +1,4 @@
-"""The ranges that tensors of a graph take over rows, for a quantization that is static."""
+"""The ranges of a graph's tensors over rows, for static quantization."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ae_runtime.errors import DataError, VerificationFailed
 from ae_runtime.model.devices import open_session
 
 BATCH = 256
-# A range ends at the extremes, as clipping closer measures no better. But one row that lies 300
-# std out, among 1,000, takes all resolution from the others: ends are at most FAR times
-# what COMMON of the rows keep to.
+# Multiple, and share of rows: a range ends at the extremes, as clipping closer measures no better,
+# but at most at FAR times what COMMON of the rows keep to, since one row in 1,000 that lies 300 std
+# out would take all resolution from the others.
 FAR, COMMON = 2.0, 0.99
 LEAST_SCALE = 1e-18  # the product of two is a normal float32
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a tensor held over all rows.
+class TensorRange:
+    """The range of a tensor over all rows.
 
     low, high: the range to represent; 0 lies in it, so that zeros, of padding and of Relu, stay
     exact. row_shape: the shape without its batch axis.
@@ -34,7 +34,7 @@ class Seen:
     row_shape: tuple[int, ...]
 
     def scale(self, steps: int) -> np.float32:
-        """The scale of whole numbers, `steps` of which reach from low to high.
+        """The scale of integers, `steps` of which reach from low to high.
 
         Rounded up to 8 binary digits: the last digit of a range, which differs from processor to
         processor, would else change the bytes of a graph.
@@ -45,11 +45,11 @@ class Seen:
 
 def observe(
     graph: bytes, names: Iterable[str], rows: Mapping[str, NDArray[Any]]
-) -> dict[str, Seen]:
-    """What the float32 tensors `names` inside the graph hold over the rows.
+) -> dict[str, TensorRange]:
+    """The ranges of the float32 tensors `names` inside the graph over the rows.
 
     rows: input name -> (B, ...), all with the same B. Raises DataError without rows, and
-    VerificationFailed if a tensor holds what is no finite number.
+    VerificationFailed if a tensor holds infinities or NaN.
     """
     names = sorted(set(names))
     count = min(len(x) for x in rows.values())
@@ -66,7 +66,7 @@ def observe(
             lows[name].append(flat.min(axis=1))
             highs[name].append(flat.max(axis=1))
             shapes[name] = value.shape[1:]
-    return {name: _seen(name, lows[name], highs[name], shapes[name]) for name in names}
+    return {name: _range(name, lows[name], highs[name], shapes[name]) for name in names}
 
 
 def _with_outputs(graph: bytes, names: Sequence[str]) -> bytes:
@@ -81,10 +81,10 @@ def _with_outputs(graph: bytes, names: Sequence[str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _seen(
+def _range(
     name: str, lows: list[NDArray[Any]], highs: list[NDArray[Any]], row_shape: tuple[int, ...]
-) -> Seen:
-    """The range of a tensor, from each row's least and greatest value, in batches."""
+) -> TensorRange:
+    """The range of a tensor, from the least and greatest value of each row, in batches."""
     low, high = np.concatenate(lows), np.concatenate(highs)
     largest = np.maximum(np.abs(low), np.abs(high))
     if not np.isfinite(largest).all():
@@ -93,7 +93,7 @@ def _seen(
             f"{int(np.argmin(np.isfinite(largest)))} of the calibration rows; export as fp32"
         )
     limit = FAR * float(np.quantile(largest, COMMON))
-    return Seen(
+    return TensorRange(
         low=max(-limit, min(0.0, float(low.min()))),
         high=min(limit, max(0.0, float(high.max()))),
         row_shape=row_shape,

@@ -45,8 +45,8 @@ def card_of_run(run: Run, manifest: Manifest) -> str:
     )
     note = f"The network is {run.recipe.arch.name}, the bottleneck {manifest.latent.bottleneck}."
     if quality.is_pca:
-        found = gain_over_pca(quality)
-        note = f"{found[0].upper()}{found[1:]}."
+        gain = gain_over_pca(quality)
+        note = f"{gain[0].upper()}{gain[1:]}."
     missing = " Missing values (NaN) are filled with the training median."
     if run.schema.dtype == "uint8":
         missing = ""

@@ -1,4 +1,4 @@
-"""Modules trained elsewhere: what they give in float64, and whether they are functions at all."""
+"""Modules trained elsewhere: their outputs in float64, and checks that they are functions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ae_runtime.errors import VerificationFailed
 
 Array = NDArray[Any]
 HELD_ROWS, CALIBRATION_ROWS, ALONE_ROWS = 256, 1024, 16
-_PCA_NUMBERS = 1 << 22  # of the example, that PCA is fitted to
+_PCA_NUMBERS = 1 << 22  # numbers of the example that PCA is fitted to
 
 
 class CustomModules:
-    """The modules' copies in eval mode, and in float64 what their graphs are held against."""
+    """Copies of the modules in eval mode, and in float64 as the reference of their graphs."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, x: Array, tolerance: float) -> None:
         self.names = f"{type(encoder).__name__} and {type(decoder).__name__}"
@@ -98,7 +98,7 @@ class CustomModules:
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
         x_hat = self._run("decoder", z)
-        # Where a whole number is rounded is not to be seen from outside: the next one may be right.
+        # Where the module rounds cannot be seen from outside: the next integer may be right.
         slack = 1.0 if self.x.dtype == np.uint8 else 0.0
         return [self._bounds(x_hat, self.std, far, slack)]
 
@@ -127,7 +127,7 @@ class CustomModules:
         return self.error((rows,), [x_hat]), float(left), float(np.mean(centred**2))
 
     def _run(self, which: str, rows: Array) -> Array:
-        """What a module gives for rows, computed in float64 throughout."""
+        """The output of a module for rows, computed in float64 throughout."""
         with torch.no_grad(), _float64():
             output = self._checked(self._exact[which], rows, which, exact=True)
         return output.numpy().astype(np.float64)
@@ -152,7 +152,7 @@ class CustomModules:
         return output
 
     def _check_behaviour(self) -> None:
-        """Raise VerificationFailed for modules that are no function of one row at a time."""
+        """Raise VerificationFailed unless modules are functions of single rows."""
         z = self._run("encoder", self.x[:ALONE_ROWS]).astype(np.float32)
         for which, rows in (("encoder", self.x[:ALONE_ROWS]), ("decoder", z)):
             once, again = self._run(which, rows), self._run(which, rows)
@@ -182,7 +182,7 @@ class _Wrapped(nn.Module):
 
 
 class _InFloat64(TorchDispatchMode):
-    """Makes float64 of every float32 that is asked for inside of a module."""
+    """A mode in which a module gets float64 for every float32 tensor that it makes."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})

@@ -1,4 +1,4 @@
-"""What is exported: two modules, what their graphs take and give, and what these are held to."""
+"""The source of an export: two modules, the ports of their graphs, and their reference."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class ExportSource:
 
     encoder: a module from the arrays of `inputs` to z. decoder: from z to those of `outputs`.
     held_out, edge: rows to verify on. calibration: rows to find the ranges of int8 with, or ().
-    seed: of what is drawn. takes_missing: whether NaN counts as missing. scorer: a module from all
-    that goes into and comes out of the other two to score, parts and scores; None without.
-    sampler: from uniform noise to z; None without.
+    seed: of random draws. takes_missing: whether NaN counts as missing. scorer: a module from
+    the inputs and outputs of the other two to score, parts and scores, or None. sampler: from
+    uniform noise to z, or None.
     """
 
     encoder: nn.Module
@@ -63,7 +63,7 @@ class ExportSource:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a manifest says of a model besides its graphs. model_id: None for a hash of these."""
+    """Fields of the manifest besides the graphs'. model_id: None for a hash of the graphs."""
 
     kind: Literal["table", "image", "series"]
     model_id: str | None = None
@@ -103,7 +103,7 @@ class _Decoder(nn.Module):
 
 
 def source_of_run(run: Run) -> ExportSource:
-    """The export source of a run, with edge rows for what may come and the data do not hold."""
+    """The export source of a run, with edge rows for inputs that its data do not hold."""
     schema = run.schema
     numbers: list[int | None] = [None, *schema.row_shape]
     inputs, outputs = [Port("x", schema.dtype, numbers)], [Port("x_hat", schema.dtype, numbers)]
@@ -142,7 +142,7 @@ def _latent(run: Run) -> Latent:
 
 
 def edge_rows(run: Run) -> Parts:
-    """Rows at the ends of what may come: least and greatest values, zeros, far out, missing."""
+    """Extreme rows: least and greatest values, zeros, far out, missing."""
     numbers = _edge_numbers(run)
     if not run.schema.form.is_mixed:
         return (numbers,)

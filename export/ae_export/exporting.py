@@ -1,4 +1,4 @@
-"""From a run to a bundle: trace, verify, describe, and only then write."""
+"""Export a run as a bundle: trace, verify, describe, and only then write."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export(
     run: a Run or its folder. precision: fp32; int8; auto, which takes int8 if it is faster on this
     machine and within the budget. budget: share by which int8 may raise the reconstruction error.
     zip: write one .zip file. golden: rows of golden.npz, "real" puts held-out rows into the
-    bundle. say: called with what is being done. The same run and precision give the same bytes
+    bundle. say: called with a line for each stage. The same run and precision give the same bytes
     wherever they are exported. Raises RunError, OutputExists, OutputFailed, VerificationFailed,
     MissingExtra.
     """

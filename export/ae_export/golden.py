@@ -1,4 +1,4 @@
-"""Golden vectors: rows and the right answers for them, for a machine to prove itself against."""
+"""Golden vectors: rows and the right answers for them, to check a machine with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ae_runtime.machine.golden import last_place
 
 Array = NDArray[Any]
 ROWS = 32
-MISSING_ROWS = 2  # of the synthetic ones, the first have missing values
-_SPARE = 4  # so many times as many rows are drawn, since some may be no use
+MISSING_ROWS = 2  # rows, the first of the synthetic ones, with missing values
+_SPARE = 4  # multiple of the rows needed that is drawn, since some may be of no use
 # Share of a std, for int8: another processor may round a number the other way, which moves what is
 # computed from it by a step of its scale.
 INT8_TOLERANCE = 0.01
@@ -65,8 +65,8 @@ def golden_of_int8(source: ExportSource, graphs: Graphs, which: GoldenRows) -> G
             "the int8 graphs give other numbers with optimisations than without, in every golden "
             "row; export as fp32; nothing was written"
         )
-    kept, x_hat = tuple(part[rows] for part in parts), [values[rows] for values in x_hat]
-    return _arrays(source, kept, z[rows], x_hat, INT8_TOLERANCE), INT8_TOLERANCE
+    parts, x_hat = tuple(part[rows] for part in parts), [values[rows] for values in x_hat]
+    return _arrays(source, parts, z[rows], x_hat, INT8_TOLERANCE), INT8_TOLERANCE
 
 
 def _arrays(
@@ -83,7 +83,7 @@ def _arrays(
 def _stds(source: ExportSource, tolerance: float) -> list[Array]:
     """The units that differences of each output are measured in.
 
-    A column of whole numbers gets one so large that a machine may be one off, as it may in uint8.
+    A column of integers gets one so large that a machine may be one off, as it may in uint8.
     """
     first, *rest = source.reference.x_hat_stds
     return [first + source.reference.integer / tolerance, *rest]
@@ -103,8 +103,8 @@ def _rows(source: ExportSource, which: GoldenRows, most: int) -> Parts:
     complete = source.reference.draw(random, _SPARE * most)
     if not source.takes_missing:
         return _useful(source, complete, most)
-    for values in with_missing:  # missing values are filled alike, too
-        # Every second one, in the next row the others, so that each is missing and there.
+    for values in with_missing:  # so that filling them is checked, too
+        # Every second value, the others in the next row: each is missing once and present once.
         places = np.add.outer(np.arange(len(values)), np.arange(values[0].size))
         missing = (places % 2 == 0).reshape(values.shape)
         values[missing] = -1 if values.dtype == np.int32 else np.nan
@@ -118,7 +118,7 @@ def _useful(source: ExportSource, parts: Parts, most: int) -> Parts:
     decoded = source.reference.decode(_z(codes), np.ones(len(codes.expected)))
     useful = ~codes.open
     for port, bounds in zip(source.outputs, decoded, strict=True):
-        if port.dtype == "int32":  # categories; a machine may be one off in whole numbers
+        if port.dtype == "int32":  # categories; a machine may be one off in integers
             useful &= ~bounds.open
     rows = np.flatnonzero(useful)[:most]
     return tuple(part[rows] for part in parts)

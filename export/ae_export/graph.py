@@ -1,4 +1,4 @@
-"""From a torch module to the bytes of a checked ONNX graph."""
+"""The bytes of a checked ONNX graph, traced from a torch module."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def trace(
 ) -> bytes:
     """The graph of module(*examples), its first axis free: opset 18, IR 8, one file.
 
-    name: its file in the bundle. examples: one batch of 2 rows for each of `feeds`; fetches: what
-    the module gives. Nodes and weights have the names of modules; metadata, which holds local
+    name: its file in the bundle. examples: one batch of 2 rows for each of `feeds`; fetches: the
+    outputs. Nodes and weights have the names of modules; metadata, which holds local
     paths, is dropped, so the same module gives the same bytes wherever it is exported. Raises
     VerificationFailed for a module that cannot be traced, or not with a free batch axis, and for a
     graph that our own loader would refuse.
@@ -80,7 +80,7 @@ def _export(
 
 
 def _reason(error: BaseException) -> str:
-    """The first line that says something of what lies behind an exporter's error."""
+    """The first line of the error that caused an exporter's error."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -98,10 +98,10 @@ def _strip(model: Any) -> None:
 
 @contextlib.contextmanager
 def _one_registry() -> Iterator[None]:
-    """Have torch take the table of operators that it made for the graph before.
+    """Have torch reuse its table of operators from graph to graph.
 
-    It makes one for each graph, which is a third of the time. Where a version of torch has it in
-    another place, nothing is changed.
+    Making it takes a third of the time of a trace. Nothing is changed where a version of torch has
+    it in another place.
     """
     try:
         from torch.onnx._internal.exporter._registration import ONNXRegistry

@@ -1,4 +1,4 @@
-"""Bring your own: a bundle of any pair of torch modules, held to the same verification."""
+"""Export any pair of torch modules as a bundle, verified as a run's are."""
 
 from __future__ import annotations
 

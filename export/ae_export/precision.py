@@ -22,7 +22,7 @@ from ae_runtime.model.plan import MAX_TILE
 Array = NDArray[Any]
 Precision = Literal["fp32", "int8", "auto"]
 BUDGET = 0.02
-# Below, it is noise: int8 is faster only if it takes this share of the time at most.
+# Share of fp32's time that int8 may take to count as faster: a smaller gain is noise.
 FASTER = 0.95
 ROUNDS = 15
 
@@ -31,7 +31,7 @@ ROUNDS = 15
 class Weighed:
     """int8 beside fp32, on this machine and the held-out rows.
 
-    speedup: time of fp32 in that of int8, both graphs, one thread, batch 256. rise: of the
+    speedup: time of fp32 divided by that of int8, both graphs, one thread, batch 256. rise: of the
     reconstruction error, as a share of that of fp32. taken: whether the bundle is int8.
     """
 
@@ -56,7 +56,7 @@ def choose(
     budget: float,
     say: Callable[[str], None],
 ) -> tuple[Graphs, Weighed | None]:
-    """The graphs to write, and what was weighed; None where there are no graphs in int8.
+    """(graphs to write, fp32 and int8 compared); None where there are no graphs in int8.
 
     int8: they are int8. auto: they are if that is faster on this machine and raises the
     reconstruction error by no more than the budget. Raises VerificationFailed where int8 was asked
@@ -91,7 +91,7 @@ def choose(
 def _quantized(source: ExportSource, fp32: Graphs) -> Graphs:
     feeds = dict(zip([port.name for port in source.inputs], source.calibration, strict=True))
     encoder = quantize(fp32.encoder, feeds)
-    # The decoder's ranges are those of the latents that it will see.
+    # The decoder's ranges are taken over the int8 encoder's latents, which it will get.
     z = Pair(source, Graphs(encoder, fp32.decoder)).encode(source.calibration, MAX_TILE)
     graphs = Graphs(encoder, quantize(fp32.decoder, {"z": z}))
     ports = [source.latent.port]
@@ -116,7 +116,7 @@ def _check_batches(source: ExportSource, int8: Graphs) -> None:
 
 
 def _speedup(source: ExportSource, fp32: Graphs, int8: Graphs) -> float:
-    """Time of fp32 in that of int8, the median of rounds in which both take their turn."""
+    """Time of fp32 divided by that of int8, the median of rounds that run both in turn."""
     x = tuple(np.resize(part, (MAX_TILE, *part.shape[1:])) for part in source.held_out)
     pairs = [Pair(source, graphs) for graphs in (fp32, int8)]
     z = pairs[0].encode(x, MAX_TILE)

@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_export.calibrate import LEAST_SCALE, Seen, observe
+from ae_export.calibrate import LEAST_SCALE, TensorRange, observe
 from ae_runtime import extras
 from ae_runtime.errors import VerificationFailed
 
 Array = NDArray[Any]
-# Layers with less than LEAST_SHARE of the multiplications stay in float32, and those that sum up
-# fewer than LEAST_SUM products for a number: to make integers of x takes there what int8 saves.
+# Share of multiplications, and products a sum: layers with less stay in float32, because there
+# making integers of x takes the time that int8 saves.
 LEAST_SHARE = 0.05
 LEAST_SUM = {"Gemm": 64, "MatMul": 64, "Conv": 128}
-# Processors without VNNI add two products of a weight and an x in 16 bits: 2 * 80 * 204 just fits,
-# and x is clipped there, since rows far outside of the training rows would else reach 255.
-# Other ways to share these bits, 64 * 255 and 127 * 129, rebuild rows less well.
+# Steps of the scale: processors without VNNI add two products of a weight and an x in 16 bits, into
+# which 2 * 80 * 204 just fits. x is clipped there, since rows far from the training rows would else
+# reach 255. Other ways to share these bits, 64 * 255 and 127 * 129, reconstruct rows less well.
 MOST_WEIGHT, MOST_X = 80, 204
-# A bias and the products of its sum are each held below this: together they fit into 32 bits.
+# Bound of a bias, and of the sum of its products: together they fit into 32 bits.
 MOST_SUM = 1 << 29
 ACTIVATIONS = frozenset({"Relu", "Sigmoid", "Tanh", "Erf", "Softmax", "GRU", "LSTM"})
 
@@ -48,7 +48,7 @@ class _Layer:
 
     @property
     def sum_length(self) -> int:
-        """How many products are summed up for one number of y."""
+        """Products that are summed up for one number of y."""
         return self.weight.size // self.weight.shape[self.axis]
 
 
@@ -60,32 +60,32 @@ def quantize(graph: bytes, rows: Mapping[str, Array]) -> bytes:
     with one scale for each output, what they are multiplied with uint8 with one for each tensor
     (Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295). In float32 stay
     inputs, outputs and what costs little: scaling, activations, small layers; and the PCA path,
-    or any layer that no activation lies before nor behind, which carries most of the signal. The
+    or any layer with no activation before or after it, which carries most of the signal. The
     same graph and rows give the same bytes. Raises VerificationFailed if no layer is left to
-    quantize or a value is no finite number, DataError without rows.
+    quantize or a value is not finite, DataError without rows.
     """
     model = extras.need("onnx", "export").load_from_string(graph)
     layers = _layers(model.graph)
     names = [name for layer in layers for name in (layer.x, layer.y)]
-    seen = observe(graph, names, rows) if layers else {}
-    chosen = {layer.y: layer for layer in _large(layers, seen)}
+    ranges = observe(graph, names, rows) if layers else {}
+    chosen = {layer.y: layer for layer in _large(layers, ranges)}
     if not chosen:
         longest = max((layer.sum_length for layer in layers), default=0)
         raise VerificationFailed(
             f"no layer of the graph is large enough for int8: found {len(layers)} beside "
             f"activations, with sums of at most {longest} products; export as fp32"
         )
-    rewritten = _Rewritten(seen, _before_float_relu(model.graph, chosen.values()))
+    rewritten = _Rewritten(ranges, _before_float_relu(model.graph, chosen.values()))
     for node in model.graph.node:
         if node.output[0] in chosen:
             rewritten.add_layer(chosen[node.output[0]])
         else:
             rewritten.nodes.append(node)
     used = {name for node in rewritten.nodes for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(rewritten.nodes)
-    model.graph.initializer.extend(kept + rewritten.tensors)
+    model.graph.initializer.extend(constants + rewritten.tensors)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -112,7 +112,7 @@ def _layers(graph: Any) -> list[_Layer]:
 
 
 def _before_activations(graph: Any) -> set[str]:
-    """Tensors that no activation lies before."""
+    """Tensors computed without any activation."""
     tensors = {value.name for value in (*graph.input, *graph.initializer)}
     for node in graph.node:
         if node.op_type not in ACTIVATIONS and all(name in tensors for name in node.input if name):
@@ -121,7 +121,7 @@ def _before_activations(graph: Any) -> set[str]:
 
 
 def _before_another_activation(graph: Any) -> set[str]:
-    """Tensors that an activation lies behind."""
+    """Tensors that an activation is computed from."""
     tensors: set[str] = set()
     for node in reversed(graph.node):
         if node.op_type in ACTIVATIONS or tensors.intersection(node.output):
@@ -130,7 +130,7 @@ def _before_another_activation(graph: Any) -> set[str]:
 
 
 def _before_float_relu(graph: Any, chosen: Iterable[_Layer]) -> set[str]:
-    """Tensors that a Relu or Clip takes which no layer on integers follows."""
+    """Inputs of each Relu or Clip that no layer on integers follows."""
     integer = {layer.x for layer in chosen}
     return {
         node.input[0]
@@ -152,9 +152,9 @@ def _output_axis(node: Any, weight: Array) -> int | None:
     return 0 if settings.get("transB", 0) else 1
 
 
-def _large(layers: list[_Layer], seen: Mapping[str, Seen]) -> list[_Layer]:
+def _large(layers: list[_Layer], ranges: Mapping[str, TensorRange]) -> list[_Layer]:
     """The layers that do most of the multiplications."""
-    costs = [layer.sum_length * prod(seen[layer.y].row_shape) for layer in layers]
+    costs = [layer.sum_length * prod(ranges[layer.y].row_shape) for layer in layers]
     least = LEAST_SHARE * sum(costs)
     return [
         layer
@@ -166,29 +166,31 @@ def _large(layers: list[_Layer], seen: Mapping[str, Seen]) -> list[_Layer]:
 class _Rewritten:
     """Nodes and initializers of the graph to come.
 
-    onnxruntime makes a QGemm with a float32 result of a Gemm only if its bias is int32 with the
-    product of both scales, and if all zero points are written out; a QLinearConv of a Conv only if
-    its output is quantized, too. Else it makes the weights float again, when it loads them.
+    onnxruntime turns a Gemm into a QGemm with a float32 result only if its bias is int32 with the
+    product of both scales, and if all zero points are written out; a Conv into a QLinearConv only
+    if its output is quantized, too. Else it makes the weights float again when it loads them.
     """
 
-    def __init__(self, seen: Mapping[str, Seen], before_relu: set[str]) -> None:
+    def __init__(self, ranges: Mapping[str, TensorRange], before_relu: set[str]) -> None:
         self.onnx = extras.need("onnx", "export")
-        self.seen, self.before_relu = seen, before_relu
+        self.ranges, self.before_relu = ranges, before_relu
         self.nodes: list[Any] = []
         self.tensors: list[Any] = []
         self.scales: dict[str, np.float32] = {}
 
     def add_layer(self, layer: _Layer) -> None:
         """The layer on integers, from its float32 x to its float32 y."""
-        scale = self._in_uint8(layer.x, self.seen[layer.x], f"{layer.x}_dequantized", clipped=True)
+        scale = self._in_uint8(
+            layer.x, self.ranges[layer.x], f"{layer.x}_dequantized", clipped=True
+        )
         integers, scales, bias = _in_integers(layer, scale)
         name = str(layer.node.input[1]).removesuffix(".weight")
         weight = self._dequantized(f"{name}.weight", integers, scales, layer.axis)
         inputs, op = [f"{layer.x}_dequantized", weight], layer.node.op_type
-        if op == "MatMul" and len(self.seen[layer.x].row_shape) == 1:
-            # With the Add behind it, onnxruntime would make a float Gemm of a MatMul of matrices.
+        if op == "MatMul" and len(self.ranges[layer.x].row_shape) == 1:
+            # onnxruntime would fuse a MatMul of matrices and the Add after it into a float Gemm.
             op = "Gemm"
-        # Of Gemm, bias, Relu and no QuantizeLinear onnxruntime would make a float FusedGemm.
+        # onnxruntime would fuse Gemm, bias and Relu without QuantizeLinear into a float FusedGemm.
         split = op == "Gemm" and layer.y in self.before_relu
         if op != "MatMul" and not split:
             inputs.append(self._dequantized(f"{name}.bias", bias, scale * scales, 0))
@@ -199,16 +201,18 @@ class _Rewritten:
             constant = self._constant(f"{name}.bias_float32", layer.bias.astype(np.float32))
             self._node("Add", [output, constant], layer.y)
         elif op == "Conv":
-            self._in_uint8(output, self.seen[layer.y], layer.y, clipped=False)
+            self._in_uint8(output, self.ranges[layer.y], layer.y, clipped=False)
 
-    def _in_uint8(self, tensor: str, seen: Seen, result: str, *, clipped: bool) -> np.float32:
-        """The scale of `tensor` in uint8, from which `result` is made, if it is not there yet.
+    def _in_uint8(
+        self, tensor: str, tensor_range: TensorRange, result: str, *, clipped: bool
+    ) -> np.float32:
+        """The scale of `tensor` in uint8; adds the nodes that make `result` of it, once.
 
-        clipped: values beyond MOST_X steps become MOST_X, which what is multiplied must not pass.
+        clipped: values beyond MOST_X steps become MOST_X, as the input of a layer must.
         """
         if tensor not in self.scales:
-            scale = self.scales[tensor] = seen.scale(MOST_X)
-            zero = np.uint8(np.rint(-seen.low / scale))
+            scale = self.scales[tensor] = tensor_range.scale(MOST_X)
+            zero = np.uint8(np.rint(-tensor_range.low / scale))
             names = f"{tensor}_scale", f"{tensor}_zero_point"
             ends = [*map(self._constant, names, (scale, zero))]
             middle = self._node("QuantizeLinear", [tensor, *ends], f"{tensor}_quantized")

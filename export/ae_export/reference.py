@@ -1,4 +1,4 @@
-"""What graphs are held against: a model in float64, and how far from it each value may be."""
+"""A model in float64 that graphs are verified against, with error bounds for each value."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ae_train.run.folder import Run
 
 Array = NDArray[Any]
 Parts = tuple[Array, ...]
-TOLERANCE = 1e-5  # of a column's standard deviation over the training rows
-# Float32 has 7 digits: rows with a value further out than FAR std, or with a root mean
-# square over LONG, are held to the tolerance times how much further.
+TOLERANCE = 1e-5  # share of a column's standard deviation over the training rows
+# Std; float32 has 7 digits, so rows with a value beyond FAR, or with a root mean square beyond
+# LONG, are held to the tolerance times their distance factor, which says how far beyond.
 FAR, LONG = 10.0, 2.0
-# Where weights are large, as of whitened latents of little variance, or where a column hardly
-# varies, sums in float32 are less exact: a graph may err some times as much as the model itself
-# does in that row, up to a multiple of the tolerance and some units in the last place.
+# Multiples: of the model's own float32 error in a row, which a graph may reach where sums are less
+# exact (large weights, as of whitened latents of little variance; columns that hardly vary), up to
+# one of the tolerance plus one of the unit in the last place.
 _ERRS, _MOST, _PLACES = 4.0, 10.0, 8.0
 
 
@@ -53,7 +53,7 @@ class Bounds:
 
     @property
     def open(self) -> Array:
-        """Which rows a rounding error can make jump, (B,) bool."""
+        """Rows in which a rounding error can make a value jump, (B,) bool."""
         either: Array = self.jumps & (self.high > self.low)
         return np.asarray(either.any(axis=tuple(range(1, either.ndim))))
 
@@ -65,13 +65,13 @@ class Reference(Protocol):
     # more where sums in float32 are less exact; NaN for categories. Reports are in those of Bounds.
     z_std: Array
     x_hat_stds: tuple[Array, ...]
-    integer: Array  # of the first output, which columns of floats are rounded to whole numbers
+    integer: Array  # bool by column of the first output: floats rounded to integers
 
     def encode(self, parts: Parts) -> Bounds:
-        """What z may be, for rows in data units."""
+        """Bounds of z, for rows in data units."""
 
     def decode(self, z: Array, far: Array) -> list[Bounds]:
-        """What each output may be. far: (B,) distance factors of the rows encoded to z."""
+        """Bounds of each output. far: (B,) distance factors of the rows encoded to z."""
 
     def distance_factor(self, parts: Parts) -> Array:
         """Distance factors (B,): how far a row's scaled values are past FAR or LONG; at least 1.
@@ -98,13 +98,13 @@ class RunReference:
         self._z_unit = self.z_std = units_of(self._z_spread)
         self._x_unit = self._x_std = np.array(schema.x_std)
         self.integer = self._scaling.integer.numpy() & (schema.dtype != "uint8")
-        # Means of the scaled values, and the largest std of a column, which most of the latents'
-        # own comes from; they are 0 and 1 with standard scaling only.
+        # Means of the scaled values, and the largest std of a column, from which most of the std of
+        # latents comes; 0 and 1 with standard scaling only.
         self._middle = self._scaled(run.probe).mean(axis=0)
         scaled = self._x_std * _numpy(self._scaling.gain)
         self._std = float(scaled.max(initial=0)) or 1.0
-        # What may be off on one row may be so on others: other machines add in other orders. Until
-        # this is known, units are std.
+        # The largest error of one row is allowed in all: other machines add in other orders. Units
+        # are std until these errors are known.
         far = self.distance_factor(run.probe)
         z = self.encode(run.probe)
         self.z_std = _unit(z, far)
@@ -123,7 +123,7 @@ class RunReference:
     def encode(self, parts: Parts) -> Bounds:
         model, far = self.model, torch.from_numpy(self.distance_factor(parts))
         h = model.code(model.preprocess.scale_rows(*_tensors(parts)))
-        # A code may have other numbers than latents: each is off by what the smallest may be.
+        # A code may have more or fewer numbers than z has latents: all get the smallest tolerance.
         tolerance = TOLERANCE * float(self._z_unit.min()) * far[:, None]
         low, high = (_numpy(bound) for bound in model.bottleneck.bounds(h, tolerance))
         z = _numpy(model.bottleneck.encode(h))
@@ -132,7 +132,7 @@ class RunReference:
             single = _numpy(self._single.encode(*_tensors(parts)))
         off = np.where(jumps, 0, single - z)
         allowed = _allowed(off, z, self._z_unit, self.z_std, _numpy(far), np.ones(1))
-        # Not of what is chosen, or rounded.
+        # Latents without slack, which are chosen or rounded, get none here either.
         more = np.where(high > low, allowed - _numpy(tolerance), 0)
         return Bounds(z, low - more, high + more, self._z_unit, jumps)
 
@@ -152,7 +152,7 @@ class RunReference:
         return np.clip(x, 0, 255) if self._scaling.dtype == "uint8" else x
 
     def _categories(self, chance: Array, far: Array) -> list[Bounds]:
-        """What codes and probabilities may be, in units of their own. chance: (B, levels)."""
+        """Bounds of codes and of probabilities, in units of their own. chance: (B, levels)."""
         slack = np.minimum(TOLERANCE * far, 1.0)[:, None]
         low, high, expected = [], [], []
         assert isinstance(self.model.preprocess, MixedPreprocess)
@@ -192,9 +192,10 @@ class RunReference:
 def _allowed(
     off: Array, expected: Array, std: Array, unit: Array, far: Array, scale: Array
 ) -> Array:
-    """How far from expected (B, ...) a graph may be: TOLERANCE of a unit, times far (B,).
+    """Largest errors allowed of a graph, (B, ...): TOLERANCE of a unit, times far (B,).
 
-    Or some times what the model in float32 is off (B, ...) at most in that row, over the scale.
+    More where the float32 model errs more: _ERRS times its largest error in that row over the
+    scale. expected, off: (B, ...) float64 values, and the float32 model's errors.
     """
     rows = far.reshape(-1, *[1] * (off.ndim - 1))
     within = np.divide(np.abs(off), scale, out=np.zeros(off.shape), where=scale > 0)
@@ -207,11 +208,11 @@ def _allowed(
 
 
 def _unit(bounds: Bounds, far: Array) -> Array:
-    """Units, like std, in which these bounds are at most TOLERANCE. far: (B,) distance factors."""
+    """Units in which the bounds are at most TOLERANCE, like std. far: (B,) distance factors."""
     sure = np.where(bounds.jumps, 0, bounds.high - bounds.expected)
     units = np.nan_to_num(sure) / (TOLERANCE * far.reshape(-1, *[1] * (sure.ndim - 1)))
     largest = units.max(axis=tuple(range(units.ndim - bounds.std.ndim)), initial=0)
-    # The difference of large numbers is no more exact than that.
+    # Larger than std where values are large: float32 gives their differences no more exactly.
     return np.where(largest > 1.01 * bounds.std, largest, bounds.std)
 
 
@@ -233,7 +234,7 @@ def distance_factor(s: Array) -> Array:
 
 
 def mean_square(errors: Array) -> float:
-    """Mean of the squares of what is not NaN; 0 if nothing is."""
+    """Mean square of the values that are not NaN; 0 without any."""
     present = errors[~np.isnan(errors)]
     return float(np.mean(present**2)) if len(present) else 0.0
 

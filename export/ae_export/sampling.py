@@ -18,15 +18,15 @@ from ae_train.network.sampler import Sampler
 
 Array = NDArray[Any]
 ROWS, GOLDEN_ROWS = 256, 32
-# Codes that jump may fall to the other side of where they do for this share of the numbers.
+# Share of latents, where these are rounded or chosen, that a rounding error may make jump.
 JUMPS = 0.01
 
 
 def sampler_graph(sampler: Sampler, seed: int, manifest: Manifest) -> bytes:
     """The graph of a sampler, held against the module in float64 on noise of that seed.
 
-    In batches of 1, 2, 7 and 64, each latent may be off by 1e-5 of the latents' std, and
-    those of codes that jump at all for one in a hundred. Raises VerificationFailed.
+    In batches of 1, 2, 7 and 64, each latent may be off by 1e-5 of the largest one; where latents
+    are rounded or chosen, one in a hundred may be off by more. Raises VerificationFailed.
     """
     noise = draw(sampler, seed, ROWS)
     examples = [torch.from_numpy(noise[:2])]
@@ -44,7 +44,7 @@ def sampler_graph(sampler: Sampler, seed: int, manifest: Manifest) -> bytes:
 
 
 def golden_samples(sampler: Sampler, seed: int) -> dict[str, Array]:
-    """What golden.npz holds of a sampler: noise, and the latents of it that cannot jump."""
+    """Arrays of golden.npz for a sampler: rows of noise that cannot jump, and their latents."""
     noise = draw(sampler, seed, 4 * GOLDEN_ROWS)
     z, nudged = latents(sampler, noise), latents(sampler, noise, TOLERANCE)
     still = np.flatnonzero((np.abs(z - nudged) <= 0.1 * np.abs(z).max()).all(axis=1))[:GOLDEN_ROWS]
@@ -58,7 +58,7 @@ def draw(sampler: Sampler, seed: int, rows: int) -> Array:
 
 
 def latents(sampler: Sampler, noise: Array, shift: float = 0.0) -> Array:
-    """What the module gives in float64, as float32. shift: added to what the bottleneck takes."""
+    """Latents of noise, computed in float64, as float32. shift: added to the bottleneck's input."""
     exact = copy.deepcopy(sampler).double()
     with torch.no_grad():
         h = exact.codes(torch.from_numpy(noise)) + shift

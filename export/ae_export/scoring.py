@@ -53,7 +53,7 @@ def scorer_graph(
     """The graph of a scorer, for the rows that the graphs of its source take and give.
 
     Held against the module in float64 on held-out and on edge rows, in batches of 1, 2, 7 and 64:
-    each number may be off by 1e-5 of itself plus 1e-5, times how far out the row is. Raises
+    each number may be off by 1e-5 of itself plus 1e-5, times the row's distance factor. Raises
     VerificationFailed.
     """
     feeds, fetches = manifest.scorer_feeds, manifest.scorer_fetches
@@ -70,7 +70,7 @@ def scorer_graph(
 
 
 def golden_scores(scorer: nn.Module, manifest: Manifest, golden: Mapping[str, Array]) -> Arrays:
-    """What golden.npz holds of a scorer's outputs, for the rows in it, with their std."""
+    """Arrays of golden.npz for a scorer: its outputs for the rows in it, and their std."""
     arrays = tuple(golden[feed.name] for feed in manifest.scorer_feeds)
     outputs = dict(zip(OUTPUTS, score_rows(scorer, arrays), strict=True))
     sizes = {name: np.maximum(np.abs(outputs[name]).max(axis=0), 1.0) for name in OUTPUTS[1:]}

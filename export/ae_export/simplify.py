@@ -1,4 +1,4 @@
-"""A traced graph made small and readable: nothing dead or twice, nodes named by their modules."""
+"""Simplify a traced graph: no dead or doubled nodes, names from the modules."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _squeeze_direction(graph: Any, node: Any) -> None:
 def _shorten_reshape(node: Any) -> None:
     """Keep only the last of Reshapes in a row, and none to the shape that is there already."""
     shape = node.inputs[1].const_value
-    if shape is None or 0 in shape.numpy():  # a 0 stands for a size of what goes in
+    if shape is None or 0 in shape.numpy():  # a 0 stands for the size of the input
         return
     while (before := node.inputs[0].producer()) is not None and before.op_type == "Reshape":
         node.replace_input_with(0, before.inputs[0])
@@ -88,16 +88,16 @@ def _shorten_reshape(node: Any) -> None:
 
 
 def _rename(graph: Any) -> None:
-    """Name nodes and what they give module/path/Operator, constants after where they are used."""
-    kept = {value.name for value in (*graph.inputs, *graph.outputs)}
+    """Name nodes and outputs module/path/Operator, constants after the node that uses them."""
+    ports = {value.name for value in (*graph.inputs, *graph.outputs)}
     # In order: a set's differs from process to process, and with it the bytes.
     weights = [name for name in graph.initializers if "." in name]
-    taken = set(kept)
+    taken = set(ports)
     renamed = {name: _unique(_without_wrapper(name), taken) for name in weights}
     for node in graph:
         node.name = _unique(_path(node), taken)
         for at, value in enumerate(node.outputs):
-            if value.name not in kept:
+            if value.name not in ports:
                 value.name = node.name if at == 0 else _unique(f"{node.name}.{at}", taken)
         for at, value in _constants(graph, node):
             if value.name not in renamed:
@@ -131,7 +131,7 @@ def _without_wrapper(name: str) -> str:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """name, or name_2, name_3, ..., that nothing has; taken from now on."""
+    """name, or the first free one of name_2, name_3, ...; added to `taken`."""
     unique, count = name, 1
     while unique in taken:
         count += 1

@@ -1,4 +1,4 @@
-"""Hold graphs against the model in float64, row by row, before anything is written."""
+"""Verify graphs against the model in float64, row by row, before anything is written."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ae_runtime.model.devices import compute, open_session
 
 Array = NDArray[Any]
 BATCHES = (1, 2, 7, 64)
-# How much the reconstruction error of the graphs may differ from the model's, as a share of it.
+# Share of the model's reconstruction error by which that of the graphs may differ.
 ERROR_CHANGE = 1e-3
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well graphs agree with the model, over held-out rows.
+    """Errors of graphs against the model, over held-out rows.
 
     encoder, decoder: largest differences, in std of a column. error_change: of the
     reconstruction error, as a share of the model's.
@@ -53,9 +53,9 @@ class Pair:
 
 
 def verify(source: ExportSource, graphs: Graphs) -> Agreement:
-    """How well the graphs agree with the source's modules in float64.
+    """The errors of the graphs against the source's modules in float64.
 
-    On held-out rows and on edge rows, in batches of 1, 2, 7 and 64, with onnxruntime's
+    Measured on held-out rows and on edge rows, in batches of 1, 2, 7 and 64, with onnxruntime's
     optimisations and without. Allowed for each value is 1e-5 of its column's std plus one
     unit in the last place of the output; where sums in float32 are less exact than that, four times
     what the modules err in that row themselves, at most 1e-4 and eight such units. Integers, and
@@ -82,7 +82,7 @@ def verify(source: ExportSource, graphs: Graphs) -> Agreement:
 def _runs(
     source: ExportSource, graphs: Graphs, parts: Parts
 ) -> Iterator[tuple[Array, list[Array], str]]:
-    """(z, outputs, how they came about) for each batch size, optimised and not."""
+    """(z, outputs, settings in words) for each batch size, optimised and not."""
     for optimised in (True, False):
         pair = Pair(source, graphs, optimised=optimised)
         for batch in BATCHES:
@@ -149,7 +149,7 @@ def in_all_ways(
 def in_batches(
     session: Any, fetches: Sequence[str], feeds: dict[str, Array], batch: int
 ) -> list[Array]:
-    """The outputs of a session for rows that go in so many at a time."""
+    """The outputs of a session for all rows, computed `batch` at a time."""
     rows = len(next(iter(feeds.values())))
     parts = [
         compute(session, fetches, {k: v[start : start + batch] for k, v in feeds.items()})
