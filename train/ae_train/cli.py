@@ -252,8 +252,8 @@ def _report(run: Run) -> list[str]:
         parts.append(
             ("test", quality.test_mse, quality.test_pca_mse or 0.0, quality.test_mean_mse or 0.0)
         )
-    kept = f"best at {schema.best_epoch}" if recipe.fit.keep == "best" else "the last kept"
-    lines = [f"latent {recipe.latent_dim}, {schema.epochs} epochs, {kept}"]
+    weights = f"best at {schema.best_epoch}" if recipe.fit.keep == "best" else "the last kept"
+    lines = [f"latent {recipe.latent_dim}, {schema.epochs} epochs, {weights}"]
     for name, mse, pca_mse, mean_mse in parts:
         lines.append(
             f"{name:<10} MSE {mse:.5f}, PCA {pca_mse:.5f} (ratio {_ratio(mse, pca_mse)}), "

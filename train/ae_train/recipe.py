@@ -22,7 +22,7 @@ from ae_train.recipe_check import choices, complaints, fields_of
 ArchName = Literal["dense", "conv", "gru"]
 Objective = Literal["mse", "mae", "huber", "bce", "mixed"]
 
-# What a setting is where it is left out and other settings or the data decide.
+# Defaults of settings that depend on other settings or on the data.
 # Hidden units, hidden layers, and share of units dropped, by network.
 ARCH_SIZES: dict[ArchName, dict[str, float]] = {
     "dense": {"width": 256, "depth": 2, "dropout": 0.1},
@@ -32,9 +32,9 @@ ARCH_SIZES: dict[ArchName, dict[str, float]] = {
 # Time steps of a window, or this part of a short series: a window each for validation and test, and
 # several to learn from. The stride grows where it makes more windows than that.
 WINDOW, SHORT_SERIES, MAX_WINDOWS = 64, 8, 50_000
-CONV_PIXELS = 16  # of the shorter side, from which on an image's network is conv, not dense
-ACTIVE_SHARE, BETA, LEVELS = 0.25, 1.0, 8  # of sparse, variational, quantized
-CORRUPTION = 0.1  # its amount
+CONV_PIXELS = 16  # pixels of the shorter side, from which on an image's network is conv, not dense
+ACTIVE_SHARE, BETA, LEVELS = 0.25, 1.0, 8  # for sparse, variational, quantized
+CORRUPTION = 0.1  # std of the noise, or share of the numbers
 MIN_LATENTS, MAX_LATENTS = 2, 64
 LEFT_OVER = 0.1  # share of the variance that PCA, or with "auto" the network, leaves at most
 # Steps are what a training is made of: with fewer the errors of most tables still fall, and more

@@ -46,7 +46,7 @@ _PLACES = {
 
 
 class _Autoencoder(BaseEstimator):
-    """What the estimators below have in common: settings, fit, and rows checked."""
+    """Settings, fit and checks of rows that the estimators share."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Autoencoder(BaseEstimator):
         rows = self._rows(X, reset=before is None, least=MIN_ROWS)
         try:
             self.run_ = train(rows, recipe, init=before, device=self.device)  # type: ignore[arg-type]
-        except RecipeError as error:  # in the words of scikit-learn
+        except RecipeError as error:  # in the terms of scikit-learn
             raise RecipeError(str(error).replace("without init", "with warm_start=False")) from None
         self._model = in_float64(self.run_.model.cpu())
         return self
@@ -112,8 +112,8 @@ class _Autoencoder(BaseEstimator):
         fields: dict[str, Any] = {"data": {"test": 0.0}}
         before = self.run_.recipe if self.warm_start and hasattr(self, "run_") else None
         if before is not None:  # what its weights are made for
-            kept = to_fields(before)
-            merge(fields, {name: kept[name] for name in ("latent_dim", "arch", "bottleneck")})
+            fixed = to_fields(before)
+            merge(fields, {name: fixed[name] for name in ("latent_dim", "arch", "bottleneck")})
         own = self.recipe or {}
         merge(fields, to_fields(own) if isinstance(own, Recipe) else own)
         for name, place in _PLACES.items():
@@ -293,7 +293,7 @@ class AutoencoderDetector(OutlierMixin, _Autoencoder):
         return -float(np.float32(threshold.value))
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """How far rows are from the threshold, (N,) float64: negative for outliers."""
+        """Distances of the scores of rows to the threshold, (N,) float64: negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:

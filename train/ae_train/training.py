@@ -1,4 +1,4 @@
-"""From rows and a recipe to a run: prepare, choose the size, fit, and evaluate."""
+"""Train a model: prepare the rows, choose the latent size, fit, and evaluate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ae_train.schema import Size
 Show = Callable[[Epoch, float], None]
 Say = Callable[[str], None]
 SAVE_STATE_EVERY_S = 10.0
-# What a run that goes on from another one's weights has in common with it.
+# Settings that a run shares with the run whose weights it starts from.
 _SHARED = ("latent_dim", "arch", "bottleneck", "data.kind", "data.scaling", "fit.objective")
 
 
@@ -154,12 +154,12 @@ class _Training:
                 self.show(epoch, pca_mse)
 
         stopped: Stop = fitting.run(after_epoch)
-        # An interrupt is not made to wait; weights of before may have seen all rows.
+        # An interrupt must not wait; an earlier run's weights may have seen all rows.
         may_fold = stopped != "interrupt" and self.before is None
-        kept, gain = model_to_keep(fitting, recipe, prepared, may_fold)
+        model, gain = model_to_keep(fitting, recipe, prepared, may_fold)
         if self.place is not None:
             metrics = self.place.metrics()
-        return finish(kept, recipe, prepared, fitting.state, stopped, sizes, metrics, gain)
+        return finish(model, recipe, prepared, fitting.state, stopped, sizes, metrics, gain)
 
     def _sizes(self, data_id: str) -> list[Size]:
         """The curve of latent sizes, if the size is to be found; the last one is the choice."""

@@ -1,4 +1,4 @@
-"""From a resolved recipe and prepared rows to a model at its start."""
+"""A model at its start, built from a resolved recipe and prepared rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gains over PCA: how large they are, and whether chance makes as large ones."""
+"""Gains over PCA, and whether chance reaches them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Gain
 
 Array = NDArray[Any]
-# How often a network that is as good as PCA is taken for a better one, at most.
+# Share of networks as good as PCA that are taken for better ones, at most.
 LEVEL = 0.01
 EARLY = 0.001  # the same, before all folds are seen
-# Share of an error, of float32: what is better by less is PCA computed in another order.
+# Share of PCA's error: a smaller gain is PCA computed in another order, in float32.
 ROUNDING = 1e-6
-_ALL_SIGNS = 12  # 4,096 choices
+_ALL_SIGNS = 12  # blocks up to which all choices of signs are taken; beyond, 4,096 of them
 
 
 def gains_of_best(errors: Array, pca: Array) -> Array:
@@ -33,15 +33,15 @@ def gains_of_best(errors: Array, pca: Array) -> Array:
 def gain_of(gains: Array, pca: Array, rows: int, folds: int = 0, level: float = LEVEL) -> Gain:
     """The gain over PCA: the share of its error that is saved, and the share that chance reaches.
 
-    gains, pca: (B,) of each block. rows: how many they hold. folds: of how many, 0: none. Where a
-    network is as good as PCA, what a block saves might as well be what it costs: chance is what a
-    share `level` of all choices of signs reaches. Errors need not be normal: a few rows often have
-    most of them.
+    gains, pca: (B,) of each block. rows: how many the blocks hold. folds: how many of the folds are
+    among them. Where a network is as good as PCA, what a block saves might as well be what it
+    costs: chance is what a share `level` of all choices of signs reaches. Errors need not be
+    normal: a few rows often have most of them.
     """
-    whole = max(float(pca.sum()), 1e-300)
+    total = max(float(pca.sum()), 1e-300)
     sums = (_signs(len(gains)) * gains).sum(1)
-    chance = float(np.quantile(sums, 1 - level, method="higher")) / whole
-    return Gain(float(sums[0]) / whole, chance if len(gains) > 1 else None, rows, len(gains), folds)
+    chance = float(np.quantile(sums, 1 - level, method="higher")) / total
+    return Gain(float(sums[0]) / total, chance if len(gains) > 1 else None, rows, len(gains), folds)
 
 
 @cache

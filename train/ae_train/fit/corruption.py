@@ -32,7 +32,7 @@ def make_corruption(recipe: Corruption, form: Form) -> Corrupt | None:
 
 
 def _columns_of(form: Form) -> Tensor | None:
-    """For a mixed table, the column of each number of a row; None where each is its own."""
+    """The column of each number of a mixed table's row, (W,); None where each is its own."""
     if not form.is_mixed:
         return None
     sizes = torch.tensor([1] * form.row_shape[0] + list(form.levels))
@@ -40,7 +40,7 @@ def _columns_of(form: Form) -> Tensor | None:
 
 
 def _chosen(s: Tensor, share: float, columns: Tensor | None) -> Tensor:
-    """A random `share` of the numbers, whole columns of a mixed table."""
+    """Mask of a random `share` of the numbers; of a mixed table, of the columns."""
     if columns is None:
         return torch.rand_like(s) < share
     draws = torch.rand(len(s), int(columns[-1]) + 1, device=s.device)

@@ -39,7 +39,7 @@ def pca_squares(pca: Pca, rows: Rows, latent_dim: int) -> Array:
 
 
 def _pca_errors(pca: Pca, rows: Rows, latent_dim: int) -> Iterator[tuple[Array, Array]]:
-    """Squared errors of PCA and which of the numbers are present, (B, W) each, by blocks."""
+    """(squared errors of PCA, mask of the present numbers), (B, W) each, by blocks."""
     for s, present in rows.blocks():
         flat = s.flatten(1).cpu().numpy()
         there = np.ones(flat.shape, bool) if present is None else present.flatten(1).cpu().numpy()
@@ -49,7 +49,7 @@ def _pca_errors(pca: Pca, rows: Rows, latent_dim: int) -> Iterator[tuple[Array, 
 def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> list[Prefix]:
     """MSE in scaled space by how many of the ordered latents are kept, PCA's of that size beside.
 
-    At every size up to 16, then at some 16 more.
+    Sizes are all up to 16, then some 16 more.
     """
     more = range(16, latent_dim, max(1, latent_dim // 16))
     sizes = sorted({*range(1, min(latent_dim, 16) + 1), *more, latent_dim})
@@ -139,7 +139,7 @@ def range_errors(
 
 
 def mean_of_present(errors: Array, axis: int) -> Array:
-    """Mean over an axis of what is not NaN; NaN where nothing is."""
+    """Mean over an axis of the values that are not NaN; NaN without any."""
     count = (~np.isnan(errors)).sum(axis=axis)
     return np.where(count > 0, np.nansum(errors, axis=axis) / np.maximum(count, 1), np.nan)
 
@@ -170,7 +170,7 @@ def describe_columns(
 
 
 def _root_mean_square(off: Array) -> float:
-    """Root of the mean square of what is not NaN, whose squares float64 need not hold."""
+    """Root mean square of the values that are not NaN, also where float64 cannot hold squares."""
     largest = float(np.nanmax(np.abs(off), initial=0)) or 1.0
     return largest * float(np.sqrt(mean_of_present((off / largest) ** 2, 0)))
 
@@ -185,16 +185,16 @@ class Accuracy:
 
     model: Array
     pca: Array
-    frequent: Array  # of always saying the column's most frequent one
+    frequent: Array  # where the answer is always the column's most frequent one
 
 
 @torch.no_grad()
 def mixed_quality(
     model: Model, pca: Pca, latent_dim: int, sample: HeldRows, rows: Rows
 ) -> tuple[MixedQuality, Accuracy]:
-    """A mixed table's figures on rows: of the model, of PCA on one-hot rows, of the training rows.
+    """(figures of a mixed table, accuracy by column) on rows: for the model, PCA, and frequencies.
 
-    sample: training rows, for each column's most frequent category.
+    PCA is that of one-hot rows. sample: training rows, for each column's most frequent category.
     """
     model.eval()
     assert isinstance(model.preprocess, MixedPreprocess)
@@ -210,10 +210,10 @@ def mixed_quality(
         errors = [((y - s).square() * there)[:, :width].double().sum() for y in both]
         squares += torch.stack(errors).cpu()
         numbers += float(there[:, :width].sum())
-        said = [y[:, width:] for y in both] + [frequent.expand(len(s), -1)]
+        predicted = [y[:, width:] for y in both] + [frequent.expand(len(s), -1)]
         known_categories = there[:, width:]
         right += torch.stack(
-            [_right(y, s[:, width:], known_categories, levels) for y in said]
+            [_right(y, s[:, width:], known_categories, levels) for y in predicted]
         ).cpu()
         known += torch.stack([part[:, 0].sum() for part in known_categories.split(levels, 1)]).cpu()
     mse = (squares / max(numbers, 1)).tolist()
@@ -227,7 +227,7 @@ def _right(y: Tensor, s: Tensor, there: Tensor, levels: tuple[int, ...]) -> Tens
     parts = zip(*(t.split(levels, 1) for t in (y, s, there)), strict=True)
     return torch.stack(
         [
-            ((said.argmax(1) == true.argmax(1)) & present[:, 0]).sum().float()
-            for said, true, present in parts
+            ((predicted.argmax(1) == true.argmax(1)) & present[:, 0]).sum().float()
+            for predicted, true, present in parts
         ]
     )

@@ -52,7 +52,7 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     random: Tensor | None = None
-    device_random: Tensor | None = None  # of the GPU's generator
+    device_random: Tensor | None = None  # state of the GPU's generator
     # (epochs + 1, blocks) float64, squares summed over each block of validation rows.
     block_errors: Tensor | None = None
 
@@ -95,12 +95,12 @@ def evaluate(model: Model, rows: Rows) -> Errors:
             totals += torch.stack([value.double().cpu() for value in sums])
     loss, weight, squares, count, penalties = totals.tolist()
     mean, mse = loss / max(weight, 1e-12), squares / max(count, 1)
-    whole = model.bottleneck.combine(
+    combined = model.bottleneck.combine(
         torch.tensor(mean),
         torch.tensor(penalties / max(len(rows), 1) / numbers),
         model.objective.likelihood,
     )
-    return Errors(float(whole), mse, torch.cat(of_rows))
+    return Errors(float(combined), mse, torch.cat(of_rows))
 
 
 def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor | None:
@@ -113,7 +113,7 @@ def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor 
 class Fitting:
     """One training. `run` goes on from `state` and leaves the weights to keep in the model.
 
-    blocks: of each validation row, whose errors are then kept after each epoch.
+    blocks: the block of each validation row; the errors of each block are then kept by epoch.
     """
 
     def __init__(

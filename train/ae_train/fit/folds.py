@@ -30,8 +30,8 @@ def fold_gains(
 ) -> Iterator[tuple[Array, Array, int]]:
     """(gains over PCA, PCA's errors, rows) of each fold; both by unit of rows, sums of squares.
 
-    A fold's network is trained for `epochs` on the others, beside PCA fitted to them, when it is
-    asked for. Nothing where there are too many rows, or too few units, for that.
+    A fold's network is trained for `epochs` on the other folds, beside PCA fitted to them, when the
+    fold is asked for. No folds with more than MOST_ROWS rows, or fewer units than FOLDS.
     """
     train, rows = prepared.train, prepared.split.train
     units = units_of(prepared.data, rows)
@@ -41,13 +41,13 @@ def fold_gains(
     folds = []
     for fold in range(FOLDS):
         held = units * FOLDS // count == fold
-        kept = ~held
-        kept[kept] = ~sharing_steps(prepared.data, rows[kept], rows[held])
-        folds.append((kept, held))
-    if min(kept.sum() for kept, _ in folds) < max(2, recipe.latent_dim):
+        fitted = ~held
+        fitted[fitted] = ~sharing_steps(prepared.data, rows[fitted], rows[held])
+        folds.append((fitted, held))
+    if min(fitted.sum() for fitted, _ in folds) < max(2, recipe.latent_dim):
         return
-    for kept, held in folds:
-        errors, pca = _fold(recipe, prepared, _picked(train, kept), _picked(train, held), epochs)
+    for fitted, held in folds:
+        errors, pca = _fold(recipe, prepared, _picked(train, fitted), _picked(train, held), epochs)
         labels = units[held] - units[held].min()
         yield block_sums(pca - errors, labels), block_sums(pca, labels), int(held.sum())
 

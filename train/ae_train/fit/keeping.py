@@ -39,8 +39,7 @@ def model_to_keep(
     if unclear and few and may_fold:
         folds = fold_gains(recipe, prepared, fitting.state.best_epoch)
         gain = gain_with_folds(*sums, rows, folds) or gain
-    kept = fitting.model if is_beyond_chance(gain) else bare_pca(recipe, prepared)
-    return kept, gain
+    return fitting.model if is_beyond_chance(gain) else bare_pca(recipe, prepared), gain
 
 
 def validation_sums(state: State, recipe: Resolved, prepared: Prepared) -> tuple[Array, Array]:
@@ -58,10 +57,11 @@ def gain_with_folds(
 ) -> Gain | None:
     """The gain over PCA on validation rows and on those of folds; None without folds.
 
-    gains, pca: of each block of so many validation rows. folds: the same of each, made when it is
-    asked for. No more are, once it is clear: the gain is beyond what one in a thousand choices of
-    signs reaches (Haybittle 1971, Peto et al. 1976: looks as strict as that leave the level of the
-    last one as it is), or a loss on two folds, or a loss beyond chance on the first.
+    gains, pca: sums for each block of the validation rows, `rows` of them. folds: the same for each
+    fold, trained when it is asked for. No more are, once the answer is clear: the gain is beyond
+    what one in a thousand choices of signs reaches (Haybittle 1971, Peto et al. 1976: looks as
+    strict as that leave the level of the last one as it is), or a loss on two folds, or a loss
+    beyond chance on the first.
     """
     gain = None
     for count, (more_gains, more_pca, more_rows) in enumerate(folds, 1):

@@ -1,4 +1,4 @@
-"""From rows to what a model learns from: split, scaled, and seen by PCA."""
+"""Rows prepared for a model: split and scaled, with statistics and PCA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ae_train.recipe import Recipe
 AnyPreprocess = Preprocess | MixedPreprocess
 # Numbers of the training rows that statistics and PCA see where the rows are streamed.
 SAMPLE_NUMBERS = 1 << 24
-_EVALUATION_NUMBERS = 1 << 23  # of held-out rows that are described column by column, in float64
+_EVALUATION_NUMBERS = 1 << 23  # numbers of held-out rows that are described by column, in float64
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Prepared:
 
     train, validation, test: rows in scaled space, on the device. sample: the training rows that
     statistics and PCA were taken from, all where they fit into memory. evaluation: held-out rows to
-    describe the model on, test rows if there are any, and their numbers in the dataset. blocks: of
-    each validation row, as they are held.
+    describe the model on, test rows if there are any, and their numbers in the dataset. blocks: the
+    block of each validation row, in the order of `validation`.
     """
 
     data: Dataset

@@ -17,8 +17,8 @@ from ae_train.network.preprocess import Preprocess
 
 Pair = tuple[Tensor, Tensor | None]
 _BLOCK_NUMBERS = 1 << 20
-_BUFFER_BYTES = 1 << 27  # of rows that a streamed epoch shuffles among each other
-_RUN_ROWS = 256  # of neighbouring rows that are read at once
+_BUFFER_BYTES = 1 << 27  # bytes of rows that a streamed epoch shuffles among each other
+_RUN_ROWS = 256  # neighbouring rows that are read at once
 
 
 class Rows(Protocol):
@@ -81,18 +81,18 @@ class StreamedRows:
 
     def batches(self, size: int) -> Iterator[Pair]:
         runs = -(-len(self.rows) // _RUN_ROWS)
-        kept: list[Pair] = []
+        leftover: list[Pair] = []
         for chosen in torch.randperm(runs).split(self.runs_a_buffer):
-            s, present = _join(kept + self._load(chosen.tolist()))
+            s, present = _join(leftover + self._load(chosen.tolist()))
             order = torch.randperm(len(s))
-            whole = len(s) // size * size
-            for at in range(0, whole, size):  # not split(): that makes one empty batch of no rows
+            full = len(s) // size * size
+            for at in range(0, full, size):  # not split(): that makes one empty batch of no rows
                 batch = order[at : at + size]
                 yield s[batch].to(self.device), _picked(present, batch, self.device)
-            rest = order[whole:]  # joins the next buffer, so that every batch but one is full
-            kept = [(s[rest], None if present is None else present[rest])]
+            rest = order[full:]  # joins the next buffer, so that every batch but one is full
+            leftover = [(s[rest], None if present is None else present[rest])]
             del s, present  # before the next buffer is read
-        s, present = _join(kept)
+        s, present = _join(leftover)
         if len(s):
             yield s.to(self.device), None if present is None else present.to(self.device)
 

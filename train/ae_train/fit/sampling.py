@@ -15,20 +15,20 @@ from ae_train.network.model import Model
 from ae_train.network.sampler import Sampler
 
 Array = NDArray[Any]
-COMPONENTS = (1, 2, 4, 8, 16, 32)  # that are tried; the held-out rows choose
+COMPONENTS = (1, 2, 4, 8, 16, 32)  # numbers of components to try; the held-out rows choose
 ROWS_A_COMPONENT = 20  # training rows, at least, for each latent of a component
-RIDGE = 1e-3  # of the mean variance, added to each latent's
-_WORSE = 2  # sizes in a row that are no better than the best so far: more are not tried
-_ROWS = 20_000
+RIDGE = 1e-3  # share of the mean variance that is added to each latent's
+_WORSE = 2  # sizes in a row without a better one, after which no more are tried
+_ROWS = 20_000  # codes, at most, that a mixture is fitted to
 
 
 def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) -> Sampler:
     """The sampler of a model on the CPU.
 
     A Gaussian mixture with full covariances over the codes of the training rows, of the size that
-    gives the validation rows the highest likelihood. Variational: over draws from the rows'
-    posteriors, and the prior is tried as well. Where it is not what the posteriors add up to, the
-    decoder has not seen what it gives (Ghosh et al. 2020, From Variational to Deterministic
+    gives the validation rows the highest likelihood. For a variational model, over draws from the
+    rows' posteriors, and the prior is tried as well: where the posteriors do not add up to it, the
+    decoder has not seen its latents (Ghosh et al. 2020, From Variational to Deterministic
     Autoencoders).
     """
     from sklearn import config_context
@@ -84,7 +84,7 @@ def _sampler(model: Model, weights: Array, means: Array, factors: Array) -> Samp
 def _codes(model: Model, rows: Rows, seed: int) -> Array:
     """Codes of at most _ROWS of the rows, as the bottleneck takes them, (N, code_dim) float64.
 
-    Variational: latents (N, K) drawn from what it makes of that.
+    For a variational model, latents (N, K) drawn from the rows' posteriors.
     """
     codes = torch.cat([model.code(s.cpu()) for s, _ in rows.blocks()])
     codes = codes[:: max(1, -(-len(codes) // _ROWS))]

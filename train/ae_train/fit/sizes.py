@@ -1,4 +1,4 @@
-"""The latent size found by trying: short trainings of growing size, until one leaves little."""
+"""The search for a latent size: short trainings of growing size, until one leaves little."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _try(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Size:
         raise KeyboardInterrupt
     pca_mse = baseline_mse(prepared.pca, prepared.validation, latent_dim)
     mse = errors[fitting.state.best_epoch]
-    if pca_may_stand_in(model, settings):  # what is no better by more than chance counts as PCA
+    if pca_may_stand_in(model, settings):  # a gain within chance counts as PCA
         sums = validation_sums(fitting.state, settings, prepared)
         gain = gain_of(*sums, len(prepared.validation))
         mse = pca_mse * (1 - gain.share) if is_beyond_chance(gain) else pca_mse

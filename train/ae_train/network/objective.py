@@ -100,8 +100,8 @@ class Bce(Mse):
 class Mixed(Mse):
     """Squared error of each number, cross-entropy of each categorical column.
 
-    Cross-entropies are in units of the column's entropy over the training rows, so that what
-    knows nothing of a row pays about 1 for any column, be it of numbers or categories.
+    Cross-entropies are in units of the column's entropy over the training rows, so that a model
+    that knows nothing of a row pays about 1 for any column, of numbers or categories.
     """
 
     likelihood: ClassVar[bool] = True

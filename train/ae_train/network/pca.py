@@ -12,7 +12,7 @@ from ae_train.recipe import LEFT_OVER, MAX_LATENTS, MIN_LATENTS
 
 Array = NDArray[Any]
 _BLOCK_ROWS = 8192
-_EXACT, _LEADING = 2048, 256
+_EXACT, _LEADING = 2048, 256  # rows or columns, and axes: see fit_pca
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The PCA path: the straight way through a model, on which the networks learn what is better."""
+"""The PCA path: the linear part of a model, to which the networks add what they learn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ae_train.data.form import Form
 from ae_train.network.pca import Pca
 
-_LEAST = 1e-6  # of the largest std: axes below are rounding errors
+_LEAST = 1e-6  # share of the largest std: axes below are rounding errors
 
 
 class PcaPath(nn.Module):

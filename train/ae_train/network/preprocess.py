@@ -16,7 +16,8 @@ from ae_train.data.form import Form
 Array = NDArray[Any]
 LIMIT = 1e6  # scaled input is clipped to +-LIMIT, so that finite rows give finite latents
 _TO_SIGMA = 1.349  # interquartile range of a normal distribution, in standard deviations
-# Past this mean/std ratio the rounding of a float32 mean would show, so its rest is subtracted too.
+# Ratio of mean to std: past it the rounding of a float32 mean would show, so the part that is
+# rounded off is subtracted too.
 _FAR = 8.0
 _COUNTED = 1 << 20  # bytes counted at once: bincount makes 8 of each
 
@@ -78,7 +79,7 @@ def _measure_column(column: Array) -> tuple[float, ...]:
 
 
 def _measure_bytes(column: Array) -> tuple[float, ...]:
-    """The same from how often each of 256 values is there, without a float64 of every pixel."""
+    """Statistics of bytes, from counts of the 256 values, without a float64 of every pixel."""
     counts = np.zeros(256, np.int64)
     for start in range(0, len(column), _COUNTED):
         counts += np.bincount(column[start : start + _COUNTED], minlength=256)

@@ -39,7 +39,7 @@ _STYLE: dict[str, Any] = {
     "lines.linewidth": 1.6,
     "savefig.dpi": 144,
 }
-_POINTS = 800  # of a line; more cannot be seen, and make large files
+_POINTS = 800  # points of a line; more cannot be seen, and make large files
 _BARS = 80  # more latents than that are drawn as one outline
 _VECTOR_STEPS = 400  # longer windows become pixels
 _TILE = 72  # pixels of an image's side at most: _COLUMNS of them are as wide as the page
@@ -53,13 +53,13 @@ def curves(metrics: Sequence[dict[str, Any]], best_epoch: int) -> Markup:
     metrics: the lines of metrics.jsonl. Where the loss is not the squared error, it has a panel of
     its own.
     """
-    kept = metrics[:: max(1, len(metrics) // _POINTS)]
-    kept = [*kept, metrics[-1]] if kept[-1] is not metrics[-1] else list(kept)
+    drawn = metrics[:: max(1, len(metrics) // _POINTS)]
+    drawn = [*drawn, metrics[-1]] if drawn[-1] is not metrics[-1] else list(drawn)
     same = all(np.isclose(m["validation_loss"], m["validation_mse"], rtol=1e-4) for m in metrics)
-    epochs = [m["epoch"] for m in kept]
-    train = [np.nan if m["train_loss"] is None else m["train_loss"] for m in kept]
-    errors = [m["validation_mse"] for m in kept]
-    losses = [m["validation_loss"] for m in kept]
+    epochs = [m["epoch"] for m in drawn]
+    train = [np.nan if m["train_loss"] is None else m["train_loss"] for m in drawn]
+    errors = [m["validation_mse"] for m in drawn]
+    losses = [m["validation_loss"] for m in drawn]
     pca = metrics[0]["pca_mse"]
     best = next((m for m in metrics if m["epoch"] == best_epoch), metrics[-1])
 

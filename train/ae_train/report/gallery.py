@@ -1,4 +1,4 @@
-"""Held-out rows for a report: which are shown, and what is known of them."""
+"""Held-out rows that a report shows, with their errors and latents."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-MAP_ROWS = 2000  # of a latent map; more hide each other
+MAP_ROWS = 2000  # rows of a latent map; more hide each other
 TYPICAL = WORST = 12  # rows of a gallery
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Some held-out rows and what the model makes of them.
+    """Some held-out rows and their reconstructions.
 
     rows: (n,) which of the data's rows they are, counted from 0. x, x_hat: (n, ...) in data units;
     of a mixed table its numbers, (n, P). errors: (n,) as in Gallery. codes, codes_hat: (n, Q) of a

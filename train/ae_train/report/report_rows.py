@@ -14,9 +14,9 @@ from ae_train.report.advice import column_label
 from ae_train.report.gallery import Gallery, Shown
 from ae_train.schema import Schema
 
-_WINDOWS = 3  # side by side
+_WINDOWS = 3  # windows side by side
 _CHANNELS = 4
-_WORST_ROWS = 8  # of a table, as text
+_WORST_ROWS = 8  # rows of a table, as text
 _FURTHEST = 4  # columns of such a row
 _BARS = 40  # columns that have a bar
 _NAME = 60  # characters of a name
@@ -31,7 +31,7 @@ class Bar(NamedTuple):
 
     name: str
     share: float
-    words: str
+    text: str
     css: str
 
 
@@ -116,19 +116,19 @@ def _furthest(schema: Schema, shown: Shown, at: int) -> list[str]:
     with np.errstate(over="ignore"):
         far = np.abs(x_hat - x) / np.where(std > 0, std, np.inf)
     far = np.nan_to_num(far).clip(max=_MOST)
-    words = []
+    lines = []
     for d in np.argsort(-far, kind="stable")[:_FURTHEST]:
         if far[d] >= 0.05:
             ours, theirs = (_value(value, columns[d], std[d]) for value in (x[d], x_hat[d]))
-            words.append(f"{names[d]}: {ours} {_ARROW} {theirs} ({far[d]:.1f} std)")
+            lines.append(f"{names[d]}: {ours} {_ARROW} {theirs} ({far[d]:.1f} std)")
     if shown.codes is None or shown.codes_hat is None:
-        return words
+        return lines
     for q, (code, code_hat) in enumerate(zip(shown.codes[at], shown.codes_hat[at], strict=True)):
         levels = columns[len(x) + q].levels
         if code >= 0 and code != code_hat and levels:
             ours, theirs = (repr(levels[c])[:_NAME] for c in (code, code_hat))
-            words.append(f"{names[len(x) + q]}: {ours} {_ARROW} {theirs}")
-    return words
+            lines.append(f"{names[len(x) + q]}: {ours} {_ARROW} {theirs}")
+    return lines
 
 
 def _value(value: float, column: Column, std: float) -> str:
@@ -151,12 +151,12 @@ def columns(schema: Schema, gallery: Gallery) -> tuple[str, list[Bar]] | None:
     most = max(float(errors.max()), 1.0)
     bars = []
     for at in order[:_BARS]:
-        words = f"{errors[at]:.3f}"
+        text = f"{errors[at]:.3f}"
         column = schema.columns[at] if schema.columns is not None else None
         if column is not None and column.rmse is not None:
             unit, noun = (86400, " days") if column.type == "date" else (1, "")
-            words += f" (\N{PLUS-MINUS SIGN}{column.rmse / unit:.3g}{noun})"
-        bars.append(Bar(names[at], errors[at] / most, words, "model"))
+            text += f" (\N{PLUS-MINUS SIGN}{column.rmse / unit:.3g}{noun})"
+        bars.append(Bar(names[at], errors[at] / most, text, "model"))
     more = len(order) - len(bars)
     rest = f" The {more:,} others have less error." if more else ""
     units = ", in brackets in its own units" if schema.columns is not None else ""
@@ -192,8 +192,8 @@ def _names(schema: Schema) -> list[str]:
     if schema.columns is None:
         names += schema.channels or [None] * schema.row_shape[-1]
     noun = "column" if schema.kind == "table" else "channel"
-    words = [name or column_label(None, at, noun) for at, name in enumerate(names)]
+    labels = [name or column_label(None, at, noun) for at, name in enumerate(names)]
     return [
-        word if len(word) <= _NAME else word[: _NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        for word in words
+        label if len(label) <= _NAME else label[: _NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        for label in labels
     ]

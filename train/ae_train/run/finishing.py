@@ -1,4 +1,4 @@
-"""From trained weights to a run: what the model is, how good it is, and what to try next."""
+"""The run of a trained model: its schema, figures, scores and advice."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def finish(
 ) -> tuple[Run, Gallery]:
     """The run of a trained model, which is moved to the CPU, and what its report shows.
 
-    metrics: of each epoch from 0 on. gain: what the model was kept for, or PCA in its place.
+    metrics: of each epoch from 0 on. gain: the gain over PCA by which the model, or PCA, was kept.
     """
     data, form, statistics = prepared.data, prepared.data.form, prepared.statistics
     held_out = (prepared.validation, prepared.test)
@@ -73,7 +73,7 @@ def finish(
         columns=columns,
         quality=replace(
             quality(model, prepared.pca, recipe.latent_dim, *held_out, gain),
-            **_in_words(model, recipe.latent_dim, prepared, mixed),
+            **_in_data_units(model, recipe.latent_dim, prepared, mixed),
         ),
         x_std=np.nan_to_num(statistics.std).tolist(),
         z_mean=z_mean,
@@ -131,7 +131,7 @@ def _curve(model: Model, latent_dim: int, prepared: Prepared) -> list[Prefix] | 
     return curve_of_prefixes(model, prepared.pca, latent_dim, rows) if ordered else None
 
 
-def _in_words(
+def _in_data_units(
     model: Model, latent_dim: int, prepared: Prepared, mixed: dict[str, MixedQuality] | None
 ) -> dict[str, float | None]:
     """Figures in units of the data, over the held-out rows."""

@@ -170,5 +170,5 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
         # Opened here, because numpy leaves a file open that turns out to be no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return dict(archive)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):  # numpy's words advise pickle
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):  # numpy's message advises pickle
         raise ValueError(f"{path.name} is not a readable .npz archive") from None

@@ -1,4 +1,4 @@
-"""A scorer of all rows, and what unseen rows will score: by scorers of some of the rows."""
+"""The scorer of all rows, and scores of unseen rows, estimated by scorers of some of the rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Score, Threshold
 from ae_runtime.tables.windows import Windows
 from ae_train.data.dataset import Dataset, Split
+from ae_train.fit.blocks import units_of
 from ae_train.fit.preparing import Prepared
 from ae_train.network.model import Model
 from ae_train.network.scorer import NAMES, Scorer
@@ -24,18 +25,18 @@ from ae_train.scores.thresholds import calibrated, describe, independent_rows, t
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
 FIT_ROWS, HELD_ROWS = 20_000, 50_000
-ENOUGH = 2000  # held-out rows that a threshold is exact enough with: no folds are made then
-# Independent rows, at most, that a share is as sure as: what scorers of some of the rows give is a
-# little more than what the one of all does, which no number of rows makes up for.
+ENOUGH = 2000  # held-out rows that make a threshold exact enough without folds
+# Independent rows, the most that a share's confidence counts: scorers of some of the rows score a
+# little higher than the scorer of all, which no number of rows makes up for.
 SURE_ROWS = 2000.0
 FOLDS, MANY_FOLDS, FEW_ROWS = 5, 10, 500
 _FOLD_WINDOWS = 6000
-_LATER_WINDOWS = 32  # one after the other, that the threshold of a series comes from alone
-_BLOCKS = 8  # of neighbouring rows, at least, that tell how rows hang together
+_LATER_WINDOWS = 32  # windows in a row, held out, that are enough for a series' threshold
+_BLOCKS = 8  # blocks of neighbouring rows that show how rows depend on each other
 
 
 class Scores(NamedTuple):
-    """A scorer and what is known of its scores; of time steps, for a series that was cut."""
+    """A scorer, its scores' quantiles and threshold; those of time steps, too, for a cut series."""
 
     scorer: Scorer
     scores: list[Score]
@@ -49,8 +50,8 @@ class Crossed:
     """Scores of rows by the scorer of all rows and by scorers that were not fitted on them.
 
     own, unseen: (N, 4). held: (N,) bool, whether the model was not trained on the row either.
-    groups: ways to cut the rows into groups that hang together, each (N,); () where none do. later:
-    whether only the rows that are held tell of "nearest", too.
+    groups: partitions of the rows into dependent groups, each (N,); () where rows are independent.
+    later: whether "nearest", too, is described by the held rows only.
     """
 
     own: Array
@@ -61,9 +62,9 @@ class Crossed:
 
 
 def fit_scorer(model: Model, prepared: Prepared, settings: Scoring, seed: int) -> Scores:
-    """The scorer of a model on the CPU, quantiles of what unseen rows score, and a threshold.
+    """The scorer of a model on the CPU, quantiles of the scores of unseen rows, and a threshold.
 
-    The scorer is fitted on all rows. What an unseen row scores is estimated by scorers of most of
+    The scorer is fitted on all rows. Scores of unseen rows are estimated by scorers of most of
     the rows, on the rows that were left out; by a single one, on the held-out rows, where these are
     many or where the caller said which they are. All scores but "nearest" depend on the model: for
     them only rows count that it was not trained on, if there are any. The share settings.trim of
@@ -74,9 +75,9 @@ def fit_scorer(model: Model, prepared: Prepared, settings: Scoring, seed: int) -
     rows = measure(model, data, numbers)
     scorer = fit_calmest(model, rows, settings, seed)
 
-    def fitted(kept: Array) -> Scorer:
-        places = np.flatnonzero(kept)
-        if isinstance(data.parts[0], Windows):  # of which neighbours are nearly the same
+    def fitted(mask: Array) -> Scorer:
+        places = np.flatnonzero(mask)
+        if isinstance(data.parts[0], Windows):  # neighbouring ones are nearly the same
             places = some(places, data.form.numbers, _FOLD_WINDOWS)
         return fit_calmest(model, rows.at(places), settings, seed)
 
@@ -85,7 +86,7 @@ def fit_scorer(model: Model, prepared: Prepared, settings: Scoring, seed: int) -
         scorer.combine(*_weights(crossed))
         return Scores(scorer, *_described(scorer, crossed, settings))
     windows = crossed_windows(model, prepared, scorer, rows, numbers, fitted)
-    # What comes next is like what came last, as far as that is long enough to tell.
+    # The next steps are most like the latest ones, where these are enough to tell.
     later = bool(windows.held.sum() >= _LATER_WINDOWS * data.parts[0].window)
     crossed = Crossed(*windows[:3], windows.blocks, later)
     scorer.combine(*_weights(crossed))
@@ -105,12 +106,12 @@ def _described(scorer: Scorer, rows: Crossed, settings: Scoring) -> tuple[list[S
     own, unseen = with_combined(scorer, rows.own), with_combined(scorer, rows.unseen)
     scores = []
     for at, name in enumerate(NAMES):
-        counts = rows.held if name != "nearest" or rows.later else np.ones(len(own), bool)
-        counts = np.flatnonzero(counts if counts.any() else ~counts)
-        kept = counts[calmest(unseen[counts, scorer.default], settings.trim)]
-        values = calibrated(own[kept, at], unseen[kept, at])
+        scored = rows.held if name != "nearest" or rows.later else np.ones(len(own), bool)
+        scored = np.flatnonzero(scored if scored.any() else ~scored)
+        scored = scored[calmest(unseen[scored, scorer.default], settings.trim)]
+        values = calibrated(own[scored, at], unseen[scored, at])
         rate = settings.false_alarm_rate
-        groups = [group[kept] for group in rows.groups]
+        groups = [group[scored] for group in rows.groups]
         alike = independent_rows(values, groups, rate) if groups else float(len(values))
         scores.append(describe(name, values, rate, min(alike, SURE_ROWS)))
     return scores, threshold(scores[scorer.default], settings.false_alarm_rate)
@@ -151,12 +152,10 @@ def _held_out(data: Dataset, split: Split) -> Rows:
 def _folds(data: Dataset, numbers: Rows, seed: int) -> Iterator[NDArray[np.bool_]]:
     """Masks (N,) bool of the rows left out of each scorer; all rows of a group together."""
     count = MANY_FOLDS if len(numbers) <= FEW_ROWS else FOLDS
-    unit = np.arange(len(numbers))
-    if data.groups is not None:
-        _, unit = np.unique(data.groups[numbers].astype(str), return_inverse=True)
+    unit = units_of(data, numbers)
     units = int(unit.max()) + 1
     count = min(count, units)
-    fold = np.arange(units) * count // units  # neighbours together, where they hang together
+    fold = np.arange(units) * count // units  # neighbours together, for series
     if data.form.kind != "series":
         fold = np.random.default_rng(seed).permutation(fold)
     for at in range(count):
@@ -167,7 +166,7 @@ def _folds(data: Dataset, numbers: Rows, seed: int) -> Iterator[NDArray[np.bool_
 
 def _groups(data: Dataset, numbers: Rows) -> tuple[Array, ...]:
     if data.groups is not None:
-        return (np.unique(data.groups[numbers].astype(str), return_inverse=True)[1],)
+        return (units_of(data, numbers),)
     if data.form.kind != "series":
         return ()
     sizes = (1 << power for power in range(2, 40))  # windows that were cut before may overlap

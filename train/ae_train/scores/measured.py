@@ -16,12 +16,12 @@ from ae_train.fit.rows import make_rows
 from ae_train.network.model import Model
 from ae_train.network.scorer import scaled_back
 
-NUMBERS = 1 << 24  # of the rows that are measured at once, at most
+NUMBERS = 1 << 24  # numbers of the rows that are measured at once, at most
 
 
 @dataclass(frozen=True)
 class Measured:
-    """s, s_hat: (N, W). z: (N, K). there: (N, W) bool, which numbers there are; None: all."""
+    """Measured rows. s, s_hat: (N, W). z: (N, K). there: (N, W) bool, present; None: all."""
 
     s: Tensor
     s_hat: Tensor
@@ -53,10 +53,10 @@ def measure(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Measured:
 
 
 def some(rows: NDArray[np.int64], width: int, most: int) -> NDArray[np.int64]:
-    """Every n-th row, so that there are at most so many, and NUMBERS numbers."""
+    """Every n-th of the rows: at most `most`, with at most NUMBERS numbers."""
     return rows[:: max(1, math.ceil(len(rows) / most_rows(width, most)))]
 
 
 def most_rows(width: int, most: int) -> int:
-    """So many rows, or fewer where they hold more than NUMBERS numbers."""
+    """The number of rows `most`, or fewer where these hold more than NUMBERS numbers."""
     return max(1, min(most, NUMBERS // max(width, 1)))

@@ -18,18 +18,18 @@ from ae_train.recipe import Scoring
 from ae_train.scores.measured import NUMBERS, Measured
 
 Array = NDArray[Any]
-AXES = 128  # of a covariance; what is left of the variance counts alike in all other directions
-SHRINK = 0.01  # of the mean variance, added to that of each axis
+AXES = 128  # axes of a covariance; the rest of the variance counts alike in other directions
+SHRINK = 0.01  # share of the mean variance that is added to that of each axis
 # The same, for the space that centres are in: by trials on the sets of `make bench-anomaly`. With
 # none, directions of noise count as much as the others; with much, those that find broken relations
 # count for little.
 SOFT = 0.3
-# Variance of an error that says nothing: a hundredth of a std, squared. Where errors are
-# smaller, another machine's rounding of x_hat would show in what is divided by them.
+# Variance of a negligible error: a hundredth of a std, squared. Where errors are smaller, another
+# machine's rounding of x_hat would show in what is divided by them.
 EXACT = 1e-4
-CENTRE_NUMBERS = 1 << 20  # of all centres together: 4 MB in the bundle
+CENTRE_NUMBERS = 1 << 20  # numbers of all centres together: 4 MB in the bundle
 MIN_CENTRES, ROWS_A_CENTRE = 16, 4
-SHARED = 5  # rows at least that a centre is the mean of, as a category stands for
+SHARED = 5  # rows, at least, that a centre is the mean of, as for a category
 MIN_AXES = 16
 _TRIMS = 3  # times that scores are fitted again without the most anomalous rows
 # Weights in "combined", in the order of NAMES: by trials on the sets of `make bench-anomaly`.
@@ -38,21 +38,21 @@ _WEIGHTS = (2.0, 0.0, 1.0, 0.0)
 
 def fit_calmest(model: Model, rows: Measured, settings: Scoring, seed: int) -> Scorer:
     """A scorer of all rows but the share settings.trim that scores highest by its own scores."""
-    kept = rows
+    calm = rows
     for _ in range(_TRIMS if settings.trim else 0):
-        scorer = _fit(model, kept, settings, seed)
+        scorer = _fit(model, calm, settings, seed)
         four = four_scores(scorer, rows)
         scorer.combine(*weights(four))
-        kept = rows.at(calmest(with_combined(scorer, four)[:, scorer.default], settings.trim))
-    return _fit(model, kept, settings, seed)
+        calm = rows.at(calmest(with_combined(scorer, four)[:, scorer.default], settings.trim))
+    return _fit(model, calm, settings, seed)
 
 
 def calmest(scores: Array, trim: float) -> Array:
     """The places, in order, of all but the share `trim` of the rows, the highest scores."""
     if not trim:
         return np.arange(len(scores))
-    kept = np.argsort(scores, kind="stable")[: max(2, math.ceil(len(scores) * (1 - trim)))]
-    return np.sort(kept)
+    places = np.argsort(scores, kind="stable")[: max(2, math.ceil(len(scores) * (1 - trim)))]
+    return np.sort(places)
 
 
 def four_scores(scorer: Scorer, rows: Measured) -> Array:
@@ -192,7 +192,7 @@ def _libraries() -> Any:
 def _first_centres(s: Array, count: int, random_state: np.random.RandomState) -> Array:
     """Rows of s (N, W) far from each other, (count, W): greedy k-means++.
 
-    Arthur & Vassilvitskii 2007. The rows that scikit-learn takes, in a fourth of its time, most of
+    Arthur & Vassilvitskii 2007. The same rows as scikit-learn's, in a fourth of its time, most of
     which goes into checks of its arguments, once for each centre.
     """
     exact, ones = s.astype(np.float64), np.ones((len(s), 1), s.dtype)

@@ -1,4 +1,4 @@
-"""Scores of the windows of series by scorers that have not seen their time, and of time steps."""
+"""Scores of windows of series, by scorers not fitted on their time, and of time steps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ae_train.scores.scoring import four_scores
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
 MOST_WINDOWS = 20_000
-FOLDS, _BLOCK_WINDOWS = 5, 4  # every n-th block of time is left out of one scorer
-_STRETCHES, _STRETCH_WINDOWS = 50, 4  # of a long series, and their length in windows, at least
-_BLOCKS = 8  # of time, at least, that tell how steps hang together
-_MIN_WINDOWS = 10  # that a scorer is fitted on
+FOLDS, _BLOCK_WINDOWS = 5, 4  # folds, and windows in a block: a fold is every 5th block of time
+_STRETCHES, _STRETCH_WINDOWS = 50, 4  # number in a long series, and least length in windows
+_BLOCKS = 8  # blocks of time, at least, that show how steps depend on each other
+_MIN_WINDOWS = 10  # windows, at least, that a scorer is fitted on
 
 
 class OfTime(NamedTuple):
@@ -76,8 +76,8 @@ def _starts(known: Windows, most: int) -> tuple[Rows, Rows]:
     if len(starts) > most:
         stretches = max(FOLDS, min(_STRETCHES, most // (_STRETCH_WINDOWS * known.window)))
         place = np.arange(len(starts)) * stretches / len(starts) % 1
-        kept = place < most / len(starts)
-        index, starts = index[kept], starts[kept]
+        chosen = place < most / len(starts)
+        index, starts = index[chosen], starts[chosen]
     return index, starts
 
 

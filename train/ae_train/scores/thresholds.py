@@ -1,4 +1,4 @@
-"""Scores of ordinary rows: quantiles with their ties, a threshold, and how sure it is."""
+"""Quantiles of scores with their ties, a threshold, and its confidence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ae_runtime.model.tails import alarms_between, exceeded_by, same_as
 Array = NDArray[Any]
 # Shares of rows that quantiles are given at, the largest score beside them.
 LEVELS = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
-TIED = 5  # rows that score the same, from which on a value is one that rows fall on again
-_MOST_TIES, _TIE_SHARE = 32, 0.01  # values with ties that are quantiles too, and their least share
-_TAIL_SHARE, _TAIL_ROWS = 0.1, (5, 50)  # of the rows that say how the tail goes on
-_ALIKE = 1e-6  # of the scores of equal rows, in one call
-_EXCEEDANCES = 10  # that tell how they come together
-_CLUSTER_SHARES = (0.1, 0.05, 0.02, 0.01)
+TIED = 5  # rows with the same score that make it a tie, which unseen rows have, too
+_MOST_TIES, _TIE_SHARE = 32, 0.01  # ties among the quantiles, and their least share of rows
+_TAIL_SHARE, _TAIL_ROWS = 0.1, (5, 50)  # share and number of rows that the tail is fitted to
+_ALIKE = 1e-6  # relative difference of the scores of equal rows, in one call
+_EXCEEDANCES = 10  # rows above a level that show whether they cluster
+_CLUSTER_SHARES = (0.1, 0.05, 0.02, 0.01)  # shares of rows above these levels
 
 
 def calibrated(own: Array, unseen: Array) -> Array:
@@ -37,10 +37,10 @@ def calibrated(own: Array, unseen: Array) -> Array:
 
 
 def describe(name: str, scores: Array, rate: float, rows: float | None = None) -> Score:
-    """Quantiles of a score over rows that it was not fitted on, and how it goes on past the last.
+    """Quantiles of a score over rows that it was not fitted on, and the mean excess past them.
 
     rate: a share that a quantile leaves above it, if there are enough rows. rows: how many
-    independent ones they are as good as; None for all. With n independent rows, a new one scores
+    independent rows they are worth; None for all. With n independent rows, a new one scores
     above the k-th smallest with a probability of (n + 1 - k) / (n + 1), whatever the distribution
     (Vovk, Gammerman & Shafer 2005, Algorithmic Learning in a Random World): the new one counts as
     well.
@@ -51,7 +51,7 @@ def describe(name: str, scores: Array, rate: float, rows: float | None = None) -
     near = same_as(quantiles)
     at_least = (count - np.searchsorted(scores, quantiles - near) + 1) / (count + 1)
     above = (count - np.searchsorted(scores, quantiles + near, "right") + 1) / (count + 1)
-    alone = at_least - above <= 1.5 / (count + 1)  # one row: what is past it is as much
+    alone = at_least - above <= 1.5 / (count + 1)  # a single row: the share past it is as large
     at_least = np.where(alone, above, at_least)
     at_least[1:] = np.minimum(at_least[1:], above[:-1])
     at_least[0] = 1.0
@@ -97,9 +97,9 @@ def threshold(score: Score, rate: float) -> Threshold:
 def independent_rows(scores: Array, groups: list[Array], rate: float) -> float:
     """Number of independent rows that tell as much of shares above a value as these scores (N,).
 
-    groups: ways to cut the rows, each (N,) of numbers: blocks of time steps, say. Rows that score
-    high together say less than as many that do not: by the variance of counts in a group, in that
-    of independent rows (Kish 1965, Survey Sampling: the design effect).
+    groups: partitions of the rows, each (N,) group numbers: blocks of time steps, say. Rows that
+    score high together tell less than as many that do not: by the variance of counts in a group
+    over that of independent rows (Kish 1965, Survey Sampling: the design effect).
     """
     count, effect = len(scores), 1.0
     for share in (*_CLUSTER_SHARES, rate):

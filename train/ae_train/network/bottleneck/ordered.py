@@ -11,19 +11,19 @@ from torch import Tensor
 
 from ae_train.network.bottleneck.plain import Plain
 
-# Share of a step's rows whose code stays whole. The others are cut to a length of 1 to K - 1, each
+# Share of a step's rows whose code is not cut. The others are cut to a length of 1 to K - 1, each
 # as likely: errors fall about as 1/length, so every doubling of the length counts the same. With
-# chances of 1/length the shortest ones rule the loss, and a whole code pays: on MNIST, 32 latents
+# chances of 1/length the shortest ones rule the loss, and a full code pays: on MNIST, 32 latents
 # leave 1.5 times a plain code's error, in place of 1.1.
-_WHOLE = 0.5
+_UNCUT = 0.5
 
 
 class Ordered(Plain):
     """z = h; a prefix is decoded with the rest of z set to 0.
 
-    What is cut is read off z: unit i is absent if it and all units behind it are exactly 0. The
+    The length is read off z: unit i is absent if it and all units after it are exactly 0. The
     decoder network sees z and K numbers that are 1 for absent units, so one decoder has an
-    answer of its own for each length, and is as any other decoder for a whole code.
+    answer of its own for each length, and is as any other decoder for a full code.
     """
 
     is_ordered = True
@@ -32,9 +32,9 @@ class Ordered(Plain):
     def __init__(self, latent_dim: int) -> None:
         super().__init__(latent_dim)
         self.decoder_dim = 2 * latent_dim
-        chances = torch.full((latent_dim,), _WHOLE)
+        chances = torch.full((latent_dim,), _UNCUT)
         if latent_dim > 1:
-            chances[:-1] = (1 - _WHOLE) / (latent_dim - 1)
+            chances[:-1] = (1 - _UNCUT) / (latent_dim - 1)
         self.register_buffer("ends", chances.cumsum(0)[:-1], persistent=False)
         behind = torch.ones(latent_dim, latent_dim).tril()  # [j, i] = 1 for j >= i
         self.register_buffer("behind", behind, persistent=False)

@@ -79,7 +79,7 @@ class Plain(nn.Module):
         return None
 
     def combine(self, loss: Tensor, penalty: Tensor, likelihood: bool) -> Tensor:
-        """The whole loss of a step.
+        """The loss of a step, with its penalty.
 
         loss: mean reconstruction loss per number. penalty: mean penalty per number. likelihood:
         whether the loss is a negative log-likelihood in nats as it stands.

@@ -14,7 +14,7 @@ from torch import Tensor
 from ae_runtime.errors import RecipeError
 from ae_train.network.bottleneck.plain import CodeSummary, Plain
 
-_LEAST_USE = 0.1  # of an even share of the rows; a unit that wins fewer is helped
+_LEAST_USE = 0.1  # part of an even share of the rows; a unit that wins fewer is helped
 
 
 class Sparse(Plain):
@@ -40,7 +40,7 @@ class Sparse(Plain):
         return torch.where(self._chosen(h), h, 0.0)
 
     def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
-        """Both 0 and its value, of a unit that may be chosen or not."""
+        """Bounds around both 0 and its value, for a unit that may be chosen or not."""
         if self.is_identity:
             return super().bounds(h, tolerance)
         size = h.abs()
