@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ae_export.export_source import ExportSource
+from ae_export.export_source import ExportSource, Wrapped
 from ae_export.reference import Bounds, Parts, distance_factor, mean_square, units_of
 from ae_runtime.bundle.manifest import Latent, Port
 from ae_runtime.errors import VerificationFailed
@@ -77,8 +77,8 @@ class CustomModules:
     def source(self) -> ExportSource:
         x, row = self.x, list(self.x.shape[1:])
         return ExportSource(
-            encoder=_Wrapped(self.encoder),
-            decoder=_Wrapped(self.decoder),
+            encoder=_OfArray(self.encoder),
+            decoder=_OfArray(self.decoder),
             inputs=[Port("x", x.dtype.name, [None, *row])],  # type: ignore[arg-type]
             outputs=[Port("x_hat", x.dtype.name, [None, *row])],  # type: ignore[arg-type]
             latent=Latent(len(self.z_std), "custom"),
@@ -170,13 +170,7 @@ class CustomModules:
                 )
 
 
-class _Wrapped(nn.Module):
-    # The outermost module's children become attributes of a GraphModule, which has others of its
-    # own called `code` and `graph`.
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
+class _OfArray(Wrapped):
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 

@@ -78,25 +78,34 @@ class Facts:
     step_threshold: Threshold | None = None
 
 
-class _Encoder(nn.Module):
-    def __init__(self, model: Model) -> None:
+class Wrapped(nn.Module):
+    """A module around the one to export; subclasses name the inputs of its graph.
+
+    The outermost module's children become attributes of a GraphModule, which has others of its own
+    called `code` and `graph`. Each input is an argument, because the exporter names them so.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+
+
+class _Encoder(Wrapped):
+    model: Model
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model.encode(x)
 
 
-class _MixedEncoder(_Encoder):
-    # An argument for each array, because the exporter names the graph's inputs one by one.
-    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:  # type: ignore[override]
+class _MixedEncoder(Wrapped):
+    model: Model
+
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         return self.model.encode(x_num, x_cat)
 
 
-class _Decoder(nn.Module):
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
+class _Decoder(Wrapped):
+    model: Model
 
     def forward(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.model.decode(z)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ae_export.export_source import ExportSource, Graphs, examples_of
+from ae_export.export_source import ExportSource, Graphs, Wrapped, examples_of
 from ae_export.graph import trace
 from ae_export.reference import TOLERANCE, Parts
 from ae_export.verify import BATCHES, Pair, in_all_ways
@@ -24,18 +24,13 @@ Tensors = tuple[Tensor, Tensor, Tensor]
 OUTPUTS = "score", "parts", "scores"
 
 
-class _OfArrays(nn.Module):
-    # Arguments one by one, because the exporter names the graph's inputs so.
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
+class _OfArrays(Wrapped):
     def forward(self, x: Tensor, z: Tensor, x_hat: Tensor) -> Tensors:
         return self.model(x, z, x_hat)
 
 
-class _OfMixed(_OfArrays):
-    def forward(  # type: ignore[override]
+class _OfMixed(Wrapped):
+    def forward(
         self,
         x_num: Tensor,
         x_cat: Tensor,
