@@ -527,6 +527,7 @@ MEMORY = """
 import sys
 import pyarrow.parquet
 from ae_runtime.bundle.manifest import Golden, Latent, Manifest, Port
+from ae_runtime.files.readers.columns import row_columns
 from ae_runtime.files.readers.opening import open_stream
 
 def megabytes():
