@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ae_runtime.cli import ae_run
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
@@ -202,3 +204,8 @@ def test_every_public_name_is_described(package: str) -> None:
         missing += [] if about else [name]
         missing += [f"{name}.{each}" for each in members if not any(each in w for w in about)]
     assert sorted(missing) == []
+
+
+def test_every_command_of_ae_run_has_its_help_on_the_page() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert [name for name in ae_run.commands if f"<!-- help: ae-run {name} -->" not in page] == []

@@ -11,7 +11,8 @@ from ae_runtime.files.writers.npy import NpyWriter
 from ae_runtime.files.writers.npz import NpzWriter
 from ae_runtime.files.writers.parquet import ParquetWriter
 
-# A new output format is one writer and its line here; its reader goes into readers/opening.py.
+# A new output format is one writer and its line here; its reader, a line of FORMATS in
+# readers/formats.py.
 WRITERS: dict[str, type[Writer]] = {
     ".npy": NpyWriter,
     ".npz": NpzWriter,
