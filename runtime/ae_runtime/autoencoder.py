@@ -157,7 +157,7 @@ class Autoencoder:
     def encode_iter(
         self, blocks: Iterable[Any], *, keep: int | None = None
     ) -> Iterator[NDArray[np.float32]]:
-        """The latents of each block of rows, as `encode` gives them, when they are asked for.
+        """Yield the latents of each block of rows, computed when they are asked for.
 
         blocks: anything that gives arrays (B, *input_shape), or tables; B may differ. No block is
         asked for before the latents of the last one were taken: a live source works, and memory
@@ -217,8 +217,8 @@ class Autoencoder:
     ) -> NDArray[np.float64]:
         """Share of ordinary rows that score as high or higher, for each score.
 
-        name: whose scores these are. steps: they are of the time steps of a series, as score_file
-        and Stream's settled give them, and not of windows. Raises ScoreUnknown.
+        name: which score they are; None: the default. steps: whether they are of time steps of a
+        series, as score_file and Stream's settled give them, not of windows. Raises ScoreUnknown.
         """
         from ae_runtime.model import scoring, tails
 
@@ -244,7 +244,7 @@ class Autoencoder:
     def sample(self, n: int, seed: int | None = None) -> Any:
         """New rows that resemble the training rows, (n, *input_shape), in the dtype and units of x.
 
-        Of tables valid ones: words of the columns, whole numbers, within the columns' ranges.
+        Rows of tables are valid: known words, whole numbers where due, within the columns' ranges.
         seed: for the same one the same rows, on every machine to 1e-5 of a std; None for
         others at each call. Mixed tables come as decode gives them. Raises DataError for a bundle
         without a sampler.
@@ -325,7 +325,7 @@ class Autoencoder:
         stride: int | None = None,
         progress: Progress | None = None,
     ) -> JobResult:
-        """Like encode_file, from rows to what the model keeps of them."""
+        """Like encode_file, from rows to their reconstructions."""
         from ae_runtime.files.jobs.task import Reconstruct
 
         task = Reconstruct(self.model, keep)
@@ -348,8 +348,8 @@ class Autoencoder:
     ) -> JobResult:
         """Like encode_file, from rows to columns score, probability and anomaly (0 or 1).
 
-        Of a series a row is a time step, scored by the mean of the windows that cover it, and
-        judged by what time steps score. name, threshold, false_alarm_rate: as in is_anomaly.
+        For a series each row is a time step, scored by the mean of the windows that cover it and
+        judged by the threshold of time steps. name, threshold, false_alarm_rate: as in is_anomaly.
         parts: a column for each part, too.
         """
         from ae_runtime.files.jobs.score_summary import ScoreOptions
@@ -390,7 +390,7 @@ class Autoencoder:
 def _work(
     task: Task, source: str | PathLike[str], out: str | PathLike[str], *options: Any
 ) -> JobResult:
-    """The result of a task on a file. options: the first fields of JobOptions."""
+    """Do a task on a file. options: the first fields of JobOptions."""
     from ae_runtime.files.jobs.job import JobOptions, process_file
 
     return process_file(task, fspath(source), fspath(out), JobOptions(*options))

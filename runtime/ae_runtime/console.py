@@ -22,7 +22,7 @@ REDRAW_EVERY_S = 0.1
 
 
 class _State:
-    """What a command leaves for `run` to know when it fails."""
+    """What `run` must know of a command that failed: whether --debug was given."""
 
     debug = False
 

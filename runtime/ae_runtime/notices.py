@@ -17,14 +17,14 @@ class WarnOnce:
         self._said: set[str] = set()
 
     def __call__(self, topic: str, line: str) -> None:
-        """Give a DataWarning at the line outside of these packages that brought the rows."""
+        """Warn, once for each topic, at the line of the caller outside these packages."""
         if topic not in self._said:
             self._said.add(topic)
             warnings.warn(line, DataWarning, stacklevel=_depth_of_caller())
 
 
 def _depth_of_caller() -> int:
-    """The stacklevel, for the function that asks, of the first call from outside this package."""
+    """The stacklevel that makes a warning of the calling function name a line outside _OWN."""
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OWN):
         depth, frame = depth + 1, frame.f_back

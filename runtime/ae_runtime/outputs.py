@@ -81,7 +81,7 @@ def said_in_one_line(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # What says itself what was wrong, and a pipe that nobody reads: that is no failure of ours.
+        # Errors of ours say what was wrong; a pipe that nobody reads is no failure.
         if isinstance(error, AeError | BrokenPipeError):
             raise
         reasons = {
@@ -103,7 +103,7 @@ def write_atomic(path: Path, raw: bytes) -> None:
 
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` at the end, or goes with an error."""
+    """Open a file to write; at the end it is renamed to `path`, after an error removed."""
     part = part_of(path)
     try:
         with part.open("wb") as file:
@@ -173,7 +173,7 @@ _KNOWN = (*STAMP, KEEP, _SHARD)
 
 
 def _stamp_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The stamp that lies inside a file. Raises KeyError or ValueError for fields of others."""
+    """Read the stamp from fields inside a file. Raises KeyError or ValueError if it is not ours."""
     stamp: dict[str, Any] = {name: fields[name] for name in STAMP}
     if KEEP in fields:
         stamp[KEEP] = int(fields[KEEP])
@@ -184,7 +184,7 @@ def _stamp_of(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def shard_field(job: str, rows: int) -> dict[str, str]:
-    """What a shard says inside itself of the job that made it."""
+    """The field inside a shard that names the job that made it, and its number of rows."""
     return {_SHARD: f"{job} {rows}"}
 
 
@@ -202,7 +202,7 @@ def has_sidecar(out: Path) -> bool:
 
 
 def check_sidecar_free(out: Path) -> None:
-    """Raise OutputExists if OUT.json is something else than the stamp of a file of rows."""
+    """Raise OutputExists if OUT.json is anything but the stamp of a file of rows."""
     sidecar = sidecar_of(out)
     if os.path.lexists(sidecar) and _read_sidecar(sidecar) is None:
         raise OutputExists(

@@ -122,8 +122,8 @@ def _model_of(bundle: Bundle, options: ShardOptions) -> Model:
 def data_files(folder: Path, kind: str) -> list[Path]:
     """The data files that lie in a folder, by name; those that begin with a dot do not count.
 
-    kind: of the bundle. None in a folder that holds images for an image bundle: there a table is
-    about the images.
+    kind: the bundle's. The list is empty for an image bundle where the folder holds images: there a
+    table is about the images.
     """
     if kind == "image" and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
         return []
@@ -134,7 +134,7 @@ def data_files(folder: Path, kind: str) -> list[Path]:
 def place_shards(
     sources: Sequence[str | Path], folder: Path, suffix: str
 ) -> list[tuple[str | Path, Path]]:
-    """(source, output in the folder) of each. Raises DataError for two of one name."""
+    """(source, output in the folder) of each source. Raises DataError for two of one name."""
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"{folder} is no folder; several inputs need one")
     placed: dict[Path, str | Path] = {}

@@ -16,7 +16,7 @@ from ae_runtime.model.scoring import place_of, score_arrays, threshold_of
 from ae_runtime.tables.columns import arrays_of
 
 Array = NDArray[Any]
-_WINDOWS = 512  # that are scored at once
+_WINDOWS = 512  # windows that are scored at once
 
 
 class Pushed(NamedTuple):
@@ -63,7 +63,7 @@ class Stream:
 
     @property
     def delay(self) -> int:
-        """Samples that must follow one until its score is settled."""
+        """How many samples must follow a sample until its score is settled."""
         return self.window - 1
 
     def reset(self) -> None:
@@ -129,7 +129,7 @@ class Stream:
         return scores, newest
 
     def _settle(self, scores: Array) -> NDArray[np.float32]:
-        """The mean, for each new window, of it and of those before that reach its first sample."""
+        """Settled score of each new window's first sample: the mean of all windows over it."""
         known = np.concatenate([self._scores, scores.astype(np.float64)])
         missing = self.delay - len(self._scores)  # windows before the first one of the series
         self._scores = known[max(len(known) - self.delay, 0) :].copy()

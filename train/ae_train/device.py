@@ -31,7 +31,7 @@ def find_device(name: Device) -> torch.device:
 
 @contextlib.contextmanager
 def own_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Random state, threads and precision of a training, the caller's put back afterwards."""
+    """Set random state, threads and precision for a training, then restore the caller's."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

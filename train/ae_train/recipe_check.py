@@ -36,7 +36,7 @@ def complaints(
 
 
 def choices(annotation: Any) -> tuple[list[str], bool]:
-    """Names that a field may hold, and whether it may hold nothing else."""
+    """(words that a field may hold, whether it may hold nothing else)."""
     if get_origin(annotation) is Literal:
         return [str(choice) for choice in get_args(annotation)], True
     parts = [part for part in get_args(annotation) if part is not type(None)]

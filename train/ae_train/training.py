@@ -49,7 +49,7 @@ def train(
     show: Show | None = None,
     say: Say | None = None,
 ) -> Run:
-    """The run of training an autoencoder on rows x.
+    """Train an autoencoder on rows x; returns the run.
 
     x: (N, D) numbers, NaN where missing, uint8 images (N, H, W[, C]), windows (N, T, C) with
     recipe.data.kind = "series"; an array, or anything with shape, dtype and slicing that numpy
@@ -162,7 +162,7 @@ class _Training:
         return finish(model, recipe, prepared, fitting.state, stopped, sizes, metrics, gain)
 
     def _sizes(self, data_id: str) -> list[Size]:
-        """The curve of latent sizes, if the size is to be found; the last one is the choice."""
+        """Try latent sizes if latent_dim is "auto"; the last one of the curve is the choice."""
         if self.recipe.latent_dim != "auto":
             return []
         place = self.place

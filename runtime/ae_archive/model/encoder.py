@@ -108,7 +108,7 @@ def _unfit(manifest: Manifest) -> str | None:
         return "its rows hold categories, which it gives back as likely ones; write without a model"
     if manifest.precision != "fp32":
         return "its int8 arithmetic jumps between machines; export it with --precision fp32"
-    if manifest.latent.bottleneck == "quantized":
+    if manifest.latent.levels is not None:
         return "its decoder jumps between its words; train it with another bottleneck"
     if manifest.latent.dim > MAX_LATENT_DIM:
         return f"it has {manifest.latent.dim:,} latents, {MAX_LATENT_DIM:,} are the most"

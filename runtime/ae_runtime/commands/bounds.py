@@ -56,7 +56,7 @@ class AmountType(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 
 
 class Bounds(NamedTuple):
-    """each: bound of a row's values, of its shape. notes: a line each on what is kept exactly."""
+    """each: the bound of every value, in a row's shape. notes: lines on what is kept exactly."""
 
     each: NDArray[np.float64]
     notes: list[str]
@@ -65,10 +65,10 @@ class Bounds(NamedTuple):
 def bounds_of(
     amount: Amount, name: str, manifest: Manifest, row_shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Bounds:
-    """Bound of each value of a row for an amount.
+    """The bound of each value of a row that the amount of an option stands for.
 
-    Dates, and columns without a known range, are kept exactly; categories always are. name: of the
-    option. Raises DataError for a share where the bundle has no ranges.
+    Dates, and columns without a known range, are kept exactly; categories always are. name: the
+    option's, for messages. Raises DataError for a share where the bundle has no ranges.
     """
     exact = _dates(manifest)
     notes = []
@@ -89,7 +89,7 @@ def bounds_of(
 
 
 def _flat(row_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Shape in which ranges of the last axis repeat: rows of that axis."""
+    """A row's shape as two axes: all but the last, flattened, and the last, which has ranges."""
     return math.prod(row_shape[:-1]), row_shape[-1]
 
 
@@ -106,7 +106,7 @@ def _has_categories(manifest: Manifest, count: int) -> NDArray[np.bool_]:
 def _ranges(
     manifest: Manifest, name: str, row_shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[np.float64]:
-    """Ranges of a table's columns or a series' channels, or one; NaN where not known."""
+    """The range of each column or channel, or one for all (images); NaN where not known."""
     ends: list[tuple[float | None, float | None]] = []
     if manifest.kind == "image":
         if manifest.inputs[0].dtype != "uint8" or dtype.kind not in "iu":

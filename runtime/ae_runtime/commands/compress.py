@@ -40,7 +40,7 @@ def add_compress_command(group: click.Group) -> None:
 
 
 def bound_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of the two error bounds of archives."""
+    """Give a command the options of the two error bounds of archives."""
     for option in reversed(
         [
             click.option(

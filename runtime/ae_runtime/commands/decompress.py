@@ -24,7 +24,7 @@ def add_decompress_command(group: click.Group) -> None:
 
 
 class RowsType(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
-    """1000:2000, counted from 0, the end left out; either end may be left away."""
+    """A range of rows, as 1000:2000: from 0, without the end; either number may be left out."""
 
     name = "rows"
 

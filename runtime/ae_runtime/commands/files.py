@@ -63,7 +63,7 @@ def _add(
     first: str,
     keep_help: str,
 ) -> None:
-    """Add a command. names: of what it takes, and of files in its examples."""
+    """Add a command. names: of its argument, and of an input and an output for its examples."""
     metavar, file, out = names
     text = (
         f"{first}\n\n{metavar} is a .npy, .npz (or file.npz:key), .csv, .tsv (or either with .gz), "
@@ -106,7 +106,7 @@ class Result(NamedTuple):
 
 
 def opened(bundle: Path, words: dict[str, Any]) -> Model:
-    """The bundle's model. words: of `file_options`; those that loading takes are taken out."""
+    """Load the bundle. words: values of `file_options`; those that `load` takes are removed."""
     of_load = ("device", "threads", "tile", "max_memory")
     return load(bundle, **{name: words.pop(name) for name in of_load}).model
 
@@ -114,7 +114,7 @@ def opened(bundle: Path, words: dict[str, Any]) -> Model:
 def work(
     task: Task, sources: tuple[str, ...], out: str, as_json: bool, words: dict[str, Any]
 ) -> Result:
-    """Do a task on the files that a command names. words: those that `opened` has left."""
+    """Do a task on a command's files. words: values of `file_options` that `opened` left."""
     from_, to, quiet = (words.pop(name) for name in ("from_", "to", "quiet"))
     options = JobOptions(source_format=from_, **words)
     _check_words(sources, out, from_, to, options.on_error, as_json)
@@ -139,7 +139,7 @@ def _check_words(
     on_error: str,
     as_json: bool,
 ) -> None:
-    """Raise UsageError for words that do not go together."""
+    """Raise UsageError for options and arguments that do not go together."""
     several = len(sources) > 1 or Path(sources[0]).is_dir()
     for wrong, line in (
         (from_ and PIPE not in sources, "--from is what stdin holds; a file's name says its type"),
@@ -162,7 +162,7 @@ def _check_words(
 def _shards_of(
     kind: str, sources: tuple[str, ...], out: str, to: str | None
 ) -> list[tuple[Path | str, Path]] | None:
-    """(input, output) of several inputs or a folder of data files; None for a single input."""
+    """(input, output) for each of several inputs or of a folder's files; None for one input."""
     files: Sequence[str | Path] = sources
     if len(sources) == 1:
         folder = Path(sources[0])
@@ -198,7 +198,7 @@ def _to_stdout(task: Task, source: str, to: str | None, options: JobOptions) -> 
 
 
 def _format_of(source: str) -> str:
-    """Default format of stdout: csv for text, else npy."""
+    """Format of stdout without --to: csv where the input is text, else npy."""
     if source != PIPE:
         text = suffix_of(Path(source)).removesuffix(".gz") in (".csv", ".tsv")
         return "csv" if text else "npy"
@@ -238,7 +238,7 @@ def _to_folder(
 
 def shown(line: cmd.ProgressLine, what: str) -> Progress:
     """A function that shows rows done, their rate, and the time left if all rows are known."""
-    first: list[tuple[int, float]] = []  # rows of an earlier try are no measure of this one
+    first: list[tuple[int, float]] = []  # rate since this call: resumed rows do not count
 
     def progress(done: int, rows: int | None) -> None:
         now = time.monotonic()

@@ -73,7 +73,7 @@ def _picture(ae: Autoencoder, rows: int, seed: int | None, out: Path, overwrite:
 def grid(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Images (N, H, W) or (N, H, W, C) uint8 side by side, as many rows as columns or one fewer.
 
-    The largest value is white: not all images use 0 to 255. If C is not 3, the first channel.
+    The largest value is white: not all images use 0 to 255. C other than 3: channel 0 only.
     """
     if images.ndim == 4 and images.shape[3] != 3:
         images = images[..., 0]

@@ -84,7 +84,7 @@ def add_score_command(group: click.Group) -> None:
 
 
 def _counted(task: Score, sources: tuple[str, ...], words: dict[str, Any]) -> Result:
-    """The result where no output is written."""
+    """Score the rows only to count them, where no output is written."""
     if words["on_error"] == "skip":
         raise click.UsageError("--on-error skip lists rows beside the output; add --out FILE")
     if PIPE in sources and len(sources) > 1:

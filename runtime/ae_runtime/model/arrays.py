@@ -13,12 +13,12 @@ from ae_runtime.bundle.manifest import Port
 from ae_runtime.errors import DataError, DtypeMismatch, ShapeMismatch
 
 Array = NDArray[Any]
-# Largest integer up to which every one is a number of the type.
+# The largest integer up to which the type holds every integer exactly.
 EXACT_INTEGERS = {"float32": 1 << 24, "float64": 1 << 53}
 
 
 def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
-    """The array x, not copied, checked to fit the graph input `port`.
+    """Check that x fits the graph input `port`; returns it as an array, not copied.
 
     Any real dtype passes that numpy converts without surprise: floats to floats (float64 to
     float32 rounds), integers and booleans to anything that holds every value of x exactly.
@@ -34,9 +34,9 @@ def checked(x: ArrayLike, port: Port, what: str = "x") -> Array:
 class Conversion(NamedTuple):
     """How arrays of one dtype become what a graph takes.
 
-    check(x, what): returns if the values are some that the graph takes, else raises DtypeMismatch.
+    check(x, what): raises DtypeMismatch for values that the graph does not take.
     convert(tile): the tile contiguous, aligned and in the graph's dtype, copied only if need be.
-    both(x, what): what convert gives for x, once checked.
+    both(x, what): check, then convert.
     """
 
     check: Callable[[Array, str], None]
@@ -46,7 +46,7 @@ class Conversion(NamedTuple):
 
 @cache  # asked for each single row
 def conversion(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> Conversion:
-    """How arrays of `dtype` become what a graph input of the dtype `wanted` takes; see checked."""
+    """The conversion of arrays of `dtype` for a graph input of dtype `wanted`; see `checked`."""
     check = _check_for(dtype, wanted)
     convert = _straightened if dtype == wanted else partial(_converted, wanted)
     if dtype.kind == wanted.kind == "f" and wanted.itemsize < dtype.itemsize:
@@ -64,7 +64,7 @@ def conversion(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> Conversion:
         except ValueError:  # a value would change, or a numpy before 2.4 does not know how to tell
             return both(x, what)
 
-    # numpy 2.4 looks at no value whose bytes must be swapped.
+    # numpy 2.4 does not check values whose bytes must be swapped.
     whole = dtype.kind in "iu" and wanted.kind in "iu" and dtype.isnative and check is not _fits
     return Conversion(check, convert, both_whole if whole else both)
 
@@ -92,7 +92,7 @@ def _refuse(reason: str, x: Array, what: str) -> NoReturn:
 
 
 def _check_exact(low: int, high: int, wanted: np.dtype[Any], x: Array, what: str) -> None:
-    # In one pass, and 0 where there is no value: a negative one has the highest bit.
+    # The bitwise or of all values: a negative one sets the highest bit, none at all gives 0.
     if 0 <= int(np.bitwise_or.reduce(x, axis=None)) <= high:
         return
     found_low, found_high = int(x.min()), int(x.max())
@@ -146,9 +146,9 @@ def is_table(x: object) -> bool:
 def fit_integers(
     x: Array, port: Port, first: int, names: Sequence[str] | None, bad: dict[int, str]
 ) -> tuple[Array, dict[int, str]]:
-    """Numbers that were written as text, as the integers that the port takes, if it takes them.
+    """Turn numbers that were read from text into integers, where the port takes integers.
 
-    Rows with a missing value or one that is no such integer are added to `bad`.
+    Rows with a missing value, or one that the port's dtype cannot hold, are added to `bad`.
     """
     wanted = np.dtype(port.dtype)
     if wanted.kind == "f" or x.dtype == wanted:
@@ -175,7 +175,7 @@ def _check_shape(x: Array, port: Port, what: str) -> None:
 
 
 def _exact_range(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """The least and the largest of the whole numbers up to which dtype holds every one."""
+    """(least, largest) of the range in which dtype holds every whole number exactly."""
     if dtype.kind == "b":
         return 0, 1
     if dtype.kind == "f":

@@ -27,7 +27,7 @@ def cgroup_quota() -> float | None:
 
 
 def _folders() -> Iterator[str]:
-    """Folders of the cgroups, of both versions, that this process is in, and those above them."""
+    """Yield the folders of this process's cgroups, versions 1 and 2, and of those above them."""
     yield CGROUPS  # what a container sees of its own, whatever /proc says
     for line in _read(OWN_CGROUPS).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]

@@ -18,17 +18,17 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NAMES = {"cpu": CPU, "cuda": CUDA}
 _LONGEST = 1000  # characters of a message of onnxruntime
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
-# What onnxruntime 1.32 writes on stderr, and no setting holds back, where it does not know the
-# processor (on ARM without /sys, 9 lines): it works, perhaps more slowly, as `doctor` says.
+# Lines that onnxruntime 1.32 writes on stderr, whatever its settings, where it does not know the
+# processor (on ARM without /sys, 9 lines). It works there, perhaps more slowly; `doctor` says so.
 _OF_PROCESSORS = (
     b"Error in cpuinfo: ",
     b"onnxruntime cpuid_info warning: ",
     b"onnxruntime warning: cpu",
 )
-unknown_processor: list[str] = []  # such lines, where they were held back
+unknown_processor: list[str] = []  # the lines that were held back so far
 _holding_back = False
-# A fork waits until no thread opens a session or imports what that needs: the child would wait for
-# ever for the locks of onnxruntime and of the import, whose holder is a thread that is not there.
+# Held while a session is opened or onnxruntime imported, and waited for by a fork: else the child
+# could wait for ever for a lock that a thread of the parent holds.
 OPENING = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -48,12 +48,12 @@ def telemetry_state() -> str:
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module, its telemetry switched off if nobody imported it before.
+    """Import onnxruntime, with its telemetry off unless somebody imported it before.
 
     Raises MissingExtra if it is not installed.
     """
     if "onnxruntime" not in sys.modules:
-        # Read when onnxruntime is imported (it sends by default from 1.29 on); later is too late.
+        # onnxruntime reads this when it is imported; 1.29 and newer send telemetry by default.
         os.environ[TELEMETRY_VARIABLE] = "1"
     try:
         with OPENING, _held_back() if _holding_back else contextlib.nullcontext():
@@ -66,9 +66,9 @@ def import_onnxruntime() -> Any:
 
 
 def hold_back_processor_lines() -> None:
-    """From now on, onnxruntime's import leaves its lines about the processor unsaid.
+    """Keep lines about an unknown processor off stderr when onnxruntime is imported.
 
-    For commands: the file descriptor of stderr, which it writes to, is the whole process's.
+    For commands only, because this redirects the stderr of the whole process.
     """
     global _holding_back
     _holding_back = hasattr(os, "memfd_create")  # on Linux, where such lines were met
@@ -76,7 +76,7 @@ def hold_back_processor_lines() -> None:
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Keep lines about the processor in unknown_processor; all others go to stderr afterwards."""
+    """Keep lines about the processor in unknown_processor; pass all others on to stderr."""
     try:
         stderr = os.dup(2)
     except OSError:  # closed: nothing is said anyway
@@ -109,7 +109,7 @@ def resolve(device: str) -> str | None:
         return None
     provider = _NAMES.get(device, device)
     if provider == CPU:
-        return CPU  # without waiting for onnxruntime, of which each build has it
+        return CPU  # every build has it: onnxruntime need not be imported
     offered = import_onnxruntime().get_available_providers()
     if not provider.endswith("ExecutionProvider"):
         raise DeviceUnavailable(
@@ -138,7 +138,7 @@ def _what_to_install(provider: str) -> str:
 
 
 def installed(*names: str) -> list[str]:
-    """Those of the distributions `names` that are installed, each with its version."""
+    """Which of the packages `names` are installed, each with its version."""
     import importlib.metadata  # slow to import, and wanted by a diagnosis alone
 
     found = []
@@ -156,7 +156,7 @@ def open_session(
     """Return a session for one graph: one thread inside a call, no spinning, no log.
 
     optimised: False runs the graph's operators as they stand, which verification compares with.
-    provider: of onnxruntime; None: CUDA where it loads, else the CPU, and nothing else.
+    provider: the name of one of onnxruntime's; None: CUDA where it loads, else the CPU.
     lean: takes half the memory, and some microseconds more for a call.
     Raises BundleRefused for a graph that onnxruntime does not take, DeviceUnavailable where the
     provider asked for does not start: nothing runs elsewhere in silence.
@@ -175,7 +175,7 @@ def open_session(
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # below fatal: every error is raised, and said once
-    # What the first call needed is taken again as one piece by the second, beside what is there.
+    # With it, the second call takes all the memory that the first one needed again, in one piece.
     options.enable_mem_pattern = not lean
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -185,7 +185,7 @@ def open_session(
     # 1.25 and newer; 1.24 always uses these kernels, 1.23 and other processors have none of them.
     options.add_session_config_entry("mlas.disable_kleidiai", "1")
     try:
-        # Its fallback prints on stdout and tries again, and hides what went wrong.
+        # onnxruntime's own fallback prints on stdout, tries again, and hides the error.
         with OPENING:
             session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=0)
     except Exception as error:
@@ -198,7 +198,7 @@ def open_session(
 
 
 def provider_of(session: onnxruntime.InferenceSession) -> str:
-    """The provider that runs the session's graph; the CPU may run what that one lacks."""
+    """Name of the provider that runs the session; the CPU may run operators that it lacks."""
     first, *rest = session.get_providers()
     return str(first) if rest in ([], [CPU]) else ", ".join([first, *rest])
 
@@ -206,7 +206,7 @@ def provider_of(session: onnxruntime.InferenceSession) -> str:
 def why_cuda_does_not_load() -> str:
     """What keeps onnxruntime's CUDA provider from loading, and what to do; "" if nothing does.
 
-    onnxruntime, built with it, only logs that, and goes on without the provider.
+    onnxruntime itself only logs the failure, and goes on without the provider.
     """
     ort = import_onnxruntime()
     import ctypes
@@ -216,7 +216,7 @@ def why_cuda_does_not_load() -> str:
     ending = ".dll" if os.name == "nt" else ".so"
     capi = os.path.join(os.path.dirname(ort.__file__), "capi", "" if os.name == "nt" else "lib")
     try:
-        # The first has what the second calls, as onnxruntime itself loads them.
+        # In the order that onnxruntime loads them: the second calls functions of the first.
         ctypes.CDLL(f"{capi}onnxruntime_providers_shared{ending}", ctypes.RTLD_GLOBAL)
         ctypes.CDLL(f"{capi}onnxruntime_providers_cuda{ending}")
     except OSError as error:
@@ -230,7 +230,7 @@ def why_cuda_does_not_load() -> str:
 def compute(
     session: onnxruntime.InferenceSession, fetches: Sequence[str], feeds: Mapping[str, Any]
 ) -> list[Any]:
-    """Outputs `fetches` of the session for arrays by the names of its inputs.
+    """Run the session on `feeds`, arrays by input name; returns the outputs named `fetches`.
 
     Raises BundleRefused if the graph does not work for them, MemoryError if there is too little.
     """
@@ -244,7 +244,7 @@ def compute(
 def compute_into(
     session: onnxruntime.InferenceSession, feeds: Mapping[str, Any], outs: Mapping[str, Any]
 ) -> None:
-    """Like compute, written to the contiguous arrays `outs` without a copy in between.
+    """Like compute, but write outputs into the contiguous arrays `outs`, without a copy.
 
     On a GPU rows and results go straight between the device and the caller's arrays.
     """
@@ -260,7 +260,7 @@ def compute_into(
 
 
 def _reason(error: Exception, what: str) -> BundleRefused | MemoryError:
-    """The error to raise for onnxruntime's own, which shares no public base with others."""
+    """The error to raise in place of onnxruntime's own, whose types have no public base."""
     reason = _one_line(error)
     if "allocate memory" in reason or "bad_alloc" in reason:
         return MemoryError(f"{what}: {reason}")

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class Feed(NamedTuple):
-    """An input of a graph: its name, rows (B, ...), and what makes a tile of them fit for it."""
+    """An input of a graph: its name, its rows (B, ...), and what converts a tile of them."""
 
     name: str
     rows: Array
@@ -36,7 +36,7 @@ class Engine:
     """Sessions of a bundle's graphs, opened when first used and again after a fork.
 
     One session serves all threads (`run` is safe to share and releases the GIL). Safe to call
-    from many threads. plan_for: the tile and the threads to use on a provider of onnxruntime.
+    from many threads. plan_for: from a provider's name to the plan (tile and threads) for it.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Engine:
     def once(
         self, name: str, feeds: Mapping[str, Array], fetch: str, shape: tuple[int, ...]
     ) -> Any:
-        """Output `fetch` of one call of graph `name`, for arrays that fit it as they are.
+        """Call graph `name` once, on arrays that it takes as they are; returns output `fetch`.
 
-        What is left of `run` for a single row, where each microsecond counts. Raises BundleRefused
-        if the output has not `shape`.
+        The fast form of `run` for a single row, where each microsecond counts. Raises BundleRefused
+        if the output does not have `shape`.
         """
         found = compute(self.session(name), (fetch,), feeds)[0]
         if found.shape != shape:
@@ -113,7 +113,7 @@ class Engine:
     def in_order(
         self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
     ) -> Iterator[Result]:
-        """work(item) of each item, in order, computed on the pool, at most `ahead` unfinished.
+        """Yield work(item) of each item, in order, by the pool, at most `ahead` unfinished.
 
         Items are taken by the calling thread. When the iterator is closed, or an item fails, no
         work goes on.
@@ -132,8 +132,8 @@ class Engine:
     def close(self) -> None:
         """Give memory and threads back; both are taken again when they are needed.
 
-        Calls of other threads end as they began: with the sessions that they hold, and with the
-        threads that they have asked for, which are waited for.
+        Calls that other threads have begun are finished, with the sessions and threads that they
+        hold; this call waits for those threads.
         """
         with self._lock:
             pool, self._pool, self._sessions = self._pool, None, {}
@@ -141,7 +141,7 @@ class Engine:
             pool.shutdown()
 
     def _share(self, work: Callable[[int], None], starts: Iterable[int], helpers: int) -> None:
-        """Work off all tiles in this thread and `helpers` more, each taking the next one in turn.
+        """Do all tiles in this thread and `helpers` more, each thread taking the next one in turn.
 
         In turn, not in equal shares: a thread that a busy neighbour slows down takes fewer. Where
         all threads of the pool are busy with other callers, this one does the work alone.
@@ -168,9 +168,9 @@ class Engine:
                 future.result()
 
     def _submit(self, work: Callable[..., Result], *given: Any) -> Future[Result]:
-        """The work, waiting for its turn in the pool.
+        """Submit the work to the pool.
 
-        Under the lock: a pool that was fetched before could be shut down until it is used.
+        Under the lock: else the pool could be shut down between being looked up and being used.
         """
         if self._pid != os.getpid():
             self._reopen()
@@ -193,12 +193,12 @@ class Engine:
                 self._pid = os.getpid()
 
 
-# Sessions that a fork left: to end one could take locks that a thread held which is not there.
+# Sessions from before a fork, never ended: that could wait for a lock of a thread that is gone.
 _OF_PARENTS: list[dict[str, Any]] = []
 
 
 def _give_up(futures: Iterable[Future[Any]]) -> None:
-    """Cancel what has not begun, and wait for the rest: it may hold arrays of the caller."""
+    """Cancel work that has not begun, and wait for the rest: it may use the caller's arrays."""
     for future in futures:
         if not future.cancel():
             future.exception()

@@ -42,8 +42,8 @@ class Model:
     ) -> None:
         """device, threads, tile, max_memory: as in autoencoder.load.
 
-        block_rows: rows of a file that are read, computed and written as one; None for what the
-        bytes of a row allow. Results do not depend on it.
+        block_rows: how many rows of a file are read, computed and written at a time; None: as many
+        as the bytes of a row allow. Results do not depend on it.
         """
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
@@ -74,7 +74,7 @@ class Model:
         return self.engine.plan
 
     def planned(self, plan: Plan) -> Model:
-        """This model, which computes by `plan` from now on."""
+        """Compute by `plan` from now on; returns the model itself."""
         self.engine.plan = plan
         return self
 
@@ -92,7 +92,7 @@ class Model:
         self.engine.close()
 
     def rows(self, arrays: Sequence[ArrayLike]) -> list[Array]:
-        """The arrays, not copied, checked to be rows that the encoder's graph takes.
+        """Check that arrays are rows that the encoder's graph takes; returns them uncopied.
 
         Raises ShapeMismatch, DtypeMismatch or DataError.
         """
@@ -102,10 +102,9 @@ class Model:
     def encode(self, *arrays: ArrayLike, alone: bool = False) -> NDArray[np.float32]:
         """Latents z (B, latent_dim) of rows.
 
-        arrays: x; of a mixed table x_num (B, P) float64, NaN where missing, and x_cat (B, Q)
-        int32, the place of a category in its column's levels and -1 where missing. alone: in the
-        calling thread only, for callers with threads of their own.
-        Raises ShapeMismatch or DtypeMismatch.
+        arrays: x; for a mixed table x_num (B, P) float64, NaN where missing, and x_cat (B, Q)
+        int32, each category's place in its column's levels, -1 where missing. alone: in this thread
+        only, for callers with threads of their own. Raises ShapeMismatch or DtypeMismatch.
         """
         rows = self.rows(arrays)
         if any(len(each) != len(rows[0]) for each in rows):
@@ -119,18 +118,17 @@ class Model:
     def decode(self, z: ArrayLike, *, alone: bool = False) -> tuple[Array, ...]:
         """Rows decoded from latents, as the arrays that the decoder's graph gives.
 
-        z: (B, K), or a prefix of ordered latents. (x_hat,); of a mixed table (x_hat_num (B, P)
-        float64, x_hat_cat (B, Q) int32, x_hat_prob (B, all levels) float32: the probability of
-        each word, column after column).
-        Raises ShapeMismatch or DtypeMismatch.
+        z: (B, K), or a prefix of ordered latents. Returns (x_hat,); for a mixed table (x_hat_num
+        (B, P) float64, x_hat_cat (B, Q) int32, x_hat_prob (B, all levels) float32: the probability
+        of each word, column after column). Raises ShapeMismatch or DtypeMismatch.
         """
         codes = checked(whole(self.manifest.latent, z), self.z, "z")
         return tuple(self._run("decoder", [codes], [self.z], self.outputs, alone).values())
 
     def score_rows(self, arrays: Sequence[Array], *, alone: bool = False) -> dict[str, Array]:
-        """Outputs of the scorer's graph, by name.
+        """Run the scorer's graph; returns its outputs by name.
 
-        arrays: those of manifest.scorer_feeds, in their order.
+        arrays: one for each of manifest.scorer_feeds, in that order.
         """
         manifest = self.manifest
         return self._run("scorer", arrays, manifest.scorer_feeds, manifest.scorer_fetches, alone)
@@ -161,13 +159,13 @@ class Model:
     def in_order(
         self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
     ) -> Iterator[Result]:
-        """work(item) of each item, in order, on this model's threads; see Engine.in_order."""
+        """Yield work(item) of each item, in order, by this model's threads; see Engine.in_order."""
         return self.engine.in_order(work, items, ahead)
 
     def block_rows(self, row_bytes: int) -> int:
         """Number of rows in a block of a file: one tile or less, or several whole tiles.
 
-        row_bytes: of what is read and written of one row together.
+        row_bytes: bytes read and bytes written for one row, added.
         """
         asked: int | None = self.options["block_rows"]
         return asked or block_rows(row_bytes, self.plan, self.options["max_memory"])
@@ -175,7 +173,7 @@ class Model:
     def spare_memory(self, row_bytes: int) -> int | None:
         """Bytes that max_memory leaves for reading a file, beside the model and blocks of rows.
 
-        row_bytes: as of block_rows. None without max_memory.
+        row_bytes: as in block_rows. Returns None without max_memory.
         """
         most, plan = self.options["max_memory"], self.plan
         if most is None:

@@ -10,12 +10,12 @@ from ae_runtime.model.cpus import available_cpus
 from ae_runtime.model.devices import CUDA
 
 MIN_TILE, MAX_TILE = 16, 256
-CACHE_BYTES = 16 << 20  # of the values of one tile: a core's share of the last cache
-# What sessions take, beside the graphs' bytes that are kept for pickles and forks: the weights, and
-# their second copy in the order that multiplication wants.
+CACHE_BYTES = 16 << 20  # for the values of one tile: a core's share of the last-level cache
+# Memory of sessions, in units of the graphs' bytes: those bytes, kept for pickles and forks, the
+# weights, and their second copy in the order that multiplication wants.
 COPIES = 3
-OVERHEAD_BYTES = 8 << 20  # of two sessions without weights
-MAX_ROWS_BYTES = 256 << 20  # of all threads together, without max_memory
+OVERHEAD_BYTES = 8 << 20  # for two sessions, without their weights
+MAX_ROWS_BYTES = 256 << 20  # for the rows of all threads together, without max_memory
 # Small enough to stay in the cache between reader and threads, large enough that handing it on
 # costs nothing beside the work.
 BLOCK_BYTES, MAX_BLOCK_ROWS = 2 << 20, 1 << 16
@@ -24,7 +24,7 @@ CUDA_THREADS = 2  # one moves rows to and from the device while the other comput
 
 
 class Needs(Protocol):
-    """Bytes that a graph takes while it runs: whatever the rows, and for each row."""
+    """Bytes that a graph takes while it runs: fixed, for any number of rows, and per row."""
 
     @property
     def fixed(self) -> int: ...
@@ -35,7 +35,7 @@ class Needs(Protocol):
 class Plan(NamedTuple):
     """tile: rows in one call of onnxruntime. threads: calls at the same time.
 
-    lean: whether memory is worth more than the microseconds of a call, because a tile needs much.
+    lean: whether sessions save memory at the cost of microseconds a call, as a tile needs much.
     """
 
     tile: int
@@ -54,14 +54,14 @@ def make_plan(
 ) -> Plan:
     """Tile and threads for graphs with these needs, within max_memory where it is given.
 
-    graph_bytes: of all graphs together. tile, threads: asked for; None: the best known. Raises
+    graph_bytes: size of all graphs together. tile, threads: as asked for; None: chosen here. Raises
     TooLittleMemory where what is asked for, or one row on one thread, does not fit.
     """
     per_row = max(1, *(need.per_row for need in needs))
     fixed = max(need.fixed for need in needs)
     room = MAX_ROWS_BYTES
     if max_memory is not None:
-        room = (max_memory - COPIES * graph_bytes - OVERHEAD_BYTES) * 3 // 4  # the rest: of files
+        room = (max_memory - COPIES * graph_bytes - OVERHEAD_BYTES) * 3 // 4  # rest: for files
     on_cuda = provider == CUDA
     best_threads = CUDA_THREADS if on_cuda else available_cpus()
     best_tile = (
@@ -91,10 +91,10 @@ def memory_of(plan: Plan, needs: Collection[Needs], graph_bytes: int) -> int:
 
 
 def block_rows(row_bytes: int, plan: Plan, max_memory: int | None) -> int:
-    """Rows of a block that is read, computed and written as one: whole tiles if it has more.
+    """How many rows to read, compute and write at a time: one tile or less, or whole tiles.
 
-    row_bytes: of what is read and what is written together. A block for each thread is in memory,
-    and four that wait to be computed or written.
+    row_bytes: bytes read and bytes written for one row, added. In memory are a block for each
+    thread, and four that wait to be computed or written.
     """
     room = BLOCK_BYTES
     if max_memory is not None:

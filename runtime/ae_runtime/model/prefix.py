@@ -1,4 +1,4 @@
-"""Prefixes of ordered latents: the first k of a code, and a whole code made of them again."""
+"""Prefixes of ordered latents: cut a code to its first k latents, and fill it up again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ae_runtime.model.arrays import as_array
 
 
 def check_keep(latent: Latent, keep: int) -> None:
-    """Raise DataError unless the first `keep` latents of a code are a code."""
+    """Raise DataError unless codes may be cut to their first `keep` latents."""
     if not latent.ordered:
         raise DataError(
             f"keep = {keep} cuts latents, and those of this bundle are not ordered (bottleneck "
@@ -35,10 +35,10 @@ def prefix(latent: Latent, z: NDArray[np.float32], keep: int | None) -> NDArray[
 
 
 def whole(latent: Latent, z: Any) -> Any:
-    """Codes that the decoder takes, (B, K): those of a prefix with 0 for what was cut.
+    """Fill up prefixes of codes to (B, K), as the decoder takes them, with 0 for what was cut.
 
-    The decoder of ordered latents reads off such a code how long it is. What is no prefix comes
-    back as it is, to be judged by the caller.
+    The decoder of ordered latents tells a prefix's length from the zeros. An array that is no
+    prefix comes back as it is, for the caller to judge.
     """
     if not latent.ordered:
         return z

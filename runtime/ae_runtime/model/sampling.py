@@ -1,4 +1,4 @@
-"""Samples: latents that sampler.onnx makes of noise; and the way between two rows."""
+"""Samples, whose latents sampler.onnx makes from noise, and interpolation between two rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 def noise_of(manifest: Manifest, seed: int | None) -> np.random.Generator:
     """The generator of the noise that samples are drawn from.
 
-    seed: None for another at each call. Raises DataError for a bundle without a sampler.
+    seed: None for another one at each call. Raises DataError for a bundle without a sampler.
     """
     if manifest.sampler is None:
         raise DataError(
@@ -41,7 +41,7 @@ def draw(model: Model, count: int, seed: int | None) -> NDArray[np.float32]:
 
 
 def within_range(manifest: Manifest, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    """What a decoder gives, its numbers within the range of the training rows' columns."""
+    """Clip the numbers that a decoder gave to each column's range over the training rows."""
     numbers = [column for column in manifest.columns or () if not column.levels]
     if not numbers:
         return arrays
@@ -56,7 +56,7 @@ def within_range(manifest: Manifest, arrays: tuple[Array, ...]) -> tuple[Array, 
 def between(manifest: Manifest, ends: Sequence[Array], steps: int) -> NDArray[np.float32]:
     """Latents on the straight line from one to another, both included, (steps, latent_dim).
 
-    ends: two latents (latent_dim,). Those of a quantized code go to the nearest of its levels.
+    ends: two latents (latent_dim,). Quantized latents are rounded to the nearest of their levels.
     """
     if steps < 2:
         raise ValueError(f"steps is {steps}; it must be at least 2, the two ends")

@@ -14,7 +14,7 @@ from ae_runtime.model.model import Model
 from ae_runtime.model.tails import exceeded_by
 
 Array = NDArray[Any]
-_BLOCK_ROWS = 4096  # at least, that are scored at once
+_BLOCK_ROWS = 4096  # rows that are scored at once, at least
 
 
 class Scored(NamedTuple):
@@ -32,7 +32,7 @@ class Scored(NamedTuple):
 
 
 class Contribution(NamedTuple):
-    """A value of a row that is off.
+    """A value of a row that is far from what the rest of the row lets expect.
 
     where: a column's name, or the place of a pixel or of a time step. off: standard deviations from
     what the rest of the row says; infinite for a category that the model does not know. value: what
@@ -46,7 +46,7 @@ class Contribution(NamedTuple):
 
 
 def place_of(manifest: Manifest, name: str | None) -> int:
-    """The place of a score in the manifest's list; of the default one for None.
+    """Index of a score in the manifest's list; None for the default score.
 
     Raises ScoreUnknown.
     """
@@ -63,9 +63,9 @@ def place_of(manifest: Manifest, name: str | None) -> int:
 
 
 def score_of(manifest: Manifest, name: str | None, steps: bool = False) -> Score:
-    """The distribution of a score over ordinary rows; steps: over the time steps of a series.
+    """The distribution of a score over ordinary rows; with `steps`, over time steps of a series.
 
-    Where time steps are not known, they are taken to be like windows. Raises ScoreUnknown.
+    A bundle without one for time steps gives that of windows. Raises ScoreUnknown.
     """
     place = place_of(manifest, name)
     scores = (manifest.step_scores if steps else None) or manifest.scores
@@ -78,9 +78,9 @@ def threshold_of(
 ) -> float:
     """The score that a share `rate` of rows like the held-out ones exceeds.
 
-    name: None for the default score. rate: None for the manifest's false alarm rate. steps: of the
-    time steps of a series, where they are known. Raises ScoreUnknown, or ValueError for a rate that
-    is no share.
+    name: None for the default score. rate: None for the manifest's false alarm rate. steps: for
+    time steps of a series, where the bundle has that. Raises ScoreUnknown, or ValueError for a rate
+    that is not between 0 and 1.
     """
     score = score_of(manifest, name, steps)
     known = (manifest.step_threshold if steps else None) or manifest.threshold
@@ -95,7 +95,7 @@ def threshold_of(
 def limit_of(
     manifest: Manifest, name: str | None, threshold: float | None, rate: float | None
 ) -> float:
-    """The value above which a row is an anomaly: `threshold`, or that of threshold_of for None.
+    """The score above which a row is an anomaly: `threshold`, or threshold_of where it is None.
 
     Raises ScoreUnknown, or ValueError where both are given.
     """
@@ -119,9 +119,9 @@ def score_arrays(model: Model, *arrays: ArrayLike, alone: bool = False) -> Score
 
 
 def score(model: Model, arrays: Sequence[Array], name: str | None) -> NDArray[np.float32]:
-    """A score of each row, (B,). arrays: as the encoder takes them.
+    """One score of each row, (B,). arrays: as the encoder takes them.
 
-    In blocks, so that what lies between rows and scores is never there for all of them.
+    In blocks, so that latents and reconstructions are never in memory for all rows.
     """
     place = place_of(model.manifest, name)
     found = np.empty(len(arrays[0]), np.float32)
@@ -139,9 +139,9 @@ def explain(
     top: int,
     unknown: Sequence[Array | None] = (),
 ) -> list[list[Contribution]]:
-    """The parts of each row that are most off, at most `top`. arrays: as the encoder takes them.
+    """The `top` values of each row that are most off. arrays: as the encoder takes them.
 
-    unknown: for each column the words (B,) that the model does not know, None where it does.
+    unknown: for each column an array (B,) of the words that the model does not know, else None.
     """
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from ae_runtime.bundle.manifest import Score
 
 Array = NDArray[Any]
-# Relative error of a score, as a share of 1 + the score: export allows half of it between a machine
-# and the model in float64, so that two machines may differ by all of it. Scores that are nearer to
-# each other count as equal.
+# Relative error of a score, as a share of 1 + the score: export allows a machine to differ from the
+# model in float64 by half of it, so two machines may differ by all of it. Scores nearer than that
+# count as equal.
 ARITHMETIC = 2e-5
-# Confidence of the intervals, more than the 95 % that they are stated with: held-out rows tell a
-# little less of the scorer of all rows than of the scorers that they were held out of.
+# Confidence that intervals are computed with, above the 95 % that they are stated with: held-out
+# rows are scored by scorers of some of the rows, which differ a little from the scorer of all.
 _SURE = 0.98
 
 
@@ -26,9 +26,10 @@ def same_as(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def tail_probability(score: Score, values: ArrayLike) -> NDArray[np.float64]:
-    """Share of rows like the held-out ones that score as high or higher, for each value.
+    """For each value, the share of rows like the held-out ones that score as high or higher.
 
-    Between the quantiles its logarithm is interpolated; past the last one the tail is exponential.
+    Between quantiles the logarithm of the share is interpolated; past the last one the tail is
+    exponential.
     """
     values = np.asarray(values, np.float64)
     if score.above is None:
@@ -48,9 +49,9 @@ def tail_probability(score: Score, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def exceeded_by(score: Score, rate: float) -> float:
-    """The value that at most a share `rate` of rows like the held-out ones exceeds.
+    """The score that at most a share `rate` of rows like the held-out ones exceeds.
 
-    Never lower for a lower rate. What ties with a quantile does not exceed it.
+    Never lower for a lower rate. A score that ties with a quantile does not exceed it.
     """
     if score.above is None:
         return _exceeded_by_older(score, rate)
@@ -59,7 +60,7 @@ def exceeded_by(score: Score, rate: float) -> float:
 
 
 def _limit(score: Score, above: list[float], rate: float) -> tuple[float, float]:
-    """(a value, the share of rows above it), which is smaller than the rate where many tie."""
+    """(score, share of rows above it): the share is `rate`, or less where many rows tie."""
     quantiles = score.quantiles
     if rate < above[-1]:
         return quantiles[-1] + score.tail_mean * math.log(above[-1] / rate), rate
@@ -74,18 +75,18 @@ def _limit(score: Score, above: list[float], rate: float) -> tuple[float, float]
 def alarms_between(score: Score, rate: float) -> tuple[float, float] | None:
     """95 % confidence interval of the share of ordinary rows above exceeded_by(score, rate).
 
-    The interval of a share of which so many rows were counted (Clopper & Pearson 1934, The use of
+    An exact interval for a counted share (Clopper & Pearson 1934, The use of
     confidence or fiducial limits), which holds for any distribution. None for an older bundle.
     """
     if score.above is None or score.rows is None:
         return None
     _, share = _limit(score, score.above, rate)
-    # Shares of a score count the row that is asked about as one above it.
+    # `share` counts one row more than was seen, the new one, as above: it is taken off here.
     return share_between(max(share * (score.rows + 1) - 1, 0.0), score.rows)
 
 
 def share_between(count: float, rows: float) -> tuple[float, float]:
-    """The interval for a share of which `count` were found among `rows` independent rows."""
+    """The confidence interval of a share, where `count` of `rows` independent rows were found."""
     tail = (1 - _SURE) / 2
     low = _beta_quantile(count, rows - count + 1, tail) if count >= 1 else 0.0
     return low, _beta_quantile(count + 1, rows - count, 1 - tail) if count < rows else 1.0

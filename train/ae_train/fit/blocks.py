@@ -11,10 +11,10 @@ from ae_runtime.tables.windows import Windows
 from ae_train.data.dataset import Dataset
 
 Labels = NDArray[np.int64]
-# Blocks. More of them tell hardly more of a mean. Neighbouring rows, which may depend on each
-# other, are in one block, and a sum of rows is closer to normal than a row is.
+# Blocks at most. More of them tell hardly more of a mean. Neighbouring rows, which may depend on
+# each other, are in one block, and a sum of rows is closer to normal than a row is.
 MOST = 32
-# Windows: the least length of a unit of time, so that windows that overlap are in one.
+# The least length of a unit of time, in windows, so that windows that overlap are in one.
 _STRETCH = 2
 
 
@@ -42,7 +42,7 @@ def block_sums(values: NDArray[Any], labels: Labels) -> NDArray[np.float64]:
 
 
 def sharing_steps(data: Dataset, rows: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[Any]:
-    """Mask (N,) of the rows that are windows with time steps in common with one of held."""
+    """Mask (N,) of the rows that are windows which share time steps with a window of `held`."""
     windows = data.parts[0]
     if not isinstance(windows, Windows):
         return np.zeros(len(rows), bool)

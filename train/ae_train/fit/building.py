@@ -30,7 +30,7 @@ def build(
 
 
 def pca_may_stand_in(model: Model, recipe: Resolved) -> bool:
-    """Whether the code is K free numbers, squared error counts, and the model started as PCA."""
+    """Whether PCA could replace the model: K free numbers, squared error, and a start as PCA."""
     free = model.bottleneck.is_identity and recipe.fit.objective == "mse"
     return free and recipe.arch.pca_path
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ae_runtime.bundle.manifest import Gain
 
 Array = NDArray[Any]
-# Share of networks as good as PCA that are taken for better ones, at most.
+# At most this share of networks that are only as good as PCA is taken for better.
 LEVEL = 0.01
 EARLY = 0.001  # the same, before all folds are seen
 # Share of PCA's error: a smaller gain is PCA computed in another order, in float32.
@@ -46,7 +46,7 @@ def gain_of(gains: Array, pca: Array, rows: int, folds: int = 0, level: float = 
 
 @cache
 def _signs(blocks: int) -> Array:
-    """Signs of blocks, (N, B), all positive first: every choice if these are few, else some."""
+    """Choices of a sign for each block, (N, B), all positive first: all if few, else some."""
     if blocks <= _ALL_SIGNS:
         bits = np.arange(1 << blocks)[:, None] >> np.arange(blocks)
         return 1.0 - 2.0 * (bits & 1)

@@ -14,7 +14,7 @@ from ae_train.data.form import Form
 from ae_train.recipe import CORRUPTION, Corruption
 
 Corrupt = Callable[[Tensor], Tensor]
-# By name: (amount, the column of each number) to the function of scaled rows s, (B, ...).
+# By name: a function from (amount, column of each number) to the corruption of scaled rows.
 CORRUPTIONS: dict[str, Callable[[float, Tensor | None], Corrupt]] = {
     "gaussian": lambda amount, _: lambda s: s + amount * torch.randn_like(s),
     "mask": lambda amount, of: lambda s: torch.where(_chosen(s, amount, of), 0.0, s),

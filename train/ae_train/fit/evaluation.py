@@ -47,7 +47,7 @@ def _pca_errors(pca: Pca, rows: Rows, latent_dim: int) -> Iterator[tuple[Array, 
 
 
 def curve_of_prefixes(model: Model, pca: Pca, latent_dim: int, rows: Rows) -> list[Prefix]:
-    """MSE in scaled space by how many of the ordered latents are kept, PCA's of that size beside.
+    """MSE in scaled space for each number of ordered latents kept, beside PCA's of that size.
 
     Sizes are all up to 16, then some 16 more.
     """
@@ -147,7 +147,7 @@ def mean_of_present(errors: Array, axis: int) -> Array:
 def describe_columns(
     columns: list[Column], preprocess: Preprocess, statistics: Statistics, errors: Array, x: Array
 ) -> list[Column]:
-    """A table's columns, those of numbers with their root mean squared error in their own units.
+    """A table's columns, each numeric one with its root mean squared error in its own units.
 
     errors: (N, >= P) of held-out rows in scaled space. x: (N, P), the same rows in data units.
     """
@@ -223,7 +223,7 @@ def mixed_quality(
 
 
 def _right(y: Tensor, s: Tensor, there: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Number of rows whose category is the most likely one of y, for each column, (Q,)."""
+    """For each column, (Q,), how many rows have the category that y finds the most likely."""
     parts = zip(*(t.split(levels, 1) for t in (y, s, there)), strict=True)
     return torch.stack(
         [

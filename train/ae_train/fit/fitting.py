@@ -113,7 +113,7 @@ def _weights(s: Tensor, present: Tensor | None, share: Tensor | None) -> Tensor 
 class Fitting:
     """One training. `run` goes on from `state` and leaves the weights to keep in the model.
 
-    blocks: the block of each validation row; the errors of each block are then kept by epoch.
+    blocks: each validation row's block; if given, the errors of blocks are kept by epoch.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Fitting:
             torch.cuda.set_rng_state(state.device_random, self.device)
 
     def _epoch(self) -> float:
-        """Mean training loss of one pass over the rows; no step waits for a number."""
+        """Train for one pass over the rows; returns the mean loss. No step waits for a number."""
         self.model.train()
         parameters = list(self.model.parameters())
         total = torch.zeros((), device=self.device)

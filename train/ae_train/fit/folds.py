@@ -21,14 +21,14 @@ from ae_train.recipe import Resolved
 
 Array = NDArray[Any]
 FOLDS = 5
-# Training rows: with more a training takes minutes, and five more of them too long.
+# Training rows at most: with more, a training takes minutes, and five more take too long.
 MOST_ROWS = 20_000
 
 
 def fold_gains(
     recipe: Resolved, prepared: Prepared, epochs: int
 ) -> Iterator[tuple[Array, Array, int]]:
-    """(gains over PCA, PCA's errors, rows) of each fold; both by unit of rows, sums of squares.
+    """Yield (gains over PCA, PCA's errors, rows) of each fold: sums of squares for each unit.
 
     A fold's network is trained for `epochs` on the other folds, beside PCA fitted to them, when the
     fold is asked for. No folds with more than MOST_ROWS rows, or fewer units than FOLDS.

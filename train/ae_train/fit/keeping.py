@@ -25,9 +25,9 @@ Array = NDArray[Any]
 def model_to_keep(
     fitting: Fitting, recipe: Resolved, prepared: Prepared, may_fold: bool
 ) -> tuple[Model, Gain | None]:
-    """The trained model where it is better than PCA beyond chance, else PCA; and its gain.
+    """(model, gain): the trained model if it is better than PCA beyond chance, else PCA.
 
-    None, and the trained model, where PCA cannot stand in for it. may_fold: hold out training rows
+    The trained model and None where PCA cannot stand in for it. may_fold: hold out training rows
     too, in turn, where validation rows are too few to tell.
     """
     if not pca_may_stand_in(fitting.model, recipe):
@@ -57,11 +57,11 @@ def gain_with_folds(
 ) -> Gain | None:
     """The gain over PCA on validation rows and on those of folds; None without folds.
 
-    gains, pca: sums for each block of the validation rows, `rows` of them. folds: the same for each
-    fold, trained when it is asked for. No more are, once the answer is clear: the gain is beyond
-    what one in a thousand choices of signs reaches (Haybittle 1971, Peto et al. 1976: looks as
-    strict as that leave the level of the last one as it is), or a loss on two folds, or a loss
-    beyond chance on the first.
+    gains, pca: sums of squares for each block of the `rows` validation rows. folds: the same for
+    each fold, trained when asked for, until the answer is clear: a gain beyond what one in a
+    thousand choices of signs reaches (Haybittle 1971, Peto et al. 1976: looks as strict as that
+    leave the level of the last one as it is), a loss on two folds, or a loss beyond chance on the
+    first.
     """
     gain = None
     for count, (more_gains, more_pca, more_rows) in enumerate(folds, 1):

@@ -30,8 +30,8 @@ class Prepared:
 
     train, validation, test: rows in scaled space, on the device. sample: the training rows that
     statistics and PCA were taken from, all where they fit into memory. evaluation: held-out rows to
-    describe the model on, test rows if there are any, and their numbers in the dataset. blocks: the
-    block of each validation row, in the order of `validation`.
+    describe the model on, test rows if there are any. evaluation_rows: their numbers in the
+    dataset. blocks: the block of each validation row, in the order of `validation`.
     """
 
     data: Dataset
@@ -51,7 +51,7 @@ class Prepared:
 def prepare(
     data: Dataset, recipe: Recipe, device: torch.device, preprocess: AnyPreprocess | None = None
 ) -> Prepared:
-    """The parts of the data in scaled space, and PCA of the training rows.
+    """Split and scale the data, and fit PCA to the training rows.
 
     preprocess: scaling of an earlier run, kept as it is. Raises DataError for data that nothing
     can be learned from, and for scaled rows that the recipe's objective is undefined on.
@@ -90,7 +90,7 @@ def prepare(
 
 
 def fit_preprocess(data: Dataset, statistics: Statistics, recipe: Recipe) -> AnyPreprocess:
-    """Scaling by statistics of the training rows."""
+    """Fit the scaling to statistics of the training rows."""
     scaling = recipe.data.scaling
     if not data.form.is_mixed:
         return Preprocess(data.form).fit(statistics, scaling, data.integer)

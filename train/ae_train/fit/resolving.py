@@ -25,7 +25,7 @@ from ae_train.recipe import (
 
 
 def fill_in(recipe: Recipe, prepared: Prepared) -> Recipe:
-    """The recipe with what was left out, resolved but for latent_dim = "auto".
+    """The recipe with left-out settings filled in, all but latent_dim = "auto".
 
     Raises DataError if the code would be larger than the data, RecipeError for choices that do
     not go together.
@@ -49,9 +49,9 @@ def fill_in(recipe: Recipe, prepared: Prepared) -> Recipe:
 
 
 def resolve(recipe: Recipe, prepared: Prepared, latent_dim: int) -> Resolved:
-    """The recipe, filled in but for the latent size, with this one.
+    """The recipe that fill_in gave, with this latent size.
 
-    Raises DataError if that is larger than the data, RecipeError if the bottleneck cannot have it.
+    Raises DataError if the size is larger than the data, RecipeError if the bottleneck cannot.
     """
     numbers, rows = prepared.data.form.numbers, len(prepared.split.train)
     limit, what = min((numbers, "numbers of a row"), (rows, "training rows"))

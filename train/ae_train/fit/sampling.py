@@ -23,7 +23,7 @@ _ROWS = 20_000  # codes, at most, that a mixture is fitted to
 
 
 def fit_sampler(model: Model, prepared: Prepared, latent_dim: int, seed: int) -> Sampler:
-    """The sampler of a model on the CPU.
+    """Fit the sampler of a model that is on the CPU.
 
     A Gaussian mixture with full covariances over the codes of the training rows, of the size that
     gives the validation rows the highest likelihood. For a variational model, over draws from the

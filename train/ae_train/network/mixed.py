@@ -21,7 +21,7 @@ class MixedPreprocess(nn.Module):
         self.numbers = Preprocess(Form("table", form.dtype, form.row_shape))
         column = torch.arange(len(form.levels)).repeat_interleave(torch.tensor(form.levels))
         code = torch.cat([torch.arange(size) for size in form.levels])
-        # (sum of levels,): the categorical column, and the code in it, that a number stands for.
+        # For each 0 or 1 of a row, (sum of levels,): its categorical column, and its code there.
         self.register_buffer("column", column, persistent=False)
         self.register_buffer("code", code.to(torch.int32), persistent=False)
 
@@ -41,7 +41,7 @@ class MixedPreprocess(nn.Module):
         )
 
     def present(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Mask of the numbers of s that are not missing, (B, W) bool."""
+        """Mask (B, W) bool of the numbers of scaled rows that are not missing."""
         return torch.cat([~torch.isnan(x_num), (x_cat >= 0).index_select(1, self.column)], 1)
 
     def unrounded_parts(self, y: Tensor) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ class Model(nn.Module):
     """An autoencoder that takes and gives rows in data units.
 
     `encode` and `decode` are what is exported, `forward` is what is trained. networks = False
-    leaves only the PCA path, for a model that found nothing better.
+    leaves only the PCA path, where training found nothing better than PCA.
     """
 
     preprocess: Preprocess | MixedPreprocess
@@ -42,7 +42,7 @@ class Model(nn.Module):
         self.objective = OBJECTIVES[recipe.fit.objective](form)
 
     def start_from(self, pca: Pca) -> None:
-        """Become PCA, if there is a path for it."""
+        """Set the weights so that the model computes PCA, if it has a PCA path."""
         if self.path is not None:
             self.path.start_from(pca, *self.objective.start(), self.bottleneck.unit_scale)
             if self.arch is not None:
@@ -98,7 +98,7 @@ class Model(nn.Module):
         return self.expand(self.bottleneck(h)), self.bottleneck.penalty(h)
 
     def as_used(self, s: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Like forward, as exported: deterministic."""
+        """Like forward, but deterministic, as the model is exported."""
         h = self.code(s)
         return self.expand(self.bottleneck.encode(h)), self.bottleneck.penalty(h)
 

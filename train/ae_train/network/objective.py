@@ -39,11 +39,11 @@ class Mse(nn.Module):
         return nn.functional.mse_loss(y, s)
 
     def share(self) -> Tensor | None:
-        """Weights of the numbers of a row, each its part of a column; None: each is a column."""
+        """Weight of each number of a row, its share of a column; None: each is a whole column."""
         return None
 
     def fit(self, s: Tensor) -> None:
-        """Take what the loss needs to know from the scaled training rows s."""
+        """Learn from the scaled training rows s what the loss needs."""
 
     def check(self, s: Tensor, scaling: str) -> None:
         """Raise DataError unless the loss is defined on scaled rows s."""

@@ -27,7 +27,7 @@ class PcaPath(nn.Module):
     def start_from(
         self, pca: Pca, gain: float | Tensor, shift: float | Tensor, unit_scale: bool
     ) -> None:
-        """Become PCA. gain, shift: of the output, one for all or one for each number.
+        """Set the weights to PCA's. gain, shift: of the output, one for all or for each number.
 
         unit_scale: give latents of unit variance.
         """

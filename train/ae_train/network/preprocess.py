@@ -16,8 +16,8 @@ from ae_train.data.form import Form
 Array = NDArray[Any]
 LIMIT = 1e6  # scaled input is clipped to +-LIMIT, so that finite rows give finite latents
 _TO_SIGMA = 1.349  # interquartile range of a normal distribution, in standard deviations
-# Ratio of mean to std: past it the rounding of a float32 mean would show, so the part that is
-# rounded off is subtracted too.
+# Ratio of mean to std above which rounding the mean to float32 would show: there the part that is
+# rounded off is subtracted, too.
 _FAR = 8.0
 _COUNTED = 1 << 20  # bytes counted at once: bincount makes 8 of each
 
@@ -50,7 +50,7 @@ def measure(data: Dataset, rows: NDArray[np.int64]) -> Statistics:
 
 
 def _by_channel(x: Array, form: Form) -> Array:
-    """Images or windows as (numbers of a channel, C)."""
+    """Reshape images or windows to (numbers of each channel, C)."""
     return x.reshape(-1, _channels(form))
 
 
@@ -100,9 +100,9 @@ def _measure_bytes(column: Array) -> tuple[float, ...]:
 def _offset_and_scale(
     statistics: Statistics, scaling: str, edge: np.dtype[Any]
 ) -> tuple[Array, Array]:
-    """(offset, scale): what is subtracted, and what that is divided by; 0 where nothing varies.
+    """(offset, scale): what is subtracted, then divided by; scale is 0 where nothing varies.
 
-    Nothing varies, too, by less than can be divided by in the arithmetic of the edge.
+    edge: dtype of the arithmetic. What varies by less than it can divide by counts as constant.
     """
     varies = statistics.std > 0
     if scaling == "standard":
@@ -130,9 +130,9 @@ def _settle(module: Preprocess, _: object) -> None:  # a function, so that model
 class Preprocess(nn.Module):
     """Scale what goes in, fill what is missing, and undo both for what comes out.
 
-    levels: none; categories are MixedPreprocess's.
-    Works in the arithmetic of the edge: double for float64 rows, so that a column whose mean is
-    1e6 std stays exact, single for uint8 and float32. Its buffers are saved with the model.
+    levels: (), since only MixedPreprocess has categories. Computes in double for float64 rows, so
+    that a column whose mean is 1e6 std stays exact, and in single for uint8 and float32. Its
+    buffers are saved with the model.
     """
 
     levels: tuple[int, ...] = ()
@@ -158,7 +158,7 @@ class Preprocess(nn.Module):
 
     @property
     def numbers(self) -> Preprocess:
-        """The scaling of a row's numbers: this module. In a mixed table it is a part of another."""
+        """The module that scales a row's numbers: this one. MixedPreprocess has it as a part."""
         return self
 
     def fit(self, statistics: Statistics, scaling: str, integer: NDArray[np.bool_]) -> Preprocess:
@@ -182,12 +182,12 @@ class Preprocess(nn.Module):
         return self
 
     def settle(self) -> None:
-        """Note, outside of the graph, which steps the buffers make necessary."""
+        """Decide from the buffers which steps are needed; the traced graph has no others."""
         self._has_rest = bool(self.offset_rest.any())
         self._rounds = "all" if self.integer.all() else "some" if self.integer.any() else "none"
 
     def present(self, x: Tensor) -> Tensor | None:
-        """Mask of the numbers of s that are not missing, in its shape; None if none can be."""
+        """Mask of the numbers of x that are not missing, in its shape; None for uint8."""
         return None if self.dtype == "uint8" else ~torch.isnan(x)
 
     def scale_rows(self, x: Tensor) -> Tensor:

@@ -27,14 +27,14 @@ class Sampler(nn.Module):
     def __init__(self, bottleneck: Plain, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.__dict__["bottleneck"] = bottleneck  # not a submodule: it is saved with the model
-        for name, tensor in sorted(tensors.items()):  # a loaded one has the same graph
+        for name, tensor in sorted(tensors.items()):  # sorted: a loaded sampler has the same graph
             self.register_buffer(name, tensor)
 
     bottleneck: Plain
 
     @property
     def noise_dim(self) -> int:
-        """Uniform numbers that one sample takes: one, and two for each pair of latents."""
+        """How many uniform numbers a sample takes: one, and two for each pair of latents."""
         return noise_dim(self.means.shape[1])
 
     def forward(self, noise: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ class Sampler(nn.Module):
 
 
 def noise_dim(latent_dim: int) -> int:
-    """Uniform numbers that a sample of so many latents takes."""
+    """How many uniform numbers a sample of `latent_dim` latents takes."""
     return 1 + 2 * ((latent_dim + 1) // 2)
 
 
 def _normal(u: Tensor) -> Tensor:
-    """Standard normal numbers of uniform ones in pairs, (B, N). Box & Muller 1958."""
+    """Turn uniform numbers u (B, N), in pairs, into standard normal ones. Box & Muller 1958."""
     half = u.shape[1] // 2
     radius = (-2 * torch.log(1 - u[:, :half])).sqrt()  # of 1 - u, which is never 0
     angle = 2 * math.pi * u[:, half:]

@@ -23,14 +23,13 @@ NAMES = tuple(words_of("score", "name")[:-1])
 class Scorer(nn.Module):
     """Scores and contributions of rows, with no network inside.
 
-    tensors: by name, R axes of W scaled numbers, N centres, K latents.
-    mean (W,), axes (R, W), gain (R,), unit (W,): the inverse covariance of scaled rows,
-    P = (I - axes' gain axes) / rest, as unit = 1 / (rest * sqrt(P's diagonal)). spread (R,),
-    spread_rest (): what makes them white, more softly: std along the axes, and the variance
-    of what is left. centres (N, R): of k-means, in that space.
-    error_mean (W,), error_axes (R', W), error_gain (R',), error_rest (): that of their errors.
-    z_mean (K,), z_axes (K, K): what makes latents white.
-    weight, shift (4,): of the combination. default: the name of the one that is `score`.
+    tensors: by name, R axes of W scaled numbers, N centres, K latents. mean (W,), axes (R, W), gain
+    (R,), unit (W,): the inverse covariance of scaled rows, P = (I - axes' gain axes) / rest, as
+    unit = 1 / (rest * sqrt(P's diagonal)). spread (R,), spread_rest (): what makes them white, more
+    softly: std along the axes, and the variance of what is left. centres (N, R): of k-means, in
+    that space. error_mean (W,), error_axes (R', W), error_gain (R',), error_rest (): that of their
+    reconstruction errors. z_mean (K,), z_axes (K, K): what makes latents white. weight, shift (4,):
+    of the combination. default: name of the score that forward gives as `score`.
     """
 
     mean: Tensor
@@ -57,10 +56,10 @@ class Scorer(nn.Module):
     ) -> None:
         super().__init__()
         # Not a submodule: its numbers are the model's, and are saved with it. In double, because
-        # what is left of two numbers that are nearly equal is what counts here.
+        # differences of nearly equal numbers count here.
         self.__dict__["preprocess"] = copy.deepcopy(preprocess).double()
         self.default = NAMES.index(default)
-        for name, tensor in sorted(tensors.items()):  # a loaded one has the same graph
+        for name, tensor in sorted(tensors.items()):  # sorted: a loaded scorer has the same graph
             self.register_buffer(name, tensor)
         self._settle()
 
@@ -72,7 +71,7 @@ class Scorer(nn.Module):
         self.weight.copy_(torch.from_numpy(weight))
 
     def _settle(self) -> None:
-        """Make, outside of the graph, the small constants of of_scaled, in double.
+        """Compute the small constants of of_scaled, in double and outside of the graph.
 
         Large matrices stay in float32 in the file, and become double when a session is opened.
         """
@@ -82,7 +81,8 @@ class Scorer(nn.Module):
         self._z_axes = t["z_axes"].T.contiguous()
         width, latent_dim = t["axes"].shape[1], len(t["z_mean"])
         ones, rest, error_rest = torch.ones(width).double(), t["spread_rest"], t["error_rest"]
-        # Weights of the squares of centred, its along, error, its centred, its along, latent.
+        # Weights of six groups of squares: centred rows, along their axes, errors, centred errors,
+        # along theirs, latents.
         sums = [
             {0: ones / rest, 1: t["spread"].square().reciprocal() - 1 / rest},
             {2: ones},
@@ -144,7 +144,7 @@ class Scorer(nn.Module):
             self._centre_squares, self.centres.double(), along * self._unspread, alpha=-2
         )
         squares = torch.cat([nearest + distances.amin(0, keepdim=True), others])
-        # Sums are products, too: these have the same bits in any batch.
+        # Sums as products with a constant: those have the same bits in any batch.
         count = s.shape[0] if there is None else _times(self._ones, there).clamp(min=1)
         four = torch.cat([squares / count, latents]).clamp(min=0).sqrt()  # (4, B)
         combined = _times(self.weight[None], four - _column(self.shift))
@@ -155,7 +155,7 @@ class Scorer(nn.Module):
         return torch.cat([four, combined]).T.float(), off.T.float()
 
     def _by_column(self, off: Tensor) -> Tensor:
-        """Contributions of numbers and of each column's most unlikely category. off: (B, W)."""
+        """Contributions by column: of a categorical column, its largest. off: (B, W)."""
         levels = self.preprocess.levels
         numbers, *categories = off.split([off.shape[1] - sum(levels), *levels], 1)
         return torch.cat([numbers, *(each.amax(1, keepdim=True) for each in categories)], 1)
@@ -175,7 +175,7 @@ def _column(numbers: Tensor) -> Tensor:
 
 
 def scaled_back(preprocess: Preprocess | MixedPreprocess, x_hat: tuple[Tensor, ...]) -> Tensor:
-    """Output of a decoder in scaled space: numbers, then the probabilities of categories."""
+    """Scale a decoder's output: numbers, then the probabilities of categories."""
     if isinstance(preprocess, MixedPreprocess):
         numbers = preprocess.numbers.scale_rows(x_hat[0])
         return torch.cat([numbers, x_hat[2].to(numbers.dtype)], 1)

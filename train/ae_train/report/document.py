@@ -130,7 +130,7 @@ def _change(ours: float, other: float) -> str:
 
 
 def _errors(schema: Schema) -> list[tuple[str, list[Bar]]]:
-    """Bars of the errors on each held-out part, below its name."""
+    """(name, bars of the errors) of each held-out part."""
     q, parts = schema.quality, []
     names = ("model", f"PCA, {len(schema.z_std)} components", "mean of training rows")
     for part, errors in (
@@ -161,6 +161,6 @@ def _latents(code: CodeSummary, gallery: Gallery) -> dict[str, str]:
 
 
 def _score_shares(schema: Schema) -> list[float]:
-    """Shares of rows whose quantiles the held-out rows are enough for."""
+    """The shares of rows above a score that there are enough held-out rows to estimate."""
     least = min((score.rows or 1 for score in schema.scores or ()), default=0)
     return [share for share in (0.5, 0.1, 0.01, 0.001) if share * (least + 1) >= 1]

@@ -245,7 +245,7 @@ def _colour(one: Array) -> Array:
 
 
 def _shades(one: Array, low: float, high: float) -> Array:
-    """Values as shades from black to white; what lies beyond is one of these."""
+    """Values as shades, `low` and less black, `high` and more white."""
     span = high - low if high > low else 255.0
     return (255 * ((one - low) / span).clip(0, 1)).round().astype(np.uint8)
 

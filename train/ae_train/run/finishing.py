@@ -149,7 +149,7 @@ def _in_data_units(
 
 
 def _calibration(prepared: Prepared) -> tuple[Array, ...]:
-    """Training rows from all over the training part."""
+    """Some training rows, evenly spread over the training part."""
     rows = prepared.split.train
     most = min(CALIBRATION_ROWS, max(1, _CALIBRATION_NUMBERS // max(1, prepared.data.form.numbers)))
     chosen = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)

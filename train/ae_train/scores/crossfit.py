@@ -1,4 +1,4 @@
-"""The scorer of all rows, and scores of unseen rows, estimated by scorers of some of the rows."""
+"""Fit the scorer on all rows; estimate scores of unseen rows by scorers of some of the rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 Rows = NDArray[np.int64]
 FIT_ROWS, HELD_ROWS = 20_000, 50_000
 ENOUGH = 2000  # held-out rows that make a threshold exact enough without folds
-# Independent rows, the most that a share's confidence counts: scorers of some of the rows score a
+# Independent rows at most that a confidence interval counts: scorers of some of the rows score a
 # little higher than the scorer of all, which no number of rows makes up for.
 SURE_ROWS = 2000.0
 FOLDS, MANY_FOLDS, FEW_ROWS = 5, 10, 500
@@ -126,7 +126,7 @@ def _of_rows(
     fitted: Any,
     seed: int,
 ) -> Crossed:
-    """Scores of held-out rows where there are enough of them, of all rows by folds elsewhere."""
+    """Score held-out rows where there are enough of them, else all rows, fold by fold."""
     data, split = prepared.data, prepared.split
     held = _held_out(data, split)
     if data.split is not None or len(held) >= ENOUGH:
@@ -144,13 +144,13 @@ def _of_rows(
 
 
 def _held_out(data: Dataset, split: Split) -> Rows:
-    """Rows that the model was not trained on; of a split by the caller, those to validate on."""
+    """Rows that the model was not trained on; if the caller split them, the validation rows."""
     others = [split.validation] if data.split is not None else [split.validation, split.test]
     return np.setdiff1d(np.concatenate(others), split.train)
 
 
 def _folds(data: Dataset, numbers: Rows, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Masks (N,) bool of the rows left out of each scorer; all rows of a group together."""
+    """Yield masks (N,) bool of the rows that each scorer leaves out; groups stay together."""
     count = MANY_FOLDS if len(numbers) <= FEW_ROWS else FOLDS
     unit = units_of(data, numbers)
     units = int(unit.max()) + 1

@@ -21,7 +21,7 @@ NUMBERS = 1 << 24  # numbers of the rows that are measured at once, at most
 
 @dataclass(frozen=True)
 class Measured:
-    """Measured rows. s, s_hat: (N, W). z: (N, K). there: (N, W) bool, present; None: all."""
+    """s, s_hat: (N, W) rows and reconstructions. z: (N, K). there: (N, W) present; None: all."""
 
     s: Tensor
     s_hat: Tensor
@@ -39,7 +39,7 @@ class Measured:
 
 
 def measure(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Measured:
-    """These rows of the data, by a model on the CPU."""
+    """Encode and decode these rows of the data by a model on the CPU."""
     parts, any_missing = [], False
     for s, present in make_rows(data, model.preprocess, rows, torch.device("cpu")).blocks():
         with torch.no_grad():

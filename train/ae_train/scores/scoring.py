@@ -18,11 +18,11 @@ from ae_train.recipe import Scoring
 from ae_train.scores.measured import NUMBERS, Measured
 
 Array = NDArray[Any]
-AXES = 128  # axes of a covariance; the rest of the variance counts alike in other directions
+AXES = 128  # leading axes of a covariance; all other directions share one variance
 SHRINK = 0.01  # share of the mean variance that is added to that of each axis
-# The same, for the space that centres are in: by trials on the sets of `make bench-anomaly`. With
-# none, directions of noise count as much as the others; with much, those that find broken relations
-# count for little.
+# Like SHRINK, for the space that centres are in; found by trials on the sets of `make
+# bench-anomaly`. With none, directions of noise count as much as the others; with much, those that
+# find broken relations count for little.
 SOFT = 0.3
 # Variance of a negligible error: a hundredth of a std, squared. Where errors are smaller, another
 # machine's rounding of x_hat would show in what is divided by them.
@@ -37,7 +37,7 @@ _WEIGHTS = (2.0, 0.0, 1.0, 0.0)
 
 
 def fit_calmest(model: Model, rows: Measured, settings: Scoring, seed: int) -> Scorer:
-    """A scorer of all rows but the share settings.trim that scores highest by its own scores."""
+    """Fit a scorer without the share settings.trim of rows that it scores highest itself."""
     calm = rows
     for _ in range(_TRIMS if settings.trim else 0):
         scorer = _fit(model, calm, settings, seed)
@@ -48,7 +48,7 @@ def fit_calmest(model: Model, rows: Measured, settings: Scoring, seed: int) -> S
 
 
 def calmest(scores: Array, trim: float) -> Array:
-    """The places, in order, of all but the share `trim` of the rows, the highest scores."""
+    """Places, in order, of all rows but the share `trim` with the highest scores."""
     if not trim:
         return np.arange(len(scores))
     places = np.argsort(scores, kind="stable")[: max(2, math.ceil(len(scores) * (1 - trim)))]
@@ -124,7 +124,7 @@ def _inverse(pca: Pca, least: float) -> tuple[Array, float]:
 
 
 def _softly(pca: Pca) -> tuple[Array, float]:
-    """(std along the axes (R,), variance of what is left), both of them grown by SOFT."""
+    """(std along the axes (R,), variance in each other direction), both grown by SOFT."""
     variance, left = _leading(pca)
     shrink = max(SOFT * _mean_variance(pca), 1e-12)
     return np.sqrt(variance + shrink), left + shrink
@@ -143,7 +143,7 @@ def _mean_variance(pca: Pca) -> float:
 
 
 def _white(s: Array, pca: Pca, spread: Array) -> Array:
-    """Rows along the leading axes, in units of `spread`, (N, R) float32."""
+    """Coordinates of rows along the leading axes, in units of `spread`, (N, R) float32."""
     along = (s - pca.mean) @ pca.axes[: len(spread)].T
     return np.asarray(along / spread, np.float32)
 

@@ -26,9 +26,9 @@ _MIN_WINDOWS = 10  # windows, at least, that a scorer is fitted on
 
 
 class OfTime(NamedTuple):
-    """Scores as in crossfit.Crossed, of windows, one for each start, or of time steps.
+    """Scores as in crossfit.Crossed, of windows (one for each start) or of time steps.
 
-    of, steps: (N,) the series of each, and its time step there or that of its start.
+    of: (N,) the series of each. steps: (N,) its time step there, a window's first one.
     """
 
     own: Array
@@ -47,10 +47,10 @@ def crossed_windows(
     numbers: Rows,
     fitted: Callable[[Array], Scorer],
 ) -> OfTime:
-    """Scores of windows that start one step after the other, or of stretches of them.
+    """Score the windows that start at every step, or of a long series those of some stretches.
 
-    Those of a fold of time are by a scorer of the windows that share no step with them. rows: the
-    windows that scorers are fitted on, `numbers` of the dataset; fitted: a scorer of some of them.
+    Windows of a fold of time are scored by a scorer of windows that share no step with them. rows:
+    the windows that scorers are fitted on; numbers: theirs in the dataset; fitted: fits a scorer.
     """
     known: Windows = prepared.data.parts[0]
     index, starts = _starts(known, most_rows(prepared.data.form.numbers, MOST_WINDOWS))
@@ -70,7 +70,7 @@ def crossed_windows(
 
 
 def _starts(known: Windows, most: int) -> tuple[Rows, Rows]:
-    """(series, first step) of all windows at each step; of many, in stretches from all over."""
+    """(series, first step) of windows at every step; if too many, of evenly spread stretches."""
     each = [_every_start(known, at) for at in range(len(known.series))]
     index, starts = np.repeat(np.arange(len(each)), list(map(len, each))), np.concatenate(each)
     if len(starts) > most:
@@ -139,7 +139,7 @@ def _covered(known: Windows, numbers: Rows) -> list[NDArray[np.bool_]]:
 
 
 def _blocks(known: Windows, of: Rows, steps: Rows) -> tuple[Array, ...]:
-    """Blocks of neighbouring steps, of two windows and more."""
+    """Block numbers of steps, (N,) each, for blocks of two windows and longer."""
     place, length = _place(known, of, steps), 2 * known.window
     blocks = [place // length]
     while length * 2 * _BLOCKS <= sum(map(len, known.series)):
@@ -149,7 +149,7 @@ def _blocks(known: Windows, of: Rows, steps: Rows) -> tuple[Array, ...]:
 
 
 def of_steps(known: Windows, windows: OfTime) -> OfTime:
-    """Scores of time steps: each the mean of all windows that cover it, where all are there."""
+    """The mean of all windows over each time step; steps that lack one of them are left out."""
     parts: list[tuple[Array, Array, Rows, Rows, Array]] = []
     for at in np.unique(windows.of):
         here, length = windows.of == at, len(known.series[at])

@@ -22,10 +22,10 @@ _CLUSTER_SHARES = (0.1, 0.05, 0.02, 0.01)  # shares of rows above these levels
 
 
 def calibrated(own: Array, unseen: Array) -> Array:
-    """Scores that rows like these will have, (N,). own: by the scorer that was fitted on them.
+    """Estimate the scores that new rows like these would have from the scorer, (N,).
 
-    unseen: by scorers that were not fitted on them. A value that many rows share is one that unseen
-    rows fall on as well, so it stays what the scorer gives.
+    own: their scores by the scorer that was fitted on them. unseen: by scorers that were not. A
+    value of `own` that many rows share stays, because new rows have it as well.
     """
     own, unseen = own.astype(np.float64), unseen.astype(np.float64)
     _, group, count = np.unique(
@@ -37,7 +37,7 @@ def calibrated(own: Array, unseen: Array) -> Array:
 
 
 def describe(name: str, scores: Array, rate: float, rows: float | None = None) -> Score:
-    """Quantiles of a score over rows that it was not fitted on, and the mean excess past them.
+    """Quantiles of a score over rows that it was not fitted on, and the mean excess of its tail.
 
     rate: a share that a quantile leaves above it, if there are enough rows. rows: how many
     independent rows they are worth; None for all. With n independent rows, a new one scores
@@ -89,13 +89,13 @@ def _tail_mean(scores: Array) -> float:
 
 
 def threshold(score: Score, rate: float) -> Threshold:
-    """The score that a row like the held-out ones exceeds with the false alarm rate."""
+    """The threshold that a share `rate` of ordinary rows exceeds, with a confidence interval."""
     low, high = alarms_between(score, rate) or (None, None)
     return Threshold(score.name, exceeded_by(score, rate), rate, "held-out", low, high)
 
 
 def independent_rows(scores: Array, groups: list[Array], rate: float) -> float:
-    """Number of independent rows that tell as much of shares above a value as these scores (N,).
+    """How many independent rows would tell shares above a value as well as these scores (N,).
 
     groups: partitions of the rows, each (N,) group numbers: blocks of time steps, say. Rows that
     score high together tell less than as many that do not: by the variance of counts in a group

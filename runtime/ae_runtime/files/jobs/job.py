@@ -36,11 +36,11 @@ class JobOptions:
     """How a file is read, and what becomes of its output.
 
     overwrite: whether an output that is there is replaced. on_error: rows that cannot be used
-    "stop" the work, or it "skip"s and lists them. id_column: travels from input to output. stride:
-    time steps from one window of a series to the next; None for a window's length, or 1 to score.
-    progress(done, rows): called after each block. source_format: "npy" or "csv", of a pipe; None
-    to find it out. once: an output that the same call has made before is left as it is, another
-    process that works on it is waited for, and a file of columns without rows has an output
+    "stop" the work, or it "skip"s and lists them. id_column: is copied from input to output.
+    stride: time steps from one window of a series to the next; None for a window's length, or 1 to
+    score. progress(done, rows): called after each block. source_format: "npy" or "csv", of a pipe;
+    None to find it out. once: an output that the same call has made before is left as it is,
+    another process that works on it is waited for, and a file of columns without rows has an output
     without rows.
     """
 
@@ -60,7 +60,7 @@ DEFAULTS = JobOptions()
 class JobResult:
     """Result of a task on a file.
 
-    rows: written. resumed_rows: those of the input that an earlier try had left. skipped_rows:
+    rows: how many were written. resumed_rows: of the input, done by an earlier try. skipped_rows:
     left out, and listed in OUT.skipped.csv. was_done: whether nothing was left to do.
     """
 
@@ -118,7 +118,7 @@ def process_file(
 
 
 def open_input(task: Task, source: Source, options: JobOptions) -> Stream:
-    """A reader of the rows. Raises LatentMismatch for another model's latents, TooLittleMemory."""
+    """Open a reader. Raises LatentMismatch for another model's latents, TooLittleMemory."""
     if isinstance(source, NoiseReader):
         return source
     path = split_member(str(source))[0] if isinstance(source, str | Path) else None
@@ -159,7 +159,7 @@ def layout_of(task: Task, reader: Stream) -> Layout:
 
 
 def all_notes(reader: Stream) -> list[str]:
-    """The reader's remarks, and those that only rows which were read can tell."""
+    """The reader's remarks, with those that are known only after all rows were read."""
     return list(dict.fromkeys([*reader.notes, *reader.closing_notes()]))
 
 
@@ -183,7 +183,7 @@ class Job:
 
 
 def write_file(job: Job, out: Path) -> tuple[Place, int] | None:
-    """(where it ended, rows of the input that were done before); None: `once`, and it was there."""
+    """Write it; returns (its end, input rows done before), None where `once` found it complete."""
     kind, once = writer_for(out), job.options.once
     sidecar = not kind.stamps_itself
     size = block_size(job.task)
@@ -228,7 +228,7 @@ class _Work:
         self.journal = Journal(files, self._flush, start)
 
     def begin(self) -> BinaryIO:
-        """The part, cut where the job goes on."""
+        """Cut the unfinished file to where the job goes on; returns it."""
         self.file.truncate(self.place.bytes)
         self.file.seek(self.place.bytes)
         return self.file
@@ -293,7 +293,7 @@ class _Work:
         self.list.close()
 
     def leave(self, keep: bool) -> None:
-        """Keep what is done for the next call, or nothing."""
+        """End the work early. keep: leave what is done for the next call, else remove it."""
         with contextlib.suppress(OSError):
             self.journal.wait()  # before it writes into what is removed here
         if not keep or not self.place.first or not self.job.reader.fingerprint:

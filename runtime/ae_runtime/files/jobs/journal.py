@@ -41,7 +41,7 @@ class Journal:
             self._note(place)
 
     def wait(self) -> None:
-        """Let the note that was begun become done. Raises what went wrong there."""
+        """Wait until the note in progress is written. Raises the error of writing it."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()

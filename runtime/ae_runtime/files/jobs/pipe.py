@@ -68,7 +68,7 @@ def process_to_pipe(
 
 
 def count(task: Task, source: Source, options: JobOptions = DEFAULTS) -> JobResult:
-    """Compute `task` of every row of `source`, for what it counts, and write nothing."""
+    """Run `task` on every row of `source` for what it counts, and write nothing."""
     started = time.perf_counter()
     with closing(open_input(task, source, options)) as reader:
         rows = _write(task, reader, layout_of(task, reader), NoWriter(), options)
@@ -79,7 +79,7 @@ def count(task: Task, source: Source, options: JobOptions = DEFAULTS) -> JobResu
 def _write(
     task: Task, reader: Stream, layout: Layout, writer: Writer | NoWriter, options: JobOptions
 ) -> int:
-    """Number of rows written."""
+    """Write all rows; returns how many."""
     rows = 0
     with closing(steps(task, reader, block_size(task), "stop")) as found:
         for step in found:

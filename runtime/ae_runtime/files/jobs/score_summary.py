@@ -25,9 +25,9 @@ COLUMNS = ("score", "probability", "anomaly")
 class ScoreOptions:
     """Which score is written of each row, and what counts as an anomaly.
 
-    name: of the score, None for the bundle's default. threshold, false_alarm_rate: from where on a
-    row is an anomaly; one of them, or neither for the bundle's. parts: whether the part of each
-    column is written, too.
+    name: the score's, None for the bundle's default. threshold, false_alarm_rate: what a row must
+    exceed to be an anomaly; one of them, or neither for the bundle's. parts: whether the part of
+    each column is written, too.
     """
 
     name: str | None = None
@@ -54,8 +54,8 @@ class TopRow(NamedTuple):
 class ScoreSummary:
     """The number of rows and of anomalies among them, and the rows that score highest.
 
-    limit: the score that anomalies exceed. is_of_windows: whether time steps are judged by what
-    windows score, as the bundle knows no more.
+    limit: the score that anomalies exceed. is_of_windows: whether time steps are judged by the
+    scores of windows, as the bundle has no others.
     """
 
     def __init__(self, manifest: Manifest, options: ScoreOptions, top: int = 0) -> None:
@@ -79,7 +79,7 @@ class ScoreSummary:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Values that the output depends on: a model may be given other scores later."""
+        """Settings that the output depends on: a model may get other scores later."""
         return {
             "score": self._place,
             "limit": self.limit,
@@ -93,7 +93,7 @@ class ScoreSummary:
         return [row for _, _, row in sorted(self._highest, reverse=True)]
 
     def columns_of(self, scored: Scored, steps: bool) -> Array:
-        """Score and parts of rows, (B, M); of the time steps of windows, (B, T, M)."""
+        """Score and parts side by side: of rows (B, M), of windows' time steps (B, T, M)."""
         score, parts = scored.scores[:, self._place], scored.parts
         if steps:
             score = np.repeat(score[:, None], parts.shape[1], axis=1)
@@ -103,7 +103,7 @@ class ScoreSummary:
         return np.concatenate(columns, axis=-1)
 
     def counted(self, chunk: Chunk, first: int) -> Chunk:
-        """A chunk of columns_of, counted, with probability and anomaly beside the score.
+        """Count the rows of a chunk of columns_of; add columns probability and anomaly to it.
 
         first: number of its first row in the output.
         """

@@ -17,16 +17,16 @@ _HEADER = b"row,reason\n"
 class SkippedRows:
     """OUT.skipped.csv: a row's number in the input, from 1, and why it was left out.
 
-    It lies in a part until the output is complete, and is not there where no row was left out.
+    Until the output is complete it has another name. Without rows left out there is no list.
     """
 
     def __init__(self, part: Path, size: int) -> None:
-        """Go on with the first `size` bytes of the part."""
+        """part: the unfinished list, whose first `size` bytes are kept."""
         self.part, self.bytes = part, size
         self._file: BinaryIO | None = None
 
     def add(self, first: int, bad: dict[int, str]) -> None:
-        """Write down rows of a block, by their place there; first: number of its first row."""
+        """Add a block's bad rows, {place in the block: why}. first: number of its first row."""
         if not bad:
             return
         lines = [f"{first + at + 1},{quoted(bad[at])}\n" for at in sorted(bad)]
@@ -54,7 +54,7 @@ class SkippedRows:
 
 
 def check_free(out: Path) -> None:
-    """Raise OutputExists if OUT.skipped.csv is something else than such a list."""
+    """Raise OutputExists if OUT.skipped.csv is anything but such a list."""
     path = outputs.skipped_of(out)
     if os.path.lexists(path) and not _is_ours(path):
         raise OutputExists(
@@ -64,7 +64,7 @@ def check_free(out: Path) -> None:
 
 
 def publish(part: Path, out: Path, size: int) -> None:
-    """Put the list in its place, and take one of an earlier output away if there is none now."""
+    """Rename the list to its final name; if it is empty, remove that of an earlier output."""
     path = outputs.skipped_of(out)
     if size:
         part.replace(path)

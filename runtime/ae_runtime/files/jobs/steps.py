@@ -26,7 +26,7 @@ READ_AHEAD = 2  # blocks
 
 
 class Start(NamedTuple):
-    """A block to begin with: its first row and the reader's position; and rows written before."""
+    """Where to begin: a block's first row, the reader's position there, and rows written before."""
 
     first: int = 0
     position: Any = 0
@@ -37,8 +37,8 @@ class Step(NamedTuple):
     """A computed block.
 
     first: its first row in the input. rows: of the input up to its end. chunk: what to write. bad:
-    rows left out, by their place in the block. again: (first row, position) of the block to go on
-    with later; None where only the end is left.
+    why rows were left out, by their place in the block. again: (first row, position) of the block
+    that a later call would go on with; None where only the end is left.
     """
 
     first: int
@@ -55,7 +55,7 @@ def steps(
     on_error: OnError,
     start: Start = Start(),  # noqa: B008  # a constant
 ) -> Generated[Step]:
-    """Computed blocks of `size` rows, in order, from `start` on.
+    """Yield computed blocks of `size` rows, in order, from `start` on.
 
     Raises DataError for a row that cannot be used, unless they are skipped.
     """
@@ -85,11 +85,11 @@ def steps(
 def in_order(
     model: Model, work: Callable[[Item], Result], items: Iterable[Item], in_thread: bool
 ) -> Generated[Result]:
-    """work(item) of each item, in order, while items are read and the caller uses results.
+    """Yield work(item) of each item, in order, while more items are read and computed.
 
     in_thread: whether items are read in a thread of their own; a pipe is not, since a read that
-    waits for its writer could not be ended. An error of items comes when the results of all items
-    before it were handed over. Closed, or after an error, no thread reads or computes.
+    waits for its writer could not be ended. An error in reading comes after the results of all
+    items before it. Closed, or after an error, no thread works on.
     """
     failed: list[BaseException] = []
 
@@ -133,7 +133,7 @@ def _usable(reader: Stream, block: Block, on_error: OnError) -> Block:
 
 @contextmanager
 def _reading(reader: Stream) -> Iterator[None]:
-    """Say in one line what the system says of an input."""
+    """Turn an operating system's error in reading an input into InputFailed."""
     try:
         yield
     except OSError as error:
@@ -168,11 +168,11 @@ def _one_by_one(computed: Iterator[tuple[Block, Any]], size: int) -> Iterator[St
 def _joined(
     computed: Iterator[tuple[Block, Any]], series: SeriesCut, start: Start
 ) -> Iterator[Step]:
-    """Windows put together as time steps; those that no good window covers are missing."""
+    """Join computed windows to time steps; steps that no good window covers are missing."""
     overlaps = Overlaps(series.window, series.stride, start.written)
     written, windows, position = start.written, start.first, start.position
-    # Blocks, by their first windows, that have to come again for a step which is not complete.
-    open_blocks: deque[tuple[int, tuple[int, Any]]] = deque()  # with the steps that end them
+    # Blocks (first window, position) to read again on resuming: a step of theirs is not done.
+    open_blocks: deque[tuple[int, tuple[int, Any]]] = deque()  # each after its last step
     values: NDArray[Any] | None = None
     for block, values in computed:
         chunk = _usable_rows(block, values)

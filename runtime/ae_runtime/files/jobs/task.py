@@ -37,9 +37,9 @@ Array = NDArray[Any]
 class Task(Protocol):
     """A verb of ae-run: what it takes of a file, computes and writes. By default rows to rows.
 
-    name: the verb. graph: of the bundle, which is opened first. joins_windows: whether windows of
-    a series are written as its time steps. row_bytes: of what is read, computed and written of one
-    row.
+    name: the verb. graph: which of the bundle's is opened first. joins_windows: whether windows of
+    a series are written as its time steps. row_bytes: of memory that one row takes, from reading to
+    writing.
     """
 
     name: ClassVar[str]
@@ -49,7 +49,7 @@ class Task(Protocol):
     keep: int | None
 
     def __init__(self, model: Model, keep: int | None = None) -> None:
-        """keep: of ordered latents, how many are used; None for all. Raises DataError."""
+        """keep: how many of the ordered latents to use; None for all. Raises DataError."""
         if keep is not None:
             check_keep(model.manifest.latent, keep)
         self.model, self.keep = model, keep
@@ -62,17 +62,17 @@ class Task(Protocol):
     def key(self) -> dict[str, Any]:
         """Values that the output depends on, beside verb, model and input; known after `layout`.
 
-        It is hashed into unfinished outputs: another key is another job.
+        The hash of it names the job: an unfinished output is resumed under the same key only.
         """
         return {} if self.keep is None else {"keep": self.keep}
 
     def columns(self, path: Path | None) -> tuple[Wanted, list[str]]:
-        """(columns that it takes of a file, notes). path: None: a pipe. Raises LatentMismatch."""
+        """(columns to read from a file, notes). path: None for a pipe. Raises LatentMismatch."""
         wanted = row_columns(self.model.manifest)
         return replace(wanted, joins_windows=self.joins_windows), []
 
     def layout(self, rows: int | None, series: SeriesCut | None) -> Layout:
-        """Layout of its output. rows: of the input, None where only the end tells."""
+        """Layout of the output. rows: of the input; None where only its end tells the number."""
         return layout_of_rows(self.model.manifest, rows, series)
 
     def compute(self, block: Block) -> Values:
@@ -137,7 +137,7 @@ class Decode(Task):
         return latent_columns(manifest, in_file), notes
 
     def _latents_in(self, path: Path, stamp: dict[str, Any]) -> int | None:
-        """Number of latents that a stamped file has of each row; None for all."""
+        """How many latents of each row a stamped file holds; None for all."""
         manifest = self.model.manifest
         if stamp["model_id"] != manifest.model_id:
             raise LatentMismatch(
@@ -159,7 +159,7 @@ class Decode(Task):
 
 
 class Reconstruct(Task):
-    """Rows to what the model keeps of them."""
+    """Rows to their reconstructions."""
 
     name = "reconstruct"
     joins_windows = True

@@ -25,8 +25,8 @@ except ImportError:  # Windows: there nothing keeps two processes from one outpu
 class Place:
     """How far a job is, after some whole blocks.
 
-    first, position: of the block that the stream goes on with. rows: of the output. bytes: of the
-    part. skipped: rows left out. skipped_bytes: of their list. listed: rows of the input that were
+    first, position: of the block to go on with. rows: written to the output. bytes: size of the
+    unfinished file. skipped: rows left out. skipped_bytes: size of their list. listed: input rows
     looked at; more than `first` where windows come again for the steps that they share. steps: of
     the whole series, once they are known. done: whether only the end of the file is to be written.
     """
@@ -45,7 +45,7 @@ class Place:
 class Unfinished:
     """The files beside OUT while a job works on it.
 
-    job: what the same words, input and model have in common; only the same job goes on.
+    job: id of the job, made of options, input and model; only a job of this id goes on.
     """
 
     def __init__(self, out: Path, job: dict[str, Any]) -> None:
@@ -104,9 +104,9 @@ def check_out(out: Path, overwrite: bool, with_sidecar: bool) -> None:
 
 @contextlib.contextmanager
 def locked(part: Path, wait: bool) -> Iterator[BinaryIO]:
-    """The part, made if it is not there, opened for this process alone.
+    """Open the unfinished file for this process alone; make it if it is not there.
 
-    wait: for another process that works on it to end; else raises OutputExists.
+    wait: whether to wait for another process that works on it, or to raise OutputExists.
     """
     while True:
         file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | _BINARY, 0o666), "r+b", buffering=0)
@@ -124,9 +124,9 @@ def locked(part: Path, wait: bool) -> Iterator[BinaryIO]:
 
 
 def keeps(error: BaseException) -> bool:
-    """Whether the next call may go on with what is done so far.
+    """Whether, after this error, the next call may go on with what is done so far.
 
-    So after an interrupt, and where the disk or the input failed; not where the data is wrong.
+    True after an interrupt, or where the disk or the input failed; not where the data is wrong.
     """
     if isinstance(error, AeError):
         return isinstance(error, WorkFailed)
@@ -134,9 +134,9 @@ def keeps(error: BaseException) -> bool:
 
 
 def publish(files: Unfinished, place: Place, made: Path, stamp: dict[str, Any] | None) -> None:
-    """Put the finished file in OUT's place, and before it the stamp that goes beside.
+    """Rename the finished file to OUT, once the stamp that goes beside it is written.
 
-    stamp: None where it lies inside; one that lies beside is of an earlier output, and goes.
+    stamp: None where the file holds it; then one beside it is an earlier output's, and removed.
     """
     with made.open("rb+") as file:  # a stamp on the disk vouches for rows that are there, too
         os.fsync(file.fileno())

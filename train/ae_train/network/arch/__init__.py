@@ -28,7 +28,7 @@ class Arch(Protocol):
         """The network's output y, (B, *row_shape). u: (B, decoder_dim)."""
 
     def start_at_zero(self) -> None:
-        """Give zeros from both at first, so that a model on a PCA path starts as PCA."""
+        """Make both networks give zeros at first, so that a model on a PCA path starts as PCA."""
 
 
 # A new network is a file with a class of its name like Dense, and its name and sizes in recipe.py.

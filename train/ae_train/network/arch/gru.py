@@ -18,7 +18,7 @@ class Gru(nn.Module):
     """`depth` layers of `width` units on either side, for windows of series (T, C).
 
     The code is read from the last state. The writer is given the code at every time step beside a
-    learned vector of that step, and so has nothing of its own output to go wrong by.
+    learned vector of that step, never its own output, whose errors would add up.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = ("series",)

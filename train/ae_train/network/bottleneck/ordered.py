@@ -53,7 +53,7 @@ class Ordered(Plain):
         return torch.cat([z, torch.relu(1 - present)], 1)
 
     def _lengths(self, rows: int, device: torch.device) -> Tensor:
-        """Lengths that the codes of a step keep, (B,): one draw from each B-th of the chances.
+        """Random prefix lengths for a step's rows, (B,): one draw from each B-th of [0, 1).
 
         Even shares in every step make its gradient less noisy than independent draws do.
         """

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 class CodeSummary(NamedTuple):
     """The figures of a code that report and advice show.
 
-    stands: what stands for a row, "8 latents" say. values: one for each latent, with a label and
-    the limit that they cannot pass, None without. unused: latents, counted from 0, that say next to
-    nothing of a row. note: a sentence on whole codes. why_unused: why so many are unused and what
-    to try, if it is not that K is too large. Both may be "".
+    stands: the code in words, such as "8 latents". values: a figure of each latent. label: what it
+    is. unused: latents, counted from 0, that hold next to no information. limit: the most that a
+    value can be; None: unbounded. note: on whole codes, or "". why_unused: why so many are unused
+    and what to try, where the reason is not too large a K; or "".
     """
 
     stands: str
@@ -40,13 +40,13 @@ class Plain(nn.Module):
     is_identity = True
     # The first k latents are a good code of k numbers, for every k.
     is_ordered = False
-    # A code says as much as K free numbers do.
+    # A code can say as much as K free numbers.
     is_dense = True
     # It works best on latents of unit variance: PCA's are divided by their std at the start.
     unit_scale = False
-    # Latents of a standard normal distribution are good codes; a call draws from a row's own.
+    # Standard normal draws are good codes; in training z is drawn from a normal of each row.
     has_prior = False
-    # Steps that it is trained for by default, in those of a plain code.
+    # How many times as many training steps as a plain code it gets by default.
     effort = 1
     # Values that each latent can take; None: any.
     levels: int | None = None

@@ -93,6 +93,6 @@ def _normal_cdf(h: Tensor) -> Tensor:
 
 
 def _entropy(counts: Tensor) -> Tensor:
-    """Bits over the last axis."""
+    """Entropy in bits over the last axis."""
     shares = counts / counts.sum(-1, keepdim=True)
     return -torch.xlogy(shares, shares).sum(-1) / math.log(2)

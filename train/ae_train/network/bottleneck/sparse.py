@@ -14,7 +14,7 @@ from torch import Tensor
 from ae_runtime.errors import RecipeError
 from ae_train.network.bottleneck.plain import CodeSummary, Plain
 
-_LEAST_USE = 0.1  # part of an even share of the rows; a unit that wins fewer is helped
+_LEAST_USE = 0.1  # part of an even share of the rows; a unit that is kept in fewer is helped
 
 
 class Sparse(Plain):
@@ -40,7 +40,7 @@ class Sparse(Plain):
         return torch.where(self._chosen(h), h, 0.0)
 
     def bounds(self, h: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds around both 0 and its value, for a unit that may be chosen or not."""
+        """As in Plain; where `tolerance` decides whether a unit is kept, from 0 to its value."""
         if self.is_identity:
             return super().bounds(h, tolerance)
         size = h.abs()
@@ -53,7 +53,7 @@ class Sparse(Plain):
         return low - slack, torch.where(either, h.clamp(min=0), z) + slack
 
     def penalty(self, h: Tensor) -> Tensor:
-        """Penalty (B,) of units that hardly ever win: what they lack where they come closest."""
+        """Penalty (B,) for units that are hardly ever kept: what they lack in the closest rows."""
         size = h.abs()
         bar = size.detach().topk(self.active, 1).values[:, -1:]  # (B, 1)
         near = size / bar.clamp(min=1e-12)

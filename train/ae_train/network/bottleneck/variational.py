@@ -19,7 +19,7 @@ _START = -3.0  # log variance: noise of a fifth of a std, which leaves a start n
 _SPAN = 10.0  # log variances beyond are cut off: std of .007 to 148
 _TINY = 1e-9  # mean squared error below which nothing is gained
 _UNUSED = 0.01  # nats a row; what a unit says below is less than the decoder's rounding error
-# Share of the units: one idle unit in three is a size chosen too large, most of them a collapse.
+# Share of unused units: a third of them shows that K is too large, most of them a collapse.
 _COLLAPSE = 0.5
 
 
